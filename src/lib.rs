@@ -1,0 +1,27 @@
+//! mailimg: builds an immutable operating-system image whose only job is mail.
+//!
+//! One data flow, one module per noun; imports point left along it and never
+//! to [`command`]:
+//!
+//! ```text
+//! recipe ─► lock ─► fetch ─► deb ─► compose (tree) ─► seal ─► write
+//! ```
+//!
+//! [`appliance`] is the other program, `mailctl`, which lives in the image. It
+//! shares [`settings`] and [`error`] with the builder and imports nothing else
+//! of it.
+
+pub mod appliance;
+pub mod archive;
+pub mod command;
+pub mod compose;
+pub mod deb;
+pub mod error;
+pub mod fetch;
+pub mod lock;
+pub mod progress;
+pub mod recipe;
+pub mod seal;
+pub mod settings;
+pub mod tree;
+pub mod write;

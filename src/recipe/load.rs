@@ -1,0 +1,1 @@
+//! Reading a recipe and the tables it names, from disk or from the binary.
