@@ -1,1 +1,166 @@
-//! Reading a recipe and the tables it names, from disk or from the binary.
+//! Reading a recipe and the tables it names, from a checkout or from the binary.
+//!
+//! The format is TOML 1.0 (<https://toml.io/en/v1.0.0>); what the keys mean is
+//! said at [`Recipe`]. A mistake is reported with its line and column.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+
+use super::{Accounts, Recipe, ReviewedScript};
+
+/// Where files beside a recipe are read from.
+pub trait Source {
+    /// The text of a file beside the recipe.
+    fn text(&self, name: &str) -> Result<String>;
+}
+
+impl Source for PathBuf {
+    fn text(&self, name: &str) -> Result<String> {
+        let path = self.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scripts {
+    #[serde(default)]
+    script: Vec<ReviewedScript>,
+}
+
+/// Loads a recipe from disk, with the tables beside it.
+pub fn load_recipe(path: &Path) -> Result<Recipe> {
+    let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    parse_recipe(name, &folder)
+}
+
+/// Parses the recipe of that file name, with the tables beside it.
+pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
+    let mut recipe: Recipe = parse_table(name, source)?;
+    check_names(&recipe).with_context(|| format!("reading {name}"))?;
+    if let Some(file) = &recipe.accounts_file {
+        let accounts: Accounts = parse_table(file, source)?;
+        check_accounts(&accounts).with_context(|| format!("reading {file}"))?;
+        recipe.accounts = accounts;
+    }
+    if let Some(file) = &recipe.scripts_file {
+        recipe.scripts = parse_table::<Scripts>(file, source)?.script;
+    }
+    Ok(recipe)
+}
+
+fn parse_table<T: DeserializeOwned>(name: &str, source: &dyn Source) -> Result<T> {
+    let text = source.text(name)?;
+    toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = &text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        anyhow::anyhow!(
+            "reading {name}: line {line}, column {column}: {}",
+            error.message()
+        )
+    })
+}
+
+/// Name and version become file names and GPT labels (36 UTF-16 units, of
+/// which `_` and `_r` take three).
+fn check_names(recipe: &Recipe) -> Result<()> {
+    const LABEL_ROOM: usize = 36 - 3;
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '~' | '-'))
+    };
+    if !plain(&recipe.name) || !plain(&recipe.version) {
+        bail!("name and version take letters, digits, '.', '+', '~' and '-' only");
+    }
+    if recipe.name.len() + recipe.version.len() > LABEL_ROOM {
+        bail!("name and version together are longer than {LABEL_ROOM} characters");
+    }
+    Ok(())
+}
+
+fn check_accounts(accounts: &Accounts) -> Result<()> {
+    for (index, user) in accounts.users.iter().enumerate() {
+        if accounts.users[..index]
+            .iter()
+            .any(|other| other.name == user.name || other.uid == user.uid)
+        {
+            bail!("user {} or uid {} is there twice", user.name, user.uid);
+        }
+        if !accounts.groups.iter().any(|group| group.name == user.group) {
+            bail!(
+                "user {}: group {} is not in the table",
+                user.name,
+                user.group
+            );
+        }
+    }
+    for (index, group) in accounts.groups.iter().enumerate() {
+        if accounts.groups[..index]
+            .iter()
+            .any(|other| other.name == group.name || other.gid == group.gid)
+        {
+            bail!("group {} or gid {} is there twice", group.name, group.gid);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source, parse_recipe};
+    use anyhow::{Context, Result};
+
+    struct Texts(&'static [(&'static str, &'static str)]);
+
+    impl Source for Texts {
+        fn text(&self, name: &str) -> Result<String> {
+            let found = self.0.iter().find(|(file, _)| *file == name);
+            Ok(found.context("no such file")?.1.to_owned())
+        }
+    }
+
+    const MINIMAL: &str =
+        "name = \"t\"\nversion = \"1\"\narchitecture = \"amd64\"\npackages = []\nsources = []\n";
+
+    #[test]
+    fn minimal_recipe_is_taken() {
+        let recipe = parse_recipe("t.toml", &Texts(&[("t.toml", MINIMAL)])).unwrap();
+        assert_eq!(recipe.name, "t");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_line_and_column() {
+        let texts = Texts(&[(
+            "t.toml",
+            "name = \"t\"\nversion = \"1\"\narchitecture = \"amd64\"\npackages = []\nsources = []\n  kernl = 1\n",
+        )]);
+        let error = parse_recipe("t.toml", &texts).unwrap_err().to_string();
+        assert!(
+            error.starts_with("reading t.toml: line 6, column 3: unknown field `kernl`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn accounts_with_one_id_twice_are_refused() {
+        let recipe: &'static str =
+            Box::leak(format!("accounts_file = \"a.toml\"\n{MINIMAL}").into_boxed_str());
+        let accounts = "[[groups]]\nname = \"a\"\ngid = 1\n[[groups]]\nname = \"b\"\ngid = 1\n";
+        let texts = Texts(Box::leak(Box::new([
+            ("t.toml", recipe),
+            ("a.toml", accounts),
+        ])));
+        let error = format!("{:#}", parse_recipe("t.toml", &texts).unwrap_err());
+        assert_eq!(error, "reading a.toml: group b or gid 1 is there twice");
+    }
+}
