@@ -315,10 +315,10 @@ mod tests {
         };
         let one: &[(&str, &[u8])] = &[(".osrel", b"x")];
         assert_eq!(
-            refuse(&stub(), &[(".osrel", b"x"); 4]),
+            refuse(&stub(), &[one[0]; 4]),
             "the boot stub has no room for 4 more sections"
         );
-        assert!(refuse(&stub(), &[(".osrel", b"x"); 2]).contains("has a section .osrel already"));
+        assert!(refuse(&stub(), &[one[0]; 2]).contains("has a section .osrel already"));
         assert!(refuse(&stub(), &[(".text", b"x")]).contains("has a section .text already"));
         assert!(refuse(&stub(), &[(".osrel", b"")]).contains("would be empty"));
         assert!(refuse(&stub(), &[(".toolongname", b"x")]).contains("no name for a section"));

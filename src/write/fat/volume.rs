@@ -237,15 +237,8 @@ pub(super) mod tests {
         };
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
-        for bad in [
-            "wrong",
-            "differ",
-            "Dirty",
-            "orphan",
-            "Reclaim",
-            "free cluster summary",
-        ] {
-            assert!(!text.to_lowercase().contains(&bad.to_lowercase()), "{text}");
+        for bad in ["wrong", "differ", "dirty", "orphan", "reclaim"] {
+            assert!(!text.to_lowercase().contains(bad), "{text}");
         }
     }
 
@@ -295,7 +288,7 @@ pub(super) mod tests {
                 .to_string()
                 .contains("damaged")
         );
-        for offset in [11, 13, 14, 16, 32, 36, 44, 82, 510] {
+        for offset in [11, 13, 15, 16, 35, 39, 47, 82, 510] {
             let mut bytes = bytes.clone();
             bytes[offset] = 0xfd;
             assert!(Volume::open(&mut bytes).is_err(), "{offset}");
@@ -304,7 +297,11 @@ pub(super) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(ProptestConfig {
+            cases: 24,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn any_files_come_back(
             files in prop::collection::btree_map(

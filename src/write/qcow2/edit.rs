@@ -358,8 +358,8 @@ mod tests {
             assert!(read == expected, "{offset}");
         }
         assert!(image.read_at(&mut read, 700 * MIB).is_err());
-        // Three clusters of tables, 1 + 5 + 2 + 1 of data, two L2, one of counts.
-        assert_eq!(pair.qcow2.metadata().unwrap().len(), 15 << 16);
+        // Three clusters of tables, 1 + 5 + 1 + 1 of data, two L2, one of counts.
+        assert_eq!(pair.qcow2.metadata().unwrap().len(), 14 << 16);
         check_with_qemu(&["check", "-q"], &[&pair.path("qcow2")]);
         check_with_qemu(
             &["compare", "-q", "-f", "raw", "-F", "qcow2"],
