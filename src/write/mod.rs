@@ -9,6 +9,7 @@ pub mod atomic;
 pub mod disk;
 pub mod fat;
 pub mod gpt;
+pub mod image;
 pub mod qcow2;
 pub mod storage;
 
