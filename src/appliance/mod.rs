@@ -1,1 +1,3 @@
-//! (to come)
+//! x
+/// m
+pub const VERSION_MARKER: &str = concat!("mailctl ", env!("CARGO_PKG_VERSION"));

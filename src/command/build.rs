@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::agent::load_agent;
-use super::configure::load_settings;
+use super::settings::load_checked;
 use super::{RecipeArgs, Workspace};
 use crate::compose::{Ingredients, Manifest, compose};
 use crate::deb::Package;
@@ -57,7 +57,7 @@ pub enum Format {
 /// Builds an image: recipe, lock, packages, tree, sealed root, disk.
 pub fn run_build(args: &BuildArgs) -> Result<()> {
     let start = Instant::now();
-    let settings = args.settings.as_deref().map(load_settings).transpose()?;
+    let settings = args.settings.as_deref().map(load_checked).transpose()?;
     let workspace = Workspace::open(&args.recipe)?;
     let agent = workspace
         .recipe
@@ -68,7 +68,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
 
     let lock = ensure_lock(&workspace, args)?;
     let (lock, packages) = load_packages(&workspace, lock, args)?;
-    let ingredients = Ingredients { resources: &workspace.resources, agent, time: lock.time() };
+    let ingredients = Ingredients { resources: &workspace.resources, agent, lock: &lock };
     let composed = compose(&workspace.recipe, &packages, &ingredients)?;
     let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
@@ -80,7 +80,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         composed,
         &workspace.resources,
         &workspace.cache,
-        ingredients.time,
+        lock.time(),
     )?;
     write_outputs(args, &workspace, &sealed, settings.as_deref(), &at)?;
     workspace.progress.note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));

@@ -7,6 +7,7 @@ pub mod configure;
 pub mod inspect;
 pub mod lock;
 pub mod scripts;
+pub mod settings;
 pub mod why;
 
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use crate::error;
 use crate::fetch::{Cache, Mirror, Options};
 use crate::lock::{Lock, difference, make_lock, objects};
 use crate::progress::{Progress, Style};
+use crate::settings::settings_template;
 use crate::recipe::{Recipe, Source, parse_recipe};
 use crate::write::atomic;
 
@@ -40,7 +42,7 @@ enum Command {
     /// Resolve a recipe to recipes/NAME.lock
     Lock(LockArgs),
     /// Boot an image in QEMU on a throw-away overlay
-    Boot(boot::BootArgs),
+    Boot(boot::BootOptions),
     /// Put settings into a finished image, in place
     Configure(ConfigureArgs),
     /// Tell what an image consists of
@@ -213,7 +215,11 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Boot(args) => boot::run_boot(&args),
-        Command::Configure(args) => configure::run_configure(&args.image, args.settings.as_deref()),
+        Command::Configure(args) => {
+            let settings = args.settings.as_deref().map(settings::load_checked).transpose()?;
+            let pristine = settings_template();
+            configure::configure(&args.image, settings.as_deref(), pristine.as_bytes())
+        }
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Why(args) => {

@@ -68,7 +68,7 @@ fn canonical_name(name: &[u8]) -> Result<Vec<u8>> {
         let mut set = Vec::new();
         for attribute in rdn.as_set()? {
             let parts = attribute.as_sequence()?;
-            let [kind, value] = parts else { anyhow::bail!("reading the subject: odd attribute") };
+            let [kind, value] = &parts[..] else { anyhow::bail!("reading the subject: odd attribute") };
             let mut encoded = encode(0x06, kind.as_slice()?);
             encoded.extend(match text_of(&value.content, value.header.tag()) {
                 Some(text) => encode(0x0c, fold(&text).as_bytes()),
@@ -84,7 +84,7 @@ fn canonical_name(name: &[u8]) -> Result<Vec<u8>> {
 fn text_of(content: &BerObjectContent, tag: Tag) -> Option<String> {
     match (content, tag) {
         (BerObjectContent::T61String(text), _) => Some((*text).to_owned()),
-        (BerObjectContent::BmpString(text), _) => Some((*text).to_owned()),
+        (BerObjectContent::BmpString(bytes), _) => Some(utf16_text(bytes)),
         (BerObjectContent::UniversalString(bytes), _) => {
             Some(String::from_utf8_lossy(bytes).into_owned())
         }
@@ -97,6 +97,12 @@ fn text_of(content: &BerObjectContent, tag: Tag) -> Option<String> {
         ) => Some((*text).to_owned()),
         _ => None,
     }
+}
+
+fn utf16_text(bytes: &[u8]) -> String {
+    let units: Vec<u16> =
+        bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16_lossy(&units)
 }
 
 /// Blanks at the ends go, runs of them become one, ASCII letters lower-case.

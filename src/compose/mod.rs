@@ -22,6 +22,7 @@ pub use record::{Manifest, MANIFEST_PATH, ManifestPackage};
 use anyhow::{Context, Result};
 
 use crate::deb::Package;
+use crate::lock::Lock;
 use crate::recipe::Recipe;
 use crate::seal::{elf, modules};
 use crate::tree::{Node, Tree};
@@ -34,8 +35,8 @@ pub struct Ingredients<'a> {
     /// The `mailctl` program, already checked for a path of its own; absent
     /// for recipes without an overlay.
     pub agent: Option<Vec<u8>>,
-    /// The time stamp of every file, seconds since 1970.
-    pub time: i64,
+    /// The lock that the packages came from.
+    pub lock: &'a Lock,
 }
 
 /// A composed image: the root tree, and what only boot partition and initrd need.
@@ -74,7 +75,7 @@ pub fn compose(recipe: &Recipe, packages: &[Package], ingredients: &Ingredients)
         }
         None => None,
     };
-    let manifest = record::manifest(recipe, packages, kernel_version.as_deref(), ingredients.time);
+    let manifest = record::manifest(recipe, ingredients.lock, packages, kernel_version.as_deref());
     if recipe.scripts_file.is_some() {
         certificates::install_certificates(&mut tree)?;
         accounts::install_accounts(&mut tree, &recipe.accounts)?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::deb::Package;
+use crate::lock::Lock;
 use crate::recipe::Recipe;
 use crate::tree::{Node, Tree};
 
@@ -56,7 +57,12 @@ pub struct ManifestPackage {
 }
 
 /// The manifest of a recipe's packages.
-pub fn manifest(recipe: &Recipe, packages: &[Package], kernel: Option<&str>, time: i64) -> Manifest {
+pub fn manifest(
+    recipe: &Recipe,
+    lock: &Lock,
+    packages: &[Package],
+    kernel: Option<&str>,
+) -> Manifest {
     let mut list: Vec<ManifestPackage> = packages
         .iter()
         .map(|package| ManifestPackage {
@@ -66,7 +72,12 @@ pub fn manifest(recipe: &Recipe, packages: &[Package], kernel: Option<&str>, tim
             source: super::merge::field(&package.control, "Source")
                 .and_then(|source| source.split(' ').next().map(str::to_owned))
                 .unwrap_or_else(|| package.name.clone()),
-            sha256: package.sha256.clone(),
+            sha256: lock
+                .packages
+                .iter()
+                .find(|locked| locked.name == package.name)
+                .map(|locked| locked.sha256.clone())
+                .unwrap_or_default(),
         })
         .collect();
     list.sort_by(|left, right| left.name.cmp(&right.name));
@@ -74,7 +85,7 @@ pub fn manifest(recipe: &Recipe, packages: &[Package], kernel: Option<&str>, tim
         name: recipe.name.clone(),
         version: recipe.version.clone(),
         architecture: recipe.architecture.clone(),
-        time,
+        time: lock.time(),
         kernel: kernel.map(str::to_owned),
         root_hash: None,
         packages: list,

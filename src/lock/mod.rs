@@ -40,6 +40,14 @@ pub struct Lock {
     pub packages: Vec<LockedPackage>,
 }
 
+impl Lock {
+    /// The time stamp of images made from this lock: the newest of its indexes,
+    /// in seconds since 1970.
+    pub fn time(&self) -> i64 {
+        self.sources.iter().map(|source| source.date).max().unwrap_or_default()
+    }
+}
+
 /// A signed index that a lock came from.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]

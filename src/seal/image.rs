@@ -93,16 +93,21 @@ pub fn seal(
     })
 }
 
-/// Compressing is the one slow step that rarely changes, so its result is kept.
+/// Compressing is the one slow step that rarely changes, so its result is
+/// kept, behind its own digest.
 fn cached_initrd(tree: &Tree, cache: &Cache) -> Result<Vec<u8>> {
-    let mut archive = Vec::new();
-    write_cpio(tree, &mut archive).context("making the initrd")?;
-    let key = format!("initrd-{}", hex::encode(Sha256::digest(&archive)));
-    if let Some(bytes) = cache.derived(&key)? {
-        return Ok(bytes);
+    const DIGEST: usize = 32;
+    let archive = write_cpio(tree).context("making the initrd")?;
+    let path = cache.derived_path(&hex::encode(Sha256::digest(&archive)), "initrd.v1")?;
+    if let Ok(kept) = std::fs::read(&path)
+        && let Some((digest, bytes)) = kept.split_at_checked(DIGEST)
+        && digest == Sha256::digest(bytes).as_slice()
+    {
+        return Ok(bytes.to_vec());
     }
     let bytes = compress_initrd(&archive).context("compressing the initrd")?;
-    cache.keep_derived(&key, &bytes)?;
+    let kept = [Sha256::digest(&bytes).as_slice(), &bytes].concat();
+    cache.store(&path, &kept)?;
     Ok(bytes)
 }
 
