@@ -1,12 +1,19 @@
 //! Sealing: the tree becomes the read-only root image and what boots it.
 //!
 //! [`erofs`] lays the tree out as a file system image without copying a file,
-//! [`verity`] writes it out and seals it with a hash tree, [`initrd`] picks
-//! what the first stage of the boot needs. [`elf`] and [`modules`] follow
-//! what programs and kernel modules need.
+//! [`verity`] writes it out and seals it with a hash tree. [`initrd`] picks
+//! what the first stage of the boot needs, following programs with [`elf`]
+//! and kernel modules with [`modules`]; [`cpio`] packs it.
 
+pub mod cpio;
+pub mod elf;
 pub mod erofs;
 pub mod extents;
+<<<<<<< HEAD
 pub mod image;
 pub mod uki;
+=======
+pub mod initrd;
+pub mod modules;
+>>>>>>> seal
 pub mod verity;

@@ -132,8 +132,7 @@ fn collect(tree: &Tree) -> Result<Plan> {
             _ => bail!("placing {path}: its parent is not a directory"),
         }
     }
-    for number in 0..files.len() {
-        let planned = &mut files[number];
+    for (number, planned) in files.iter_mut().enumerate() {
         if let Data::Directory(names) = &mut planned.data {
             names.push((".".to_owned(), number));
             if number == 0 {
