@@ -1,0 +1,255 @@
+//! `mailimg boot`: an image in QEMU on a throw-away disk, its ports on localhost.
+//!
+//! The image itself is only read: the machine writes to a qcow2 overlay in a
+//! private temporary folder, which goes when the machine ends. Settings travel
+//! as a systemd credential, never on a command line.
+//!
+//! The parts are public because the tests drive machines with them:
+//! [`accelerator`], [`credentials`], [`firmware`], [`overlay`] and [`qemu`].
+//! QEMU's options: <https://www.qemu.org/docs/master/system/invocation.html>.
+
+pub mod accelerator;
+pub mod credentials;
+pub mod firmware;
+pub mod overlay;
+pub mod ports;
+pub mod qemu;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::error::{Hint, hinted};
+use accelerator::AcceleratorChoice;
+use credentials::{Credential, write_credentials};
+use firmware::{Firmware, FirmwareKind};
+use ports::{Forward, choose_forwards};
+use qemu::{Hardware, Qemu, escape_commas};
+
+/// Folder for large temporary files that is on disk where `/tmp` is in memory.
+const BIG_TEMPORARY_FOLDER: &str = "/var/tmp";
+
+/// Options of `mailimg boot`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct BootOptions {
+    /// Disk image to boot, raw or qcow2; it is only read.
+    pub image: PathBuf,
+    /// Settings for the machine, handed over as a systemd credential.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Firmware that starts the image.
+    #[arg(long, value_enum, default_value_t = FirmwareKind::Uefi)]
+    pub firmware: FirmwareKind,
+    /// What runs the machine's instructions.
+    #[arg(long, value_enum, default_value_t = AcceleratorChoice::Auto)]
+    pub accel: AcceleratorChoice,
+}
+
+/// Boots an image and returns when the machine has ended.
+///
+/// Fails with a hint when QEMU or its firmware is not installed, when the
+/// image is none, or when QEMU refuses to run.
+pub fn run_boot(options: &BootOptions) -> Result<()> {
+    let image = overlay::Image::open(&options.image)?;
+    let settings = options.settings.as_deref().map(load_settings).transpose()?;
+    let qemu = Qemu::find()?;
+    let firmware = match options.firmware {
+        FirmwareKind::Uefi => Firmware::find_uefi(Path::new("/"))?,
+        FirmwareKind::Bios => Firmware::Bios,
+    };
+    let choice = accelerator::choose(options.accel, &qemu)?;
+    let forwards = choose_forwards()?;
+
+    let folder = temporary_folder()?;
+    let disk = folder.path().join("disk.qcow2");
+    image.make_overlay(&disk, overlay::MINIMUM_DISK_BYTES)?;
+    let credentials: Vec<Credential> = settings.into_iter().collect();
+
+    let mut command = qemu.command();
+    command
+        .args(Hardware::default().arguments(&qemu, choice.accelerator))
+        .args(firmware.arguments(folder.path())?)
+        .args(overlay::disk_arguments(&disk))
+        .args(write_credentials(folder.path(), &credentials)?)
+        .args(network_arguments(&forwards))
+        .args(terminal_arguments());
+
+    println!("image        {}", options.image.display());
+    println!("accelerator  {choice}");
+    print!("{}", ports::render_forwards(&forwards));
+    println!("Ctrl-A x or Ctrl-C ends the machine; what it wrote is thrown away.");
+    let status = run_until_ended(&mut command)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!(
+            "running {}: {status}",
+            qemu.program().display()
+        ))
+        .hint(
+            "its own message stands above; `--accel tcg` and `--firmware bios` rule out two causes",
+        )
+    }
+}
+
+/// Reads a settings file into the credential that the machine looks for.
+fn load_settings(path: &Path) -> Result<Credential> {
+    let value = std::fs::read(path)
+        .with_context(|| format!("reading settings {}", path.display()))
+        .hint("name an existing file after `--settings`; without it the machine boots and waits for settings")?;
+    if value.len() > credentials::CREDENTIAL_BYTES_MAX {
+        return Err(hinted(
+            format!(
+                "reading settings {}: {} bytes, at most {} fit",
+                path.display(),
+                value.len(),
+                credentials::CREDENTIAL_BYTES_MAX
+            ),
+            "a settings file holds KEY=value lines; is this the right file?",
+        ));
+    }
+    Ok(Credential::new(credentials::SETTINGS_NAME, value))
+}
+
+/// A private folder (mode 0700) that is removed with the machine.
+fn temporary_folder() -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("mailimg-boot-");
+    let chosen = std::env::var_os("TMPDIR")
+        .map_or_else(|| PathBuf::from(BIG_TEMPORARY_FOLDER), PathBuf::from);
+    builder
+        .tempdir_in(&chosen)
+        .with_context(|| format!("making a temporary folder in {}", chosen.display()))
+        .hint("set TMPDIR to a folder on a disk with a few GiB free")
+}
+
+fn network_arguments(forwards: &[Forward]) -> Vec<String> {
+    let mut netdev = String::from("user,id=net0");
+    for forward in forwards {
+        netdev.push_str(&format!(
+            ",hostfwd=tcp:127.0.0.1:{}-:{}",
+            forward.host_port, forward.service.port
+        ));
+    }
+    vec![
+        "-netdev".to_owned(),
+        netdev,
+        "-device".to_owned(),
+        // An empty option ROM: no network boot, and no package that holds ROMs.
+        "virtio-net-pci,netdev=net0,romfile=".to_owned(),
+    ]
+}
+
+/// Serial port and monitor share the terminal; `signal=on` leaves Ctrl-C to QEMU.
+fn terminal_arguments() -> [&'static str; 6] {
+    [
+        "-chardev",
+        "stdio,id=terminal,mux=on,signal=on",
+        "-serial",
+        "chardev:terminal",
+        "-mon",
+        "chardev=terminal,mode=readline",
+    ]
+}
+
+/// Runs a child to its end and passes on the signals that would end ourselves,
+/// so that the temporary folder is always removed.
+fn run_until_ended(command: &mut Command) -> Result<ExitStatus> {
+    // Registered before the start: no end of the child can be missed.
+    let mut signals =
+        Signals::new([SIGCHLD, SIGINT, SIGTERM, SIGHUP]).context("registering signals")?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for QEMU")? {
+            return Ok(status);
+        }
+        for signal in signals.wait() {
+            if signal != SIGCHLD {
+                terminate(&child);
+            }
+        }
+    }
+}
+
+/// Asks a process to end; one that has ended already is no error.
+fn terminate(child: &Child) {
+    if let Ok(id) = i32::try_from(child.id())
+        && let Some(pid) = Pid::from_raw(id)
+    {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// `key=` followed by a path as QEMU's option syntax wants it.
+fn path_option(key: &str, path: &Path) -> String {
+    format!("{key}={}", escape_commas(&path.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ports::{Forward, SERVICES};
+    use super::{load_settings, network_arguments, run_until_ended};
+    use std::process::Command;
+
+    #[test]
+    fn missing_settings_are_named_with_advice() {
+        let error = load_settings(std::path::Path::new("/nonexistent/settings.env")).unwrap_err();
+        let text = crate::error::render(&error);
+        assert!(
+            text.starts_with("error: reading settings /nonexistent/settings.env: "),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nhint: name an existing file after `--settings`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn oversized_settings_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.env");
+        std::fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
+        let text = crate::error::render(&load_settings(&path).unwrap_err());
+        assert!(text.contains("1048576 bytes, at most 32768 fit"), "{text}");
+    }
+
+    #[test]
+    fn only_localhost_is_forwarded() {
+        let forwards = [
+            Forward {
+                service: SERVICES[0],
+                host_port: 2525,
+            },
+            Forward {
+                service: SERVICES[8],
+                host_port: 2223,
+            },
+        ];
+        assert_eq!(
+            network_arguments(&forwards).join(" "),
+            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2525-:25,hostfwd=tcp:127.0.0.1:2223-:22 \
+             -device virtio-net-pci,netdev=net0,romfile="
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_noticed() {
+        assert!(
+            run_until_ended(&mut Command::new("true"))
+                .unwrap()
+                .success()
+        );
+        assert!(
+            !run_until_ended(&mut Command::new("false"))
+                .unwrap()
+                .success()
+        );
+    }
+}
