@@ -1,2 +1,2 @@
 //! x
-fn main() {}
+fn main() { println!("{}", mailimg::appliance::VERSION_MARKER); }

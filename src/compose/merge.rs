@@ -207,7 +207,6 @@ mod tests {
             name: name.to_owned(),
             version: "1.0-1".to_owned(),
             architecture: "all".to_owned(),
-            sha256: String::new(),
             control: control.to_owned(),
             conffiles: Vec::new(),
             scripts: Vec::new(),

@@ -28,8 +28,6 @@ pub struct Package {
     pub version: String,
     /// Debian architecture, or `all`.
     pub architecture: String,
-    /// SHA-256 of the .deb, hexadecimal.
-    pub sha256: String,
     /// The control paragraph, verbatim.
     pub control: String,
     /// Paths of the conffiles, without leading `/`.

@@ -56,7 +56,7 @@ impl Cache {
     /// Opens a cache folder, making it when it is not there.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
-        for folder in ["objects", "documents", "unpacked"] {
+        for folder in ["derived", "objects", "documents", "unpacked"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|error| storage_error(error, &path))?;
         }
@@ -80,6 +80,14 @@ impl Cache {
     pub fn unpacked_path(&self, sha256: &str, format: u32) -> Result<PathBuf> {
         let name = format!("{}.v{format}", checked_digest(sha256)?);
         Ok(self.root.join("unpacked").join(name))
+    }
+
+    /// The path of something costly made from other content, there or not.
+    ///
+    /// `sha256` is the digest of what it is made from, `kind` how.
+    pub fn derived_path(&self, sha256: &str, kind: &str) -> Result<PathBuf> {
+        let name = format!("{}.{kind}", checked_digest(sha256)?);
+        Ok(self.root.join("derived").join(name))
     }
 
     /// The path of the last copy of an unpinned file.

@@ -9,11 +9,8 @@ pub mod cpio;
 pub mod elf;
 pub mod erofs;
 pub mod extents;
-<<<<<<< HEAD
 pub mod image;
-pub mod uki;
-=======
 pub mod initrd;
 pub mod modules;
->>>>>>> seal
+pub mod uki;
 pub mod verity;
