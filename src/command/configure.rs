@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
 use crate::error::{Hint, hinted};
-use crate::write::atomic::{explain, make_private};
+use crate::write::atomic::make_private;
 use crate::write::fat::Volume;
 use crate::write::gpt::{TYPE_ESP, read_gpt};
 use crate::write::qcow2::{self, Qcow2};
@@ -53,14 +53,17 @@ pub fn configure(image: &Path, settings: Option<&[u8]>, pristine: &[u8]) -> Resu
     } else {
         replace_settings(&mut &file, bytes, &protect)
     };
+    let full = result.as_ref().is_err_and(|error| {
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::StorageFull)
+    });
+    let result = result.with_context(name);
+    if full {
+        return result.hint("free some space on the disk that the image lies on");
+    }
     result
-        .map_err(|error| {
-            let full = error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::StorageFull);
-            if full { explain(error, image) } else { error }
-        })
-        .with_context(name)
 }
 
 /// Opens an image that nobody else has in use.

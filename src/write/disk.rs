@@ -15,8 +15,8 @@ use std::fs::File;
 use anyhow::{Context, Result, ensure};
 
 use super::gpt::{
-    ATTRIBUTE_READ_ONLY, Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY,
-    Table, Uuid, write_gpt,
+    ATTRIBUTE_READ_ONLY, LABEL_UNITS, Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT,
+    TYPE_ROOT_VERITY, Table, Uuid, write_gpt,
 };
 use crate::error::hinted;
 use crate::recipe::Disk;
@@ -29,8 +29,6 @@ const BIOS_MIB: u64 = 1;
 const SMALLEST_ESP_MIB: u64 = 34;
 /// Largest partition in MiB that a recipe may ask for; ours, to catch a slip.
 const LARGEST_MIB: u64 = 1 << 20;
-/// Longest partition label, UEFI 2.10, 5.3.3.
-const LONGEST_LABEL: usize = 36;
 
 /// Where everything lies; [`Display`](fmt::Display) shows it as a text table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +84,9 @@ pub fn plan_disk(disk: &Disk, name: &str, version: &str, uuids: &DiskUuids) -> R
     }
     let label = |suffix: &str| {
         let label = format!("{name}_{version}_{suffix}");
-        if label.encode_utf16().count() > LONGEST_LABEL {
+        if label.encode_utf16().count() > LABEL_UNITS {
             return Err(hinted(
-                format!("the partition label {label} is longer than {LONGEST_LABEL} characters"),
+                format!("the partition label {label} is longer than {LABEL_UNITS} characters"),
                 "shorten name or version in the recipe",
             ));
         }

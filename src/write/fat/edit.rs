@@ -1,10 +1,17 @@
 //! Replacing a file of a volume in place, safe against interruption.
+//!
+//! Whatever was interrupted, the next replacement clears away.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::boot_sector::{INFO_FREE, UNKNOWN};
 use super::volume::{Entry, Volume};
 use super::{CLUSTER_MASK, END_OF_CHAIN, ENTRY, FIRST_CLUSTER, SECTOR};
+
+/// Table entry of a cluster that the medium cannot keep.
+const BAD_CLUSTER: u32 = 0x0fff_fff7;
 
 impl Volume<'_> {
     /// Replaces the content of a file in the root folder.
@@ -19,6 +26,7 @@ impl Volume<'_> {
         let size = u32::try_from(bytes.len()).context("the new content is larger than 4 GiB")?;
         let count = self.geometry.clusters_for(u64::from(size)) as usize;
 
+        self.clear_leftovers()?;
         let before = self.chain(entry.first)?;
         let target = self.first_fit(count, |cluster, free| free || before.contains(&cluster))?;
         let mut held = before.clone();
@@ -34,8 +42,49 @@ impl Volume<'_> {
         self.store(&target, bytes)?;
         self.point(&mut entry, &target, size)?;
         self.release(&held)?;
-        self.count_free(before.len(), count)?;
+        self.count_free()?;
         self.storage.sync().context("flushing the boot partition")
+    }
+
+    /// Makes the tables equal and frees clusters that nothing points to.
+    fn clear_leftovers(&mut self) -> Result<()> {
+        for copy in 1..self.geometry.tables {
+            let offset = self.geometry.table_offset(copy);
+            let mut other = vec![0; self.table.len()];
+            self.storage
+                .read_at(&mut other, offset)
+                .context("reading the file allocation table")?;
+            if other != self.table {
+                self.storage
+                    .write_at(&self.table, offset)
+                    .context("writing the file allocation table")?;
+            }
+        }
+        let reached = self.reached()?;
+        let end = FIRST_CLUSTER + self.geometry.clusters as u32;
+        let lost: Vec<u32> = (FIRST_CLUSTER..end)
+            .filter(|cluster| {
+                let value = self.entry_of(*cluster) & CLUSTER_MASK;
+                value != 0 && value != BAD_CLUSTER && !reached.contains(cluster)
+            })
+            .collect();
+        self.release(&lost)
+    }
+
+    /// Every cluster of a file or folder.
+    fn reached(&self) -> Result<BTreeSet<u32>> {
+        let mut reached: BTreeSet<u32> = self.chain(self.root)?.into_iter().collect();
+        let mut folders = vec![self.root];
+        while let Some(folder) = folders.pop() {
+            for entry in self.list_chain(folder)? {
+                // A folder met twice is damage, not a reason to go round for ever.
+                if entry.folder && entry.first != 0 && !reached.contains(&entry.first) {
+                    folders.push(entry.first);
+                }
+                reached.extend(self.chain(entry.first)?);
+            }
+        }
+        Ok(reached)
     }
 
     /// The lowest clusters that may be used, told the number and whether the
@@ -54,6 +103,13 @@ impl Volume<'_> {
 
     /// Writes a content to free clusters and chains them.
     fn store(&mut self, clusters: &[u32], bytes: &[u8]) -> Result<()> {
+        // The table first: a cluster that it calls free stays zero.
+        for pair in clusters.windows(2) {
+            self.set_entry(pair[0], pair[1])?;
+        }
+        if let Some(last) = clusters.last() {
+            self.set_entry(*last, END_OF_CHAIN)?;
+        }
         let cluster_size = self.geometry.cluster_size() as usize;
         for (cluster, piece) in clusters.iter().zip(bytes.chunks(cluster_size)) {
             let mut padded = piece.to_vec();
@@ -61,12 +117,6 @@ impl Volume<'_> {
             self.storage
                 .write_at(&padded, self.geometry.cluster_offset(*cluster))
                 .context("writing the new content")?;
-        }
-        for pair in clusters.windows(2) {
-            self.set_entry(pair[0], pair[1])?;
-        }
-        if let Some(last) = clusters.last() {
-            self.set_entry(*last, END_OF_CHAIN)?;
         }
         self.storage.sync().context("flushing the new content")
     }
@@ -118,7 +168,7 @@ impl Volume<'_> {
     }
 
     /// Corrects the count of free clusters.
-    fn count_free(&mut self, before: usize, after: usize) -> Result<()> {
+    fn count_free(&mut self) -> Result<()> {
         let Some(sector) = self.info_sector else {
             return Ok(());
         };
@@ -129,11 +179,13 @@ impl Volume<'_> {
         let at = INFO_FREE as usize;
         let mut number = [0; 4];
         number.copy_from_slice(&info[at..at + 4]);
-        let free = u32::from_le_bytes(number);
-        if info[..4] != *b"RRaA" || free == UNKNOWN {
+        if info[..4] != *b"RRaA" || u32::from_le_bytes(number) == UNKNOWN {
             return Ok(());
         }
-        let free = free.wrapping_add(before as u32).wrapping_sub(after as u32);
+        let end = FIRST_CLUSTER + self.geometry.clusters as u32;
+        let free = (FIRST_CLUSTER..end)
+            .filter(|cluster| self.entry_of(*cluster) & CLUSTER_MASK == 0)
+            .count() as u32;
         self.storage
             .write_at(&free.to_le_bytes(), sector * SECTOR + INFO_FREE)
             .context("writing the FSInfo sector")
@@ -142,9 +194,73 @@ impl Volume<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::Volume;
+    use crate::tree::Content;
     use crate::write::SETTINGS_FILE;
     use crate::write::fat::volume::tests::{check_with_fsck, sample, write};
+    use crate::write::storage::Storage;
+
+    /// A disk that fails after a number of writes, as if the power went.
+    struct Failing {
+        bytes: Vec<u8>,
+        writes_left: usize,
+    }
+
+    impl Storage for Failing {
+        fn size(&self) -> io::Result<u64> {
+            self.bytes.size()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.bytes.read_at(buffer, offset)
+        }
+
+        fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.writes_left = self
+                .writes_left
+                .checked_sub(1)
+                .ok_or(io::ErrorKind::BrokenPipe)?;
+            self.bytes.write_at(bytes, offset)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_interrupted_replacement_leaves_either_content_whole() {
+        let (old, new) = (vec![b'o'; 1500], vec![b'n'; 1000]);
+        let (file, _) = write(&[(SETTINGS_FILE.to_owned(), Content::from(old.clone()))]);
+        let replace = |disk: &mut Failing, bytes: &[u8]| {
+            let mut volume = Volume::open(disk).unwrap();
+            let result = volume.replace_file(SETTINGS_FILE, bytes);
+            (result.is_ok(), volume.read(SETTINGS_FILE).unwrap())
+        };
+        let pristine = std::fs::read(file.path()).unwrap();
+        let mut disk = Failing {
+            bytes: pristine.clone(),
+            writes_left: 0,
+        };
+        let mut seen = [0, 0];
+        for writes in 0.. {
+            disk.writes_left = writes;
+            let (done, content) = replace(&mut disk, &new);
+            assert!(content == old || content == new, "after {writes} writes");
+            seen[usize::from(content == new)] += 1;
+            // Nothing that the attempt left outlives the next replacement.
+            disk.writes_left = usize::MAX;
+            assert!(replace(&mut disk, &old).0);
+            assert!(disk.bytes == pristine, "after {writes} writes");
+            if done {
+                assert!(content == new);
+                break;
+            }
+        }
+        assert!(seen[0] > 5 && seen[1] > 5, "{seen:?}");
+    }
 
     #[test]
     fn replacing_and_putting_back_restores_every_byte() {

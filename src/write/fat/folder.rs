@@ -154,9 +154,9 @@ impl Stamp {
         let number = |value: i8| u16::from(value.unsigned_abs());
         Self {
             date: (year.min(127) as u16) << 9 | number(moment.month()) << 5 | number(moment.day()),
-            time: number(moment.hour()) << 11
-                | number(moment.minute()) << 5
-                | number(moment.second()) / 2,
+            time: (number(moment.hour()) << 11)
+                | (number(moment.minute()) << 5)
+                | (number(moment.second()) / 2),
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Entry {
 pub struct Volume<'a> {
     pub(super) storage: &'a mut dyn Storage,
     pub(super) geometry: Geometry,
-    root: u32,
+    pub(super) root: u32,
     pub(super) info_sector: Option<u64>,
     /// The first table, as it lies on the disk.
     pub(super) table: Vec<u8>,
@@ -105,7 +105,7 @@ impl<'a> Volume<'a> {
         Ok(bytes)
     }
 
-    fn list_chain(&self, first: u32) -> Result<Vec<Entry>> {
+    pub(super) fn list_chain(&self, first: u32) -> Result<Vec<Entry>> {
         let cluster_size = self.geometry.cluster_size();
         let mut bytes = vec![0; cluster_size as usize];
         let mut entries = Vec::new();

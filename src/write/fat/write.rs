@@ -249,13 +249,12 @@ fn editable(geometry: &Geometry, place: &Place) -> Vec<Range<u64>> {
     let clusters = (2 * geometry.clusters_for(SETTINGS_LIMIT as u64))
         .min(geometry.clusters + u64::from(FIRST_CLUSTER) - first);
     let data = geometry.cluster_offset(place.first);
-    let tables = (0..geometry.tables).map(|copy| {
-        let table = geometry.table_offset(copy);
-        table + first * 4..table + (first + clusters) * 4
-    });
-    tables
-        .chain([data..data + clusters * geometry.cluster_size()])
-        .collect()
+    let mut ranges: Vec<Range<u64>> = (0..geometry.tables)
+        .map(|copy| geometry.table_offset(copy))
+        .map(|table| table + first * 4..table + (first + clusters) * 4)
+        .collect();
+    ranges.push(data..data + clusters * geometry.cluster_size());
+    ranges
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const ENTRY_SECTORS: u64 = (ENTRIES * ENTRY_SIZE) as u64 / SECTOR;
 /// Bytes of a header that count for its checksum.
 const HEADER_SIZE: usize = 92;
 /// Longest label, in UTF-16 units.
-const LABEL_UNITS: usize = 36;
+pub const LABEL_UNITS: usize = 36;
 
 /// A UUID, bytes in the order they are written as text.
 pub type Uuid = [u8; 16];

@@ -325,7 +325,8 @@ mod tests {
         raw.write_all_at(&vec![3; 200_000], 5 * MIB - 7).unwrap();
         raw.write_all_at(&vec![0; 1 << 20], 100 * MIB).unwrap();
         raw.write_all_at(b"last", 700 * MIB + 508).unwrap();
-        write_qcow2(&raw, &qcow2, &[50 * MIB + 1..50 * MIB + 65536]).unwrap();
+        let kept = 50 * MIB + 1..50 * MIB + 65536;
+        write_qcow2(&raw, &qcow2, std::slice::from_ref(&kept)).unwrap();
         Pair { folder, raw, qcow2 }
     }
 

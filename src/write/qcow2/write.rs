@@ -21,7 +21,7 @@ const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Entries of a table that fills a cluster.
 const TABLE_ENTRIES: u64 = CLUSTER / 8;
 /// Reference counts in a cluster.
-const COUNTS: u64 = CLUSTER * 8 >> REFCOUNT_ORDER;
+const COUNTS: u64 = (CLUSTER * 8) >> REFCOUNT_ORDER;
 
 /// Writes a raw image as qcow2 into an empty file.
 ///
