@@ -278,7 +278,7 @@ fn states_flags(signature: &Signature) -> bool {
     })
 }
 
-fn check_validity<'a>(key: &'a SignedPublicKey, made: i64, now: i64) -> Result<&'a Signature> {
+fn check_validity(key: &SignedPublicKey, made: i64, now: i64) -> Result<&Signature> {
     let own = newest_self_signature(key, now)?;
     let created = i64::from(key.primary_key.created_at().as_secs());
     check_lifetime(created, own, made, now)?;
