@@ -185,7 +185,11 @@ pub fn read_index(stream: impl Read, size: u64, architecture: &str) -> Result<In
     ensure!(
         read == size,
         "the index has {} {size} bytes that its Release announces",
-        if read > size { "more than the" } else { "less than the" }
+        if read > size {
+            "more than the"
+        } else {
+            "less than the"
+        }
     );
     Ok(index)
 }
@@ -218,10 +222,7 @@ fn check_entry(entry: &Entry<'_>) -> Result<()> {
         "this is no name of a package"
     );
     ensure!(!entry.get(Field::Version).is_empty(), "it has no version");
-    ensure!(
-        is_sha256(entry.get(Field::Sha256)),
-        "it has no SHA-256"
-    );
+    ensure!(is_sha256(entry.get(Field::Sha256)), "it has no SHA-256");
     entry
         .get(Field::Size)
         .parse::<u64>()
@@ -237,9 +238,7 @@ fn check_entry(entry: &Entry<'_>) -> Result<()> {
 /// Whether a path stays below the archive's base address.
 pub fn is_pool_path(path: &str) -> bool {
     !path.is_empty()
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != ".." )
+        && path.split('/').all(|part| !part.is_empty() && part != "..")
         && !path
             .bytes()
             .any(|byte| byte.is_ascii_control() || b" ?#\\".contains(&byte))

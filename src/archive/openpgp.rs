@@ -13,9 +13,7 @@
 //! of trust; certificates are trusted because we embedded them.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use pgp::composed::{
-    CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey,
-};
+use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SubpacketData};
 use pgp::types::{KeyDetails, Tag};
@@ -78,7 +76,10 @@ pub fn verify_signed_text(
         let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
         let beginning = beginning.lines().next().unwrap_or_default().to_owned();
         return Err(hinted(
-            format!("this is no signed document: it begins with '{}'", beginning.trim()),
+            format!(
+                "this is no signed document: it begins with '{}'",
+                beginning.trim()
+            ),
             "a proxy or a captive portal may have answered in the mirror's place; \
              open the address in a browser, or name another mirror in the recipe",
         ));
@@ -192,11 +193,13 @@ fn check_use(signature: &Signature, now: i64) -> Result<i64> {
     let config = signature.config().context("has an unknown version")?;
     // RFC 9580, 5.2.3.7: what we do not understand and is critical spoils the signature.
     ensure!(
-        !config.hashed_subpackets().any(|subpacket| subpacket.is_critical
-            && matches!(
-                subpacket.data,
-                SubpacketData::Other(..) | SubpacketData::Experimental(..)
-            )),
+        !config
+            .hashed_subpackets()
+            .any(|subpacket| subpacket.is_critical
+                && matches!(
+                    subpacket.data,
+                    SubpacketData::Other(..) | SubpacketData::Experimental(..)
+                )),
         "has a critical part that we do not know"
     );
     let made = i64::from(signature.created().context("has no date")?.as_secs());
@@ -232,11 +235,7 @@ fn check_lifetime(created: i64, binding: &Signature, made: i64, now: i64) -> Res
         && lifetime.as_secs() > 0
     {
         let end = created + i64::from(lifetime.as_secs());
-        ensure!(
-            made < end && now < end,
-            "expired on {}",
-            format_date(end)
-        );
+        ensure!(made < end && now < end, "expired on {}", format_date(end));
     }
     Ok(())
 }
@@ -279,7 +278,7 @@ fn states_flags(signature: &Signature) -> bool {
     })
 }
 
-fn check_validity<'a>(key: &'a SignedPublicKey, made: i64, now: i64) -> Result<&'a Signature> {
+fn check_validity(key: &SignedPublicKey, made: i64, now: i64) -> Result<&Signature> {
     let own = newest_self_signature(key, now)?;
     let created = i64::from(key.primary_key.created_at().as_secs());
     check_lifetime(created, own, made, now)?;
@@ -313,7 +312,9 @@ fn check_subkey(
         .filter(|signature| {
             signature.typ() == Some(SignatureType::SubkeyBinding)
                 && check_use(signature, now).is_ok()
-                && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
+                && signature
+                    .verify_subkey_binding(primary, &subkey.key)
+                    .is_ok()
         })
         .max_by_key(|signature| signature.created())
         .context("is not bound to its primary key")?;
@@ -326,9 +327,13 @@ fn check_subkey(
         .context("did not agree to its primary key")?;
     check_use(back, now)?;
     ensure!(
-        back.verify_primary_key_binding(&subkey.key, primary).is_ok(),
+        back.verify_primary_key_binding(&subkey.key, primary)
+            .is_ok(),
         "did not agree to its primary key"
     );
     let created = i64::from(subkey.key.created_at().as_secs());
     check_lifetime(created, binding, made, now)
 }
+
+#[cfg(test)]
+mod tests;

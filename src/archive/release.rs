@@ -145,7 +145,10 @@ pub fn check_release(
                 "it was made in the future, on {}",
                 format_date(release.date)
             ),
-            format!("this machine's clock says {}; is it right?", format_date(now)),
+            format!(
+                "this machine's clock says {}; is it right?",
+                format_date(now)
+            ),
         ));
     }
     if let Some(end) = release.valid_until
@@ -238,12 +241,10 @@ SHA256:
 
     #[test]
     fn another_suite_is_refused() {
-        assert!(
-            refusal("trixie", MADE, None).starts_with(
-                "error: it is of suite 'stable-security' (code name 'trixie-security'), \
+        assert!(refusal("trixie", MADE, None).starts_with(
+            "error: it is of suite 'stable-security' (code name 'trixie-security'), \
                  asked for was 'trixie'\nhint: "
-            )
-        );
+        ));
     }
 
     #[test]

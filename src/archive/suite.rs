@@ -132,10 +132,20 @@ fn find_index(
                 "{folder}/{component}/binary-{architecture}/by-hash/SHA256/{}",
                 listed.sha256
             );
-            urls.extend(source.mirrors.iter().map(|mirror| join_url(mirror, &by_hash)));
+            urls.extend(
+                source
+                    .mirrors
+                    .iter()
+                    .map(|mirror| join_url(mirror, &by_hash)),
+            );
         }
         let by_name = format!("{folder}/{path}");
-        urls.extend(source.mirrors.iter().map(|mirror| join_url(mirror, &by_name)));
+        urls.extend(
+            source
+                .mirrors
+                .iter()
+                .map(|mirror| join_url(mirror, &by_name)),
+        );
         return Ok(Wanted {
             object: Object {
                 label: format!("{} {path}", source.suite),

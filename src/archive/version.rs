@@ -32,7 +32,13 @@ mod tests {
     #[test]
     fn versions_are_ordered_as_dpkg_orders_them() {
         let ascending = [
-            "1.0~rc1-1", "1.0-1", "1.0-1+b1", "1.0-1+deb13u1", "1.0-1.1", "1.0-10", "1.0.1-1",
+            "1.0~rc1-1",
+            "1.0-1",
+            "1.0-1+b1",
+            "1.0-1+deb13u1",
+            "1.0-1.1",
+            "1.0-10",
+            "1.0.1-1",
             "1:0.5-1",
         ];
         for pair in ascending.windows(2) {

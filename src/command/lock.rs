@@ -23,8 +23,9 @@ pub fn run(
     now: i64,
     progress: &Progress,
 ) -> Result<String> {
-    let previous = load_lock_if_any(lock_path)
-        .hint("delete the file to begin anew; it is what shows that an archive went back in time")?;
+    let previous = load_lock_if_any(lock_path).hint(
+        "delete the file to begin anew; it is what shows that an archive went back in time",
+    )?;
     let lock = make_lock(recipe, fetch, previous.as_ref(), now, progress)?;
     write_lock(&lock, lock_path)?;
     let empty = Lock {
@@ -73,4 +74,48 @@ fn make_readable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{load_lock_if_any, write_lock};
+    use crate::error::render;
+    use crate::lock::Lock;
+
+    fn lock() -> Lock {
+        Lock {
+            recipe_sha256: "0".repeat(64),
+            sources: Vec::new(),
+            packages: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lock_is_written_whole_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mail.lock");
+        assert_eq!(load_lock_if_any(&path).unwrap(), None);
+        write_lock(&lock(), &path).unwrap();
+        assert_eq!(load_lock_if_any(&path).unwrap(), Some(lock()));
+        let names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["mail.lock"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = write_lock(&lock(), "/nonexistent/mail.lock".as_ref()).unwrap_err();
+        assert!(render(&error).starts_with("error: writing /nonexistent/mail.lock: "));
+    }
+
+    #[test]
+    fn a_broken_lock_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mail.lock");
+        std::fs::write(&path, "packages = 1\n").unwrap();
+        let error = load_lock_if_any(&path).unwrap_err();
+        assert!(render(&error).contains("mail.lock: reading the lock: "));
+    }
 }

@@ -48,7 +48,10 @@ pub fn explain(controls: &[&str], recipe: &Recipe, package: &str) -> Result<Stri
         let label = format!("{} {}", here.name, here.version);
         match &origins[position] {
             Some(Origin::Needed(from, relation)) => {
-                lines.push(format!("{} needs {relation}: {label}", installed[*from].name));
+                lines.push(format!(
+                    "{} needs {relation}: {label}",
+                    installed[*from].name
+                ));
                 position = *from;
                 continue;
             }
@@ -137,7 +140,9 @@ fn read_control(control: &str) -> Result<Installed<'_>> {
             "Package" => package.name = value,
             "Version" => package.version = value,
             "Essential" => package.essential = value == "yes",
-            "Provides" => package.provides = parse_relations(value)?.into_iter().flatten().collect(),
+            "Provides" => {
+                package.provides = parse_relations(value)?.into_iter().flatten().collect()
+            }
             "Depends" | "Pre-Depends" => package.needs.extend(
                 parse_relations(value)
                     .with_context(|| format!("reading {field} of {}", package.name))?,
@@ -148,11 +153,7 @@ fn read_control(control: &str) -> Result<Installed<'_>> {
     Ok(package)
 }
 
-fn not_installed(
-    installed: &[Installed<'_>],
-    recipe: &Recipe,
-    package: &str,
-) -> anyhow::Error {
+fn not_installed(installed: &[Installed<'_>], recipe: &Recipe, package: &str) -> anyhow::Error {
     if let Some(drop) = recipe
         .drop
         .iter()
@@ -165,16 +166,83 @@ fn not_installed(
     }
     let providers: Vec<&str> = installed
         .iter()
-        .filter(|known| known.provides.iter().any(|provided| provided.name == package))
+        .filter(|known| {
+            known
+                .provides
+                .iter()
+                .any(|provided| provided.name == package)
+        })
         .map(|known| known.name)
         .collect();
     let hint = if providers.is_empty() {
         "the lock in recipes/ lists all packages".to_owned()
     } else {
-        format!("it is a virtual package; ask for {}", providers.join(" or "))
+        format!(
+            "it is a virtual package; ask for {}",
+            providers.join(" or ")
+        )
     };
     hinted(
         format!("{package} is not part of the recipe {}", recipe.name),
         hint,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+
+    const CONTROLS: [&str; 6] = [
+        "Package: mailer\nVersion: 4\nDepends: other, interface (>= 2)\n",
+        "Package: other\nVersion: 5\nDepends: library (>= 1), library (<< 9)\n",
+        "Package: library\nVersion: 1.6\nProvides: interface (= 2.1)\nDepends: deep | deeper\n",
+        "Package: deeper\nVersion: 6\nDescription: text\n Depends: nothing\n",
+        "Package: base\nVersion: 7\nEssential: yes\nPre-Depends: shell\n",
+        "Package: shell\nVersion: 8\n",
+    ];
+
+    const RECIPE: &str = r#"
+        name = "mail"
+        version = "1"
+        architecture = "amd64"
+        packages = ["mailer"]
+        sources = []
+        drop = [{ packages = ["perl"], reason = "no script runs" }]
+    "#;
+
+    fn why(package: &str) -> String {
+        match explain(&CONTROLS, &toml::from_str(RECIPE).unwrap(), package) {
+            Ok(text) => text,
+            Err(error) => crate::error::render(&error),
+        }
+    }
+
+    #[test]
+    fn the_shortest_chain_is_told() {
+        assert_eq!(
+            why("deeper"),
+            "recipe mail asks for mailer 4\n\
+             mailer needs interface (>= 2): library 1.6\n\
+             library needs deep | deeper: deeper 6\n"
+        );
+        assert_eq!(why("mailer"), "recipe mail asks for mailer 4\n");
+        assert_eq!(
+            why("shell"),
+            "base 7 is essential\nbase needs shell: shell 8\n"
+        );
+    }
+
+    #[test]
+    fn packages_that_are_not_there_are_explained_too() {
+        assert_eq!(
+            why("perl"),
+            "error: the recipe drops perl: no script runs\n\
+             hint: it is not part of the image, although packages may depend on it"
+        );
+        assert_eq!(
+            why("interface"),
+            "error: interface is not part of the recipe mail\n\
+             hint: it is a virtual package; ask for library"
+        );
+    }
 }

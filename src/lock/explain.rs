@@ -72,7 +72,12 @@ fn sentence(universe: &Universe<'_>, suites: &[&str], fact: &Fact) -> String {
             }) {
                 format!("{} needs {}", label(from), fact.text)
             } else {
-                format!("{} needs {}, for instance {}", label(from), fact.text, label(to))
+                format!(
+                    "{} needs {}, for instance {}",
+                    label(from),
+                    fact.text,
+                    label(to)
+                )
             }
         }
         (Some(from), None) => {
@@ -82,7 +87,12 @@ fn sentence(universe: &Universe<'_>, suites: &[&str], fact: &Fact) -> String {
                 .flatten()
                 .map(|relation| absence(universe, suites, relation))
                 .collect();
-            format!("{} needs {}, but {}", label(from), fact.text, reasons.join(" and "))
+            format!(
+                "{} needs {}, but {}",
+                label(from),
+                fact.text,
+                reasons.join(" and ")
+            )
         }
     }
 }
@@ -92,10 +102,9 @@ fn absence(universe: &Universe<'_>, suites: &[&str], relation: &Relation<'_>) ->
     if let Some(id) = universe.find(relation.name) {
         let candidate = universe.candidate(id);
         return match relation.qualifier {
-            Some(qualifier) if relation.version.is_none() => format!(
-                "{} does not serve ':{qualifier}'",
-                candidate.label()
-            ),
+            Some(qualifier) if relation.version.is_none() => {
+                format!("{} does not serve ':{qualifier}'", candidate.label())
+            }
             _ => format!(
                 "the newest {} is {} ({})",
                 relation.name,

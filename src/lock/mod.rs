@@ -35,8 +35,10 @@ pub struct Lock {
     /// SHA-256 over what of the recipe decides the resolution, hexadecimal.
     pub recipe_sha256: String,
     /// The signed indexes this came from, in the recipe's order.
+    #[serde(default)]
     pub sources: Vec<LockedSource>,
     /// The packages, sorted by name.
+    #[serde(default)]
     pub packages: Vec<LockedPackage>,
 }
 
@@ -201,4 +203,4 @@ pub fn objects(lock: &Lock) -> Vec<Object> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -151,9 +151,7 @@ impl Provider<'_> {
         }
         let text = written(group);
         Ok(Some(match satisfiers.as_slice() {
-            [] => self
-                .demand(self.name(group[0].name), &text, false)
-                .into(),
+            [] => self.demand(self.name(group[0].name), &text, false).into(),
             [only] => self.demand(name_of(*only), &text, true).into(),
             several => {
                 let members = several
@@ -197,9 +195,10 @@ impl Provider<'_> {
         let tables = self.tables.borrow();
         let mut facts = Vec::new();
         for edge in graph.graph.edge_indices() {
-            let (Some((from, to)), Some(kind)) =
-                (graph.graph.edge_endpoints(edge), graph.graph.edge_weight(edge))
-            else {
+            let (Some((from, to)), Some(kind)) = (
+                graph.graph.edge_endpoints(edge),
+                graph.graph.edge_weight(edge),
+            ) else {
                 continue;
             };
             let node = |position| match graph.graph.node_weight(position) {

@@ -28,7 +28,10 @@ impl Lock {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(is_sha256(&self.recipe_sha256), "recipe_sha256 is no SHA-256");
+        ensure!(
+            is_sha256(&self.recipe_sha256),
+            "recipe_sha256 is no SHA-256"
+        );
         for source in &self.sources {
             ensure!(
                 is_sha256(&source.inrelease_sha256),
@@ -53,7 +56,9 @@ impl Lock {
                 "the path of {name} leaves the archive"
             );
             ensure!(
-                self.sources.iter().any(|source| source.suite == package.suite),
+                self.sources
+                    .iter()
+                    .any(|source| source.suite == package.suite),
                 "{name} comes from the suite {}, which is no source of this lock",
                 package.suite
             );

@@ -200,9 +200,8 @@ impl<'a> Universe<'a> {
             Some(architecture) if architecture == self.architecture => false,
             Some(_) => return Ok(found),
         };
-        let permitted = |id: Id| {
-            !any || self.candidate(id).entry.get(Field::MultiArch) == "allowed"
-        };
+        let permitted =
+            |id: Id| !any || self.candidate(id).entry.get(Field::MultiArch) == "allowed";
         if let Some(id) = self.find(relation.name)
             && permitted(id)
             && relation.admits(self.candidate(id).entry.get(Field::Version))?

@@ -59,7 +59,10 @@ pub fn load_keyring(name: &str) -> Result<Vec<Certificate>> {
     let Some((_, files)) = KEYRINGS.iter().find(|(known, _)| *known == name) else {
         return Err(hinted(
             format!("there is no keyring named '{name}'"),
-            format!("keys = [...] knows {}", names().collect::<Vec<_>>().join(", ")),
+            format!(
+                "keys = [...] knows {}",
+                names().collect::<Vec<_>>().join(", ")
+            ),
         ));
     };
     let mut certificates = Vec::new();
