@@ -13,6 +13,8 @@ mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod index;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use unpack::unpack_packages;
