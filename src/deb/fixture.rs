@@ -158,9 +158,9 @@ pub(crate) fn raw_header(kind: EntryType, path: &[u8], mode: u32) -> Header {
 pub(crate) fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
-        write!(
+        writeln!(
             bytes,
-            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
             0,
             0,
             0,

@@ -13,6 +13,7 @@ mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod index;
+mod members;
 #[cfg(test)]
 mod tests;
 mod unpack;
