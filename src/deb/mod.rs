@@ -13,6 +13,9 @@ mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod index;
+mod members;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use unpack::unpack_packages;

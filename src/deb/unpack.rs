@@ -16,11 +16,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use sha2::{Digest, Sha256};
 
 use super::Package;
-use super::ar::Archive;
-use super::compression;
-use super::control::{Control, read_control};
-use super::data::{Entry, EntryKind, Sink, read_data};
+use super::data::{Entry, EntryKind, Sink};
 use super::index::{self, FORMAT, Index};
+use super::members::read_deb;
 use crate::error::{Hint, hinted};
 use crate::fetch::{Cache, Fetch, Object, storage_error};
 use crate::progress::{Progress, Stage};
@@ -118,7 +116,14 @@ fn load(object: &Object, cache: &Cache) -> Result<Option<Package>> {
     match File::open(&path) {
         Ok(file) => Ok(read_unpacked(file).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        Err(error) => {
+            let full = error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error());
+            let result = Err(error).with_context(|| format!("reading {}", path.display()));
+            match full {
+                true => result.hint("every package keeps a file open: raise `ulimit -n`"),
+                false => result,
+            }
+        }
     }
 }
 
@@ -269,55 +274,6 @@ fn write_unpacked(
     result
         .and_then(|index| contents.finish(&index))
         .map_err(Failure::Unusable)
-}
-
-/// Reads control data and entries of a .deb, contents into a sink.
-fn read_deb(input: &mut impl Read, contents: &mut impl Sink) -> Result<Index> {
-    let mut archive = Archive::open(input)?;
-    check_version(&mut archive)?;
-    let mut control: Option<Control> = None;
-    while let Some(member) = archive.next_member()? {
-        let name = member.name.as_str();
-        let context = || format!("reading {name}");
-        match control.take() {
-            // deb(5): members that begin so are for others.
-            present if name.starts_with('_') => control = present,
-            None => {
-                let reader = compression::open(name, "control", &mut archive)
-                    .with_context(context)?
-                    .with_context(|| {
-                        format!("the member {name} stands where control.tar should")
-                    })?;
-                control = Some(read_control(reader).with_context(context)?);
-            }
-            Some(control) => {
-                let reader = compression::open(name, "data", &mut archive)
-                    .with_context(context)?
-                    .with_context(|| format!("the member {name} stands where data.tar should"))?;
-                let entries = read_data(reader, contents).with_context(context)?;
-                // deb(5) lets further members follow, for whoever knows them.
-                while archive.next_member()?.is_some() {}
-                return Ok(Index { control, entries });
-            }
-        }
-    }
-    match control {
-        None => bail!("it has no control.tar"),
-        Some(_) => bail!("it has no data.tar"),
-    }
-}
-
-fn check_version(archive: &mut Archive<impl Read>) -> Result<()> {
-    let first = archive.next_member()?.context("it is empty")?;
-    if first.name != "debian-binary" || first.size > 64 {
-        bail!("it begins with {} instead of debian-binary", first.name);
-    }
-    let mut version = String::new();
-    archive.read_to_string(&mut version)?;
-    if !version.starts_with("2.") {
-        bail!("its format is {:?}, only 2.x is known", version.trim_end());
-    }
-    Ok(())
 }
 
 /// Takes the digest of all that passes.

@@ -24,6 +24,9 @@ use crate::progress::{Progress, Stage};
 /// The longest pause that a server may ask for.
 const LONGEST_RETRY_AFTER: u64 = 60;
 
+/// How soon a pausing thread notices that another one failed.
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+
 /// How hard a mirror is tried.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -31,7 +34,7 @@ pub struct Options {
     pub offline: bool,
     /// How many files are fetched at once.
     pub threads: usize,
-    /// How many rounds over the addresses of a file.
+    /// How many rounds over the addresses of a file may bring nothing.
     pub rounds: u32,
     /// The pause before the second round; it doubles with each further one.
     pub pause: Duration,
@@ -104,12 +107,12 @@ impl Mirror {
             })
             .collect();
         let mut pause = Duration::ZERO;
-        for round in 0..self.options.rounds {
-            if !candidates.iter().any(|candidate| candidate.live) {
-                break;
-            }
-            std::thread::sleep(pause);
-            pause = self.options.pause * 2u32.saturating_pow(round);
+        let mut vain_rounds = 0;
+        while vain_rounds < self.options.rounds && candidates.iter().any(|candidate| candidate.live)
+        {
+            sleep_unless(stop, pause);
+            pause = self.options.pause * 2u32.saturating_pow(vain_rounds);
+            vain_rounds += 1;
             for candidate in candidates.iter_mut().filter(|candidate| candidate.live) {
                 if stop.load(Ordering::Relaxed) {
                     return Err(anyhow!("stopped because another file failed"));
@@ -120,7 +123,11 @@ impl Mirror {
                     Err(Problem::Transient {
                         reason,
                         retry_after,
+                        advanced,
                     }) => {
+                        if advanced {
+                            vain_rounds = 0;
+                        }
                         let asked = retry_after.unwrap_or(0).min(LONGEST_RETRY_AFTER);
                         pause = pause.max(Duration::from_secs(asked));
                         candidate.reason = reason;
@@ -250,7 +257,7 @@ impl Fetch for Mirror {
             .try_all(label, urls, &never, |url| {
                 read_document(&self.source, url, limit)
             })
-            .hint("check the recipe's mirrors and suites")?;
+            .map_err(|error| hint_when_gone(error, "check the recipe's mirrors and suites"))?;
         for url in urls {
             self.cache.store(&self.cache.document_path(url), &bytes)?;
         }
@@ -282,15 +289,28 @@ impl Fetch for Mirror {
                 .hint("run once without --offline");
         }
         self.fetch_missing(&missing).map_err(|error| {
-            match error.chain().any(|cause| cause.is::<Gone>()) {
-                true => Err::<(), _>(error)
-                    .hint("the mirrors moved on: run `mailimg lock`, or build without --locked")
-                    .unwrap_err(),
-                false => error,
-            }
+            let hint = "the mirrors moved on: run `mailimg lock`, or build without --locked";
+            hint_when_gone(error, hint)
         })?;
         Ok(paths)
     }
+}
+
+/// Pauses, but not longer than the others go on.
+fn sleep_unless(stop: &AtomicBool, pause: Duration) {
+    let mut left = pause;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        let nap = left.min(LONGEST_NAP);
+        std::thread::sleep(nap);
+        left -= nap;
+    }
+}
+
+fn hint_when_gone(error: anyhow::Error, hint: &str) -> anyhow::Error {
+    if error.chain().any(|cause| cause.is::<Gone>()) {
+        return Err::<(), _>(error).hint(hint).unwrap_err();
+    }
+    error
 }
 
 fn has_size(path: &Path, size: u64) -> bool {

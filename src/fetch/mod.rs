@@ -10,6 +10,8 @@ mod mirror;
 mod problem;
 mod resolver;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use cache::{Cache, Claim};

@@ -45,6 +45,8 @@ pub(super) enum Problem {
         reason: String,
         /// How many seconds the server asked to wait.
         retry_after: Option<u64>,
+        /// Whether so much came that the attempt was not in vain.
+        advanced: bool,
     },
     /// The file is not there and will not be.
     Gone(String),
@@ -59,12 +61,17 @@ impl Problem {
         Self::Transient {
             reason: reason.into(),
             retry_after: None,
+            advanced: false,
         }
     }
 
     /// Sorts a failed request.
     pub(super) fn of_request(error: &HttpError) -> Self {
         match error {
+            // A certificate that nobody vouches for arrives as invalid data.
+            HttpError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Self::Bad(io_words(error))
+            }
             HttpError::Io(error) => Self::transient(io_words(error)),
             HttpError::Timeout(_)
             | HttpError::HostNotFound
@@ -82,6 +89,7 @@ impl Problem {
             408 | 425 | 429 | 500..=599 => Self::Transient {
                 reason,
                 retry_after,
+                advanced: false,
             },
             _ => Self::Bad(reason),
         }

@@ -18,6 +18,8 @@ use crate::progress::Stage;
 
 /// How much is read at once.
 const BUFFER: usize = 1 << 17;
+/// An attempt that brought so many bytes does not count as a failure.
+const WORTHWHILE: u64 = 1 << 20;
 const WEB_PAGE: &str = "answered a web page instead of it";
 
 /// One pinned file on its way into the cache.
@@ -37,6 +39,7 @@ impl Transfer<'_> {
         if have == self.object.size && self.is_whole(&digest) {
             return Ok(());
         }
+        let counted = self.counted.max(have);
         let resumed = have > 0 && have < self.object.size;
         let offset = if resumed { have } else { 0 };
         let mut opened = source.open(url, offset)?;
@@ -55,6 +58,15 @@ impl Transfer<'_> {
                 self.restart().map_err(Problem::Fatal)?;
                 Err(Problem::Bad(reason))
             }
+            Err(Problem::Transient {
+                reason,
+                retry_after,
+                ..
+            }) => Err(Problem::Transient {
+                reason,
+                retry_after,
+                advanced: self.counted.saturating_sub(counted) >= WORTHWHILE,
+            }),
             other => other,
         }
     }
