@@ -11,15 +11,18 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use sha1::{Digest, Sha1};
-use x509_parser::der_parser::ber::BerObjectContent;
-use x509_parser::der_parser::der::{Tag, parse_der};
+use x509_parser::der_parser::der::Tag;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::X509Name;
 
 use crate::tree::{Kind, Node, Tree, name_of};
 
 const AUTHORITIES: &str = "usr/share/ca-certificates";
 const CERTIFICATES: &str = "etc/ssl/certs";
+
+/// The bit of an ASN.1 tag for sequences and sets.
+const CONSTRUCTED: u8 = 0x20;
 
 /// Makes the bundle and its links, when the tree has authorities.
 pub fn install_certificates(tree: &mut Tree) -> Result<()> {
@@ -55,54 +58,44 @@ pub fn install_certificates(tree: &mut Tree) -> Result<()> {
 fn subject_hash(pem: &[u8]) -> Result<u32> {
     let (_, pem) = parse_x509_pem(pem).context("reading PEM")?;
     let (_, certificate) = X509Certificate::from_der(&pem.contents).context("reading X.509")?;
-    let canonical = canonical_name(certificate.subject().as_raw())?;
-    let digest = Sha1::digest(&canonical);
+    let digest = Sha1::digest(canonical_name(certificate.subject()));
     Ok(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]))
 }
 
 /// OpenSSL's canonical encoding of a Name.
-fn canonical_name(name: &[u8]) -> Result<Vec<u8>> {
-    let (_, name) = parse_der(name).context("reading the subject")?;
+fn canonical_name(name: &X509Name) -> Vec<u8> {
     let mut canonical = Vec::new();
-    for rdn in name.as_sequence()? {
+    for rdn in name.iter_rdn() {
         let mut set = Vec::new();
-        for attribute in rdn.as_set()? {
-            let parts = attribute.as_sequence()?;
-            let [kind, value] = &parts[..] else { anyhow::bail!("reading the subject: odd attribute") };
-            let mut encoded = encode(0x06, kind.as_slice()?);
-            encoded.extend(match text_of(&value.content, value.header.tag()) {
-                Some(text) => encode(0x0c, fold(&text).as_bytes()),
-                None => encode(value.header.tag().0 as u8, value.as_slice()?),
+        for attribute in rdn.iter() {
+            let value = attribute.attr_value();
+            let mut encoded = encode(Tag::Oid.0 as u8, attribute.attr_type().as_bytes());
+            encoded.extend(match text_of(value.data, value.tag()) {
+                Some(text) => encode(Tag::Utf8String.0 as u8, fold(&text).as_bytes()),
+                None => encode(value.tag().0 as u8, value.data),
             });
-            set.push(encode(0x30, &encoded));
+            set.push(encode(CONSTRUCTED | Tag::Sequence.0 as u8, &encoded));
         }
-        canonical.extend(encode(0x31, &set.concat()));
+        // Of a set's members, DER puts the smallest encoding first.
+        set.sort();
+        canonical.extend(encode(CONSTRUCTED | Tag::Set.0 as u8, &set.concat()));
     }
-    Ok(canonical)
+    canonical
 }
 
-fn text_of(content: &BerObjectContent, tag: Tag) -> Option<String> {
-    match (content, tag) {
-        (BerObjectContent::T61String(text), _) => Some((*text).to_owned()),
-        (BerObjectContent::BmpString(bytes), _) => Some(utf16_text(bytes)),
-        (BerObjectContent::UniversalString(bytes), _) => {
+fn text_of(bytes: &[u8], tag: Tag) -> Option<String> {
+    match tag {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString => {
             Some(String::from_utf8_lossy(bytes).into_owned())
         }
-        (
-            BerObjectContent::UTF8String(text)
-            | BerObjectContent::PrintableString(text)
-            | BerObjectContent::IA5String(text)
-            | BerObjectContent::VisibleString(text),
-            _,
-        ) => Some((*text).to_owned()),
+        // Latin-1, as OpenSSL takes it: every byte is the character of that number.
+        Tag::T61String => Some(bytes.iter().copied().map(char::from).collect()),
+        Tag::BmpString => {
+            let pairs = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            Some(String::from_utf16_lossy(&pairs.collect::<Vec<u16>>()))
+        }
         _ => None,
     }
-}
-
-fn utf16_text(bytes: &[u8]) -> String {
-    let units: Vec<u16> =
-        bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-    String::from_utf16_lossy(&units)
 }
 
 /// Blanks at the ends go, runs of them become one, ASCII letters lower-case.

@@ -38,6 +38,13 @@ pub(super) fn find_library(tree: &Tree, name: &str, user: &ElfFile, at: &str) ->
     own.chain(SYSTEM_DIRECTORIES.map(str::to_owned))
         .map(|directory| format!("{directory}/{name}"))
         .find(|path| tree.content(path).is_some())
+        // A library in a private folder was found there through its user's RUNPATH,
+        // and the user has loaded, or names too, what the library needs from it.
+        .or_else(|| {
+            let beside = format!("{origin}/{name}");
+            let is_library = user.interpreter.is_none();
+            (is_library && tree.content(&beside).is_some()).then_some(beside)
+        })
         // The program that loads is there already, under its own name.
         .or_else(|| {
             let interpreter = user.interpreter.as_deref().unwrap_or(INTERPRETER);
