@@ -12,3 +12,6 @@ pub mod extents;
 pub mod initrd;
 pub mod modules;
 pub mod verity;
+
+#[cfg(test)]
+mod tests;
