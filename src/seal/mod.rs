@@ -14,3 +14,6 @@ pub mod initrd;
 pub mod modules;
 pub mod uki;
 pub mod verity;
+
+#[cfg(test)]
+mod tests;

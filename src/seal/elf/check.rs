@@ -1,13 +1,16 @@
 //! Proofs about a tree: every program finds its libraries, ours runs in it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::error::hinted;
-use crate::tree::{Kind, Tree};
+use crate::tree::{Content, Kind, Tree, name_of};
 
 use super::file::ElfFile;
-use super::loader::find_library;
+use super::loader::{find_library, load};
 
 /// Where programs and libraries lie.
 const ROOTS: [&str; 10] = [
@@ -22,53 +25,55 @@ const ROOTS: [&str; 10] = [
     "usr/local",
     "usr/sbin",
 ];
-/// Bytes that tell an ELF file of our machine.
-const START: u64 = 20;
-
 /// Proves that no ld.so.cache is needed.
 ///
-/// Fails, naming all of them, when a program or library needs a library that
-/// is neither in its own search path nor in the loader's built-in one.
+/// Fails, naming all of them, when a program misses a library that is neither
+/// in the search path of what needs it nor in the loader's built-in one.
+/// Libraries that no program is linked with must find theirs alone.
 pub fn check_tree(tree: &Tree) -> Result<()> {
-    let files: Vec<_> = ROOTS
+    let candidates: Vec<(&str, &Content)> = ROOTS
         .into_iter()
         .flat_map(|root| tree.below(root))
         .filter_map(|(path, node)| match &node.kind {
-            Kind::File(content) if content.len() >= START => Some((path, content)),
+            Kind::File(content) => Some((path, content)),
             _ => None,
         })
         .collect();
-    let missing: Vec<Vec<String>> = files
+    let files: BTreeMap<&str, Arc<ElfFile>> = candidates
         .into_par_iter()
-        .map(|(path, content)| {
-            let mut start = [0; START as usize];
-            content
-                .read_exact_at(&mut start, 0)
-                .with_context(|| format!("reading /{path}"))?;
-            if !ElfFile::matches(&start) {
-                return Ok(Vec::new());
+        .map(|(path, content)| Ok((path, ElfFile::read_content(path, content)?)))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .filter_map(|(path, file)| Some((path, Arc::new(file?))))
+        .collect();
+    let mut reached = BTreeSet::new();
+    let mut missing = BTreeSet::new();
+    for programs in [true, false] {
+        for (path, file) in &files {
+            let done = !programs && reached.contains(*path);
+            if file.interpreter.is_some() != programs || done {
+                continue;
             }
-            let bytes = content.read().with_context(|| format!("reading /{path}"))?;
-            let file = ElfFile::parse(&bytes).with_context(|| format!("reading /{path}"))?;
-            Ok(file.map_or_else(Vec::new, |file| missing_of(tree, &file, path)))
-        })
-        .collect::<Result<_>>()?;
-    let missing = missing.concat();
+            let mut read = |path: &str| Ok(files.get(path).cloned());
+            let loaded = load(tree, path, &mut read, &|_| false)?;
+            reached.extend(
+                loaded
+                    .libraries
+                    .iter()
+                    .filter_map(|path| tree.resolve(path)),
+            );
+            let lines = loaded.missing.iter();
+            missing.extend(lines.map(|(user, name)| format!("/{user} needs {name}")));
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }
+    let missing: Vec<String> = missing.into_iter().collect();
     Err(hinted(
         format!("checking that libraries are found: {}", missing.join(", ")),
         "the image has no ld.so.cache: add the package that brings the library, or drop the user of it",
     ))
-}
-
-fn missing_of(tree: &Tree, file: &ElfFile, path: &str) -> Vec<String> {
-    file.needed
-        .iter()
-        .filter(|name| find_library(tree, name, file, path).is_none())
-        .map(|name| format!("/{path} needs {name}"))
-        .collect()
 }
 
 /// Proves that a program of ours runs with the tree's libraries.
@@ -89,7 +94,11 @@ pub fn check_runs_in(binary: &[u8], tree: &Tree) -> Result<()> {
         return Err(hinted(format!("the image has no {interpreter}"), HINT));
     }
     for name in &file.needed {
-        let Some(path) = find_library(tree, name, &file, AT) else {
+        let own = file.interpreter.clone();
+        let path = own
+            .filter(|interpreter| name_of(interpreter) == name)
+            .or_else(|| find_library(tree, name, &file, AT));
+        let Some(path) = path else {
             return Err(hinted(format!("the image has no {name}"), HINT));
         };
         let Some(content) = tree.content(&path) else {

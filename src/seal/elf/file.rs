@@ -12,6 +12,8 @@ use object::read::StringTable;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use serde::Deserialize;
 
+use crate::tree::Content;
+
 type Header = elf::FileHeader64<LittleEndian>;
 
 /// Type and owner of the notes about libraries opened at run time.
@@ -60,7 +62,7 @@ pub(super) struct ElfFile {
 
 impl ElfFile {
     /// Whether that is the beginning of a program or library of our machine.
-    pub fn matches(start: &[u8]) -> bool {
+    fn matches(start: &[u8]) -> bool {
         /// EI_CLASS 2 is 64 bits, EI_DATA 1 is little-endian.
         const IDENT: &[u8] = b"\x7fELF\x02\x01";
         let halfword = |at: usize| Some(u16::from_le_bytes([*start.get(at)?, *start.get(at + 1)?]));
@@ -68,6 +70,23 @@ impl ElfFile {
             && matches!(halfword(16), Some(kind) if kind == elf::ET_EXEC.0 || kind == elf::ET_DYN.0)
             && halfword(18) == Some(elf::EM_X86_64.0)
     }
+
+    /// Reads the headers of the file at a path; nothing for what is passed over.
+    pub fn read_content(path: &str, content: &Content) -> Result<Option<Self>> {
+        let naming = || format!("reading /{path}");
+        let mut start = [0; Self::START];
+        if content.len() < Self::START as u64 {
+            return Ok(None);
+        }
+        content.read_exact_at(&mut start, 0).with_context(naming)?;
+        if !Self::matches(&start) {
+            return Ok(None);
+        }
+        Self::parse(&content.read().with_context(naming)?).with_context(naming)
+    }
+
+    /// How many bytes tell what a file is.
+    const START: usize = 20;
 
     /// Reads the headers of a file; nothing for what [`Self::matches`] passes over.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {

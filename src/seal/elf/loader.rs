@@ -1,8 +1,13 @@
-//! Finding a library or a program in a tree as ld.so(8) and the kernel would.
+//! Loading a program out of a tree as ld.so(8) and the kernel would.
 
-use crate::tree::{Kind, Tree, parent_of};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::file::ElfFile;
+use anyhow::Result;
+
+use crate::tree::{Kind, Tree, name_of, parent_of};
+
+use super::file::{ElfFile, Priority};
 
 /// What `ld.so --help` of Debian's amd64 glibc prints as system search path.
 const SYSTEM_DIRECTORIES: [&str; 4] = [
@@ -16,6 +21,111 @@ const LIB: &str = "lib/x86_64-linux-gnu";
 const PLATFORM: &str = "x86_64";
 /// The kernel's own limit, path_resolution(7).
 const MAX_LINKS: usize = 40;
+
+/// What loading a program or library brings into memory.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// Paths of the libraries, links not followed, in the loader's order.
+    pub libraries: Vec<String>,
+    /// Files and names of the libraries that they miss.
+    pub missing: Vec<(String, String)>,
+}
+
+/// Reads the headers of the file at a path without links; none if it is no ELF file.
+pub(super) type ReadElf<'a> = dyn FnMut(&str) -> Result<Option<Arc<ElfFile>>> + 'a;
+
+/// Loads the file at a path without links, level by level.
+///
+/// A library that something loaded before asked for is not searched again,
+/// which is how systemd's finds another whose folder only the program names.
+/// `opens` says which of the libraries opened at run time are loaded too.
+pub(super) fn load(
+    tree: &Tree,
+    path: &str,
+    read: &mut ReadElf,
+    opens: &dyn Fn(&str) -> bool,
+) -> Result<Loaded> {
+    let Some(file) = read(path)? else {
+        return Ok(Loaded::default());
+    };
+    let mut loading = Loading::start(tree, path, file);
+    let mut linked = 0;
+    let mut opened = 0;
+    loop {
+        while let Some((user, file)) = loading.queue.get(linked).cloned() {
+            linked += 1;
+            for name in &file.needed {
+                loading.bring(name, &user, &file, read)?;
+            }
+        }
+        let Some((user, file)) = loading.queue.get(opened).cloned() else {
+            return Ok(loading.loaded);
+        };
+        opened += 1;
+        for library in &file.dlopen {
+            let first = library.soname.iter().find(|name| {
+                library.priority != Priority::Suggested
+                    && opens(name)
+                    && find_library(tree, name, &file, &user).is_some()
+            });
+            if let Some(name) = first {
+                loading.bring(name, &user, &file, read)?;
+            }
+        }
+    }
+}
+
+/// A load on its way.
+struct Loading<'a> {
+    tree: &'a Tree,
+    /// Names that need not be searched any more.
+    names: BTreeSet<String>,
+    /// What is in memory: the path it was found at, and its headers.
+    queue: Vec<(String, Arc<ElfFile>)>,
+    loaded: Loaded,
+}
+
+impl<'a> Loading<'a> {
+    fn start(tree: &'a Tree, path: &str, file: Arc<ElfFile>) -> Self {
+        let mut loaded = Loaded::default();
+        if let Some(interpreter) = &file.interpreter {
+            if tree.content(interpreter).is_some() {
+                loaded.libraries.push(clean(interpreter));
+            } else {
+                let missing = (path.to_owned(), interpreter.clone());
+                loaded.missing.push(missing);
+            }
+        }
+        // The loader itself is in memory before all others.
+        let interpreter = file.interpreter.as_deref().unwrap_or(INTERPRETER);
+        Self {
+            tree,
+            names: BTreeSet::from([name_of(interpreter).to_owned()]),
+            queue: vec![(path.to_owned(), file)],
+            loaded,
+        }
+    }
+
+    /// Loads a library for a user unless it is there.
+    fn bring(&mut self, name: &str, user: &str, file: &ElfFile, read: &mut ReadElf) -> Result<()> {
+        if self.names.contains(name) {
+            return Ok(());
+        }
+        let Some(path) = find_library(self.tree, name, file, user) else {
+            let missing = (user.to_owned(), name.to_owned());
+            self.loaded.missing.push(missing);
+            return Ok(());
+        };
+        if let Some(target) = self.tree.resolve(&path)
+            && let Some(library) = read(&target)?
+        {
+            self.queue.push((path.clone(), library));
+        }
+        self.loaded.libraries.push(path);
+        self.names.insert(name.to_owned());
+        Ok(())
+    }
+}
 
 /// Where the loader finds a library for a file at a path, links not followed.
 pub(super) fn find_library(tree: &Tree, name: &str, user: &ElfFile, at: &str) -> Option<String> {
@@ -38,19 +148,6 @@ pub(super) fn find_library(tree: &Tree, name: &str, user: &ElfFile, at: &str) ->
     own.chain(SYSTEM_DIRECTORIES.map(str::to_owned))
         .map(|directory| format!("{directory}/{name}"))
         .find(|path| tree.content(path).is_some())
-        // A library in a private folder was found there through its user's RUNPATH,
-        // and the user has loaded, or names too, what the library needs from it.
-        .or_else(|| {
-            let beside = format!("{origin}/{name}");
-            let is_library = user.interpreter.is_none();
-            (is_library && tree.content(&beside).is_some()).then_some(beside)
-        })
-        // The program that loads is there already, under its own name.
-        .or_else(|| {
-            let interpreter = user.interpreter.as_deref().unwrap_or(INTERPRETER);
-            (crate::tree::name_of(interpreter) == name && tree.content(interpreter).is_some())
-                .then(|| clean(interpreter))
-        })
 }
 
 /// The interpreter of Debian's amd64, x86-64 psABI.

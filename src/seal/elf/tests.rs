@@ -131,7 +131,7 @@ fn a_missing_library_names_both_files() {
     let error = closure(&tree, &["usr/bin/tool".into()], &[]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "following what /usr/lib/tool/libown.so needs: no library liba.so.1 where the loader looks"
+        "following what /usr/lib/tool/libown.so needs: no liba.so.1 where the loader looks"
     );
     tree.remove("usr/lib/tool/libown.so");
     tree.insert(

@@ -109,6 +109,10 @@ pub fn verify(
     hash.read_exact_at(&mut block, hash_offset)
         .context("reading the verity superblock")?;
     let superblock = Superblock::decode(&block)?;
+    // Before memory is set aside for as many hashes as a damaged number says.
+    let last = (superblock.data_blocks - 1) * BLOCK as u64;
+    data.read_exact_at(&mut block, data_offset + last)
+        .with_context(|| format!("reading the image at {last}"))?;
     let hasher = BlockHasher::new(&superblock.salt);
     let chunks: Vec<Vec<Hash>> = chunks_of(superblock.data_blocks)
         .into_par_iter()
