@@ -5,7 +5,9 @@ use super::settings_command::{apply_settings, check_settings, load_stored, show_
 use super::user_command::{add_user, change_password, delete_user, list_users};
 use super::{console, dkim, health, import, provision, render, resolver, status};
 use crate::error::EXIT_DONE;
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -147,7 +149,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             .to_owned()
         }
     };
-    println!("{}", said.trim_end());
+    match writeln!(std::io::stdout(), "{}", said.trim_end()) {
+        // The reader had enough, as in `mailctl user list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        result => result.context("writing to standard output")?,
+    }
     Ok(EXIT_DONE)
 }
 
