@@ -128,7 +128,8 @@ pub fn delete_user(place: &Place, text: &str, purge: bool) -> anyhow::Result<Str
     let inbox = inbox_path(place, &address);
     let known = locked.users.hashes.remove(&address.to_string()).is_some();
     // A purge that was cut short after the account was gone can be run again.
-    if !known && !(purge && inbox.exists()) {
+    let unfinished = purge && inbox.exists();
+    if !known && !unfinished {
         return Err(unknown(&address));
     }
     locked.store()?;
