@@ -94,6 +94,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&mut self, key: &str, (wrong, expected): (String, &str)) {
+        // A default is right by itself: what is wrong with it stands in a key it leans on.
+        let required = find_key(key).is_some_and(|key| key.required);
+        if self.written.value(key).is_none() && !required {
+            return;
+        }
         self.problems.0.push(Problem {
             line: self.written.entry(key).map(|entry| entry.line),
             key: Some(key.to_owned()),
@@ -102,34 +107,16 @@ impl Reader<'_> {
         });
     }
 
-    fn text(&mut self, key: &str) -> String {
-        expand_key(self.written, key).unwrap_or_else(|wrong| {
-            self.wrong(key, (wrong, ""));
-            String::new()
-        })
-    }
-
     /// `None` when unset or wrong; what is wrong is noted once.
     fn parsed<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
-        // A value that leans on a missing required key is that key's problem, not its own.
-        let missing = KEYS
-            .iter()
-            .filter(|other| other.required && self.written.value(other.name).is_none())
-            .any(|other| {
-                let raw = self
-                    .written
-                    .value(key)
-                    .or(find_key(key).map(|key| key.default));
-                raw.is_some_and(|raw| raw.contains(&format!("${{{}}}", other.name)))
-            });
-        if missing {
-            return None;
-        }
-        let before = self.problems.0.len();
-        let text = self.text(key);
-        if text.is_empty() || self.problems.0.len() > before {
-            return None;
-        }
+        let text = match expand_key(self.written, key) {
+            Ok(text) if text.is_empty() => return None,
+            Ok(text) => text,
+            Err(wrong) => {
+                self.wrong(key, (wrong, ""));
+                return None;
+            }
+        };
         parse(&text).map_err(|wrong| self.wrong(key, wrong)).ok()
     }
 
