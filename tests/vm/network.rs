@@ -108,6 +108,8 @@ pub fn inside(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         .arg(program)
         .args(["--exact", test, "--include-ignored", "--nocapture"])
         .env(INSIDE, "1")
+        // Errors of tests are sentences; where they arose is plain from them.
+        .env("RUST_LIB_BACKTRACE", "0")
         .status()
         .context("running unshare")?;
     ensure!(
