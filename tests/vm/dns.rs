@@ -140,13 +140,13 @@ impl Dns {
     /// Where the root server is, in the format of a zone file.
     pub fn root_hints(&self) -> String {
         format!(
-            ". 3600000 NS {SERVER}\n{SERVER} 3600000 A {OUTSIDE_DNS}\n{SERVER} 3600000 AAAA {OUTSIDE_DNS6}\n"
+            ". 3600000 IN NS {SERVER}\n{SERVER} 3600000 IN A {OUTSIDE_DNS}\n{SERVER} 3600000 IN AAAA {OUTSIDE_DNS6}\n"
         )
     }
 
     /// The root's DS record, in the format of a zone file.
     pub fn trust_anchor(&self) -> String {
-        format!("{}\n", self.trust_anchor)
+        self.trust_anchor.replacen(". DS ", ". 3600 IN DS ", 1) + "\n"
     }
 
     /// Tells a machine to trust this root.

@@ -120,6 +120,7 @@ impl Machine {
     }
 
     /// Waits for a text on the serial port.
+    #[expect(dead_code, reason = "for tests of boot failures and power cuts")]
     pub fn wait_for_serial(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("{text:?} on the serial port");
         self.wait(&what, limit, |machine| {
@@ -178,6 +179,7 @@ impl Machine {
     }
 
     /// Pulls the plug.
+    #[expect(dead_code, reason = "for tests of boot failures and power cuts")]
     pub fn cut_power(mut self) -> Result<()> {
         self.qmp.execute("quit")?;
         self.wait_for_end(END_LIMIT)

@@ -38,17 +38,20 @@ pub const CLIENTS: [Ipv4Addr; 4] = [
 /// The same on IPv6.
 pub const CLIENTS6: [Ipv6Addr; 4] = [client6(0x11), client6(0x12), client6(0x13), client6(0x14)];
 /// The outside's name server: root and all zones.
-pub const OUTSIDE_DNS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
+///
+/// The outside lies in the ranges for benchmarks (RFC 2544, RFC 5180), since
+/// resolvers answer reverse names of the ranges for documentation themselves.
+pub const OUTSIDE_DNS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 53);
 /// The same on IPv6.
 pub const OUTSIDE_DNS6: Ipv6Addr = outside6(0x53);
 /// The outside's mail server.
-pub const OUTSIDE_MAIL: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 25);
+pub const OUTSIDE_MAIL: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 25);
 /// The same on IPv6.
 pub const OUTSIDE_MAIL6: Ipv6Addr = outside6(0x25);
-/// Clients from the outside (RFC 5737 and RFC 3849 addresses).
+/// Clients from the outside.
 pub const OUTSIDE_CLIENTS: [Ipv4Addr; 2] = [
-    Ipv4Addr::new(198, 51, 100, 101),
-    Ipv4Addr::new(198, 51, 100, 102),
+    Ipv4Addr::new(198, 18, 0, 101),
+    Ipv4Addr::new(198, 18, 0, 102),
 ];
 /// The same on IPv6.
 pub const OUTSIDE_CLIENTS6: [Ipv6Addr; 2] = [outside6(0x101), outside6(0x102)];
@@ -58,7 +61,7 @@ const fn client6(last: u16) -> Ipv6Addr {
 }
 
 const fn outside6(last: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, last)
+    Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, last)
 }
 
 /// Name of a machine's tap device.

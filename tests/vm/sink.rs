@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::site::OUTSIDE_HOST_NAME;
+
 /// A client that says nothing for so long has gone.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
@@ -97,7 +99,7 @@ fn serve(stream: &TcpStream, store: &Store) -> Option<()> {
     let mut sender = String::new();
     let mut recipients = Vec::new();
     let say = |text: &str| (&*stream).write_all(format!("{text}\r\n").as_bytes()).ok();
-    say("220 mx.outside.example ESMTP")?;
+    say(&format!("220 {OUTSIDE_HOST_NAME} ESMTP"))?;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -108,11 +110,13 @@ fn serve(stream: &TcpStream, store: &Store) -> Option<()> {
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 rest.clone_into(&mut helo);
-                say("250-mx.outside.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8")?;
+                say(&format!(
+                    "250-{OUTSIDE_HOST_NAME}\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8"
+                ))?;
             }
             "HELO" => {
                 rest.clone_into(&mut helo);
-                say("250 mx.outside.example")?;
+                say(&format!("250 {OUTSIDE_HOST_NAME}"))?;
             }
             "MAIL" => {
                 sender = path(rest);

@@ -19,6 +19,9 @@ pub const HOST_NAME: &str = "mail.wombat.example";
 /// A domain of somebody else, whose mail the sink takes.
 pub const OUTSIDE_DOMAIN: &str = "outside.example";
 
+/// Its mail server, the sink.
+pub const OUTSIDE_HOST_NAME: &str = "mx.outside.example";
+
 /// Everything a machine talks to.
 pub struct Site {
     /// Our DNS.
@@ -74,22 +77,47 @@ fn zones() -> Vec<Zone> {
                 &format!("ntp AAAA {GATEWAY6}"),
             ],
         ),
-        Zone::new(
-            "10.in-addr.arpa.",
-            &[&format!("{} PTR {HOST_NAME}.", reversed(machine))],
+        reverse_zone("10.in-addr.arpa.", &[(machine.into(), HOST_NAME)]),
+        reverse_zone(
+            "18.198.in-addr.arpa.",
+            &[(OUTSIDE_MAIL.into(), OUTSIDE_HOST_NAME)],
         ),
-        Zone::new(
-            "100.51.198.in-addr.arpa.",
-            &[&format!(
-                "{}. PTR mx.{OUTSIDE_DOMAIN}.",
-                "25.100.51.198.in-addr.arpa"
-            )],
+        reverse_zone(
+            "0.0.0.0.0.2.0.0.0.0.d.f.ip6.arpa.",
+            &[(machine6.into(), HOST_NAME)],
+        ),
+        reverse_zone(
+            "0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa.",
+            &[(OUTSIDE_MAIL6.into(), OUTSIDE_HOST_NAME)],
         ),
     ]
 }
 
-/// `10.20.0.100` as a name within 10.in-addr.arpa.
-fn reversed(address: std::net::Ipv4Addr) -> String {
-    let [_, second, third, fourth] = address.octets();
-    format!("{fourth}.{third}.{second}")
+fn reverse_zone(name: &str, hosts: &[(IpAddr, &str)]) -> Zone {
+    let records: Vec<String> = hosts
+        .iter()
+        .map(|(address, host)| format!("{} PTR {host}.", reverse_name(*address)))
+        .collect();
+    Zone::new(
+        name,
+        &records.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+}
+
+/// The name under which an address is looked up (RFC 1035, RFC 3596).
+pub fn reverse_name(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, third, fourth] = address.octets();
+            format!("{fourth}.{third}.{second}.{first}.in-addr.arpa.")
+        }
+        IpAddr::V6(address) => {
+            let digits: Vec<String> = format!("{:032x}", address.to_bits())
+                .chars()
+                .rev()
+                .map(String::from)
+                .collect();
+            format!("{}.ip6.arpa.", digits.join("."))
+        }
+    }
 }
