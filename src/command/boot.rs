@@ -15,6 +15,8 @@ pub mod overlay;
 pub mod ports;
 pub mod qemu;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
@@ -118,7 +120,10 @@ fn load_settings(path: &Path) -> Result<Credential> {
 /// A private folder (mode 0700) that is removed with the machine.
 fn temporary_folder() -> Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix("mailimg-boot-");
+    // The disk will hold the settings, passwords among them, and all mail.
+    builder
+        .prefix("mailimg-boot-")
+        .permissions(Permissions::from_mode(0o700));
     let chosen = std::env::var_os("TMPDIR")
         .map_or_else(|| PathBuf::from(BIG_TEMPORARY_FOLDER), PathBuf::from);
     builder
@@ -194,7 +199,8 @@ fn path_option(key: &str, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::ports::{Forward, SERVICES};
-    use super::{load_settings, network_arguments, run_until_ended};
+    use super::{load_settings, network_arguments, run_until_ended, temporary_folder};
+    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     #[test]
@@ -237,6 +243,13 @@ mod tests {
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2525-:25,hostfwd=tcp:127.0.0.1:2223-:22 \
              -device virtio-net-pci,netdev=net0,romfile="
         );
+    }
+
+    #[test]
+    fn nobody_else_reads_what_the_machine_writes() {
+        let folder = temporary_folder().unwrap();
+        let mode = folder.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]

@@ -1,0 +1,33 @@
+//! Tests with machines: the real image in QEMU, in a network of their own.
+//!
+//! They need root, and the programs that [`peers`] names. The image is the
+//! file that `MAILIMG_IMAGE` names, as `mailimg build` made it (raw).
+//!
+//! ```text
+//! MAILIMG_IMAGE=out/mail_VERSION.raw cargo test --test vm -- --nocapture
+//! ```
+//!
+//! A test begins with [`network::inside`]; [`site::Site`] is the world around
+//! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
+
+mod boots_and_delivers;
+mod clock;
+mod dhcp;
+mod disk;
+mod dkim;
+mod dns;
+mod gpt;
+mod imap;
+mod machine;
+mod network;
+mod peers;
+mod process;
+mod qmp;
+mod query;
+mod self_test;
+mod sink;
+mod site;
+mod smtp;
+mod ssh;
+mod tls;
+mod wait;

@@ -1,0 +1,210 @@
+//! A network of its own for each test: one bridge, many addresses, no way out.
+//!
+//! The test runs again inside fresh network and process namespaces
+//! (unshare(1)), so that every thread is inside and whatever it started ends
+//! with it. On the bridge lie the taps of the machines and, as addresses of
+//! this side, the gateway, several clients beside the machines, and hosts of
+//! the outside that a machine reaches through the gateway. Anything else is
+//! answered "unreachable" at once.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+
+/// Set for the run inside.
+const INSIDE: &str = "MAILIMG_TEST_INSIDE";
+/// The bridge.
+pub const BRIDGE: &str = "mail0";
+/// How many machines can run at once.
+pub const TAPS: u8 = 2;
+
+/// Gateway, name server and clock of the machines.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
+/// The same on IPv6.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0, 0, 0, 1);
+/// Hosts beside the machines.
+pub const CLIENTS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 20, 0, 11),
+    Ipv4Addr::new(10, 20, 0, 12),
+    Ipv4Addr::new(10, 20, 0, 13),
+    Ipv4Addr::new(10, 20, 0, 14),
+];
+/// The same on IPv6.
+pub const CLIENTS6: [Ipv6Addr; 4] = [client6(0x11), client6(0x12), client6(0x13), client6(0x14)];
+/// The outside's name server: root and all zones.
+///
+/// The outside lies in the ranges for benchmarks (RFC 2544, RFC 5180), since
+/// resolvers answer reverse names of the ranges for documentation themselves.
+pub const OUTSIDE_DNS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 53);
+/// The same on IPv6.
+pub const OUTSIDE_DNS6: Ipv6Addr = outside6(0x53);
+/// The outside's mail server.
+pub const OUTSIDE_MAIL: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 25);
+/// The same on IPv6.
+pub const OUTSIDE_MAIL6: Ipv6Addr = outside6(0x25);
+/// Clients from the outside.
+pub const OUTSIDE_CLIENTS: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(198, 18, 0, 101),
+    Ipv4Addr::new(198, 18, 0, 102),
+];
+/// The same on IPv6.
+pub const OUTSIDE_CLIENTS6: [Ipv6Addr; 2] = [outside6(0x101), outside6(0x102)];
+
+const fn client6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0, 0, 0, last)
+}
+
+const fn outside6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, last)
+}
+
+/// Name of a machine's tap device.
+pub fn tap_name(tap: u8) -> String {
+    format!("tap{tap}")
+}
+
+/// Hardware address of a machine, locally administered as QEMU's are.
+pub fn machine_mac(tap: u8) -> String {
+    format!("52:54:00:20:00:{tap:02x}")
+}
+
+/// Address that DHCP gives a machine.
+pub fn machine_address(tap: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 20, 0, 100 + tap)
+}
+
+/// Address that a machine makes of the advertised prefix and its hardware
+/// address (RFC 4291, appendix A).
+pub fn machine_address6(tap: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0x5054, 0x00ff, 0xfe20, u16::from(tap))
+}
+
+/// Runs the body of a test inside a network of its own.
+///
+/// `test` is the test's full name, by which it is run again inside.
+pub fn inside(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    if std::env::var_os(INSIDE).is_some() {
+        make_network()?;
+        return body();
+    }
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "{test} needs root for its network namespace: run it with sudo, or leave out the tests of `vm`"
+    );
+    let program = std::env::current_exe()?;
+    let status = Command::new("unshare")
+        .args([
+            "--net",
+            "--pid",
+            "--mount",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "--",
+        ])
+        .arg(program)
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(INSIDE, "1")
+        // Errors of tests are sentences; where they arose is plain from them.
+        .env("RUST_LIB_BACKTRACE", "0")
+        .status()
+        .context("running unshare")?;
+    ensure!(
+        status.success(),
+        "{test} failed inside its network, see above"
+    );
+    Ok(())
+}
+
+/// Makes the devices and gives this side its addresses.
+fn make_network() -> Result<()> {
+    let mut script = format!(
+        "link set lo up\nlink add name {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+         link set {BRIDGE} up\n"
+    );
+    for tap in 0..TAPS {
+        let name = tap_name(tap);
+        script.push_str(&format!(
+            "tuntap add dev {name} mode tap\nlink set {name} master {BRIDGE}\nlink set {name} up\n"
+        ));
+    }
+    let short: [Ipv4Addr; 5] = [
+        OUTSIDE_DNS,
+        OUTSIDE_MAIL,
+        OUTSIDE_CLIENTS[0],
+        OUTSIDE_CLIENTS[1],
+        GATEWAY,
+    ];
+    for address in short.into_iter().chain(CLIENTS) {
+        script.push_str(&format!("addr add {address}/24 dev {BRIDGE}\n"));
+    }
+    let long: [Ipv6Addr; 5] = [
+        OUTSIDE_DNS6,
+        OUTSIDE_MAIL6,
+        OUTSIDE_CLIENTS6[0],
+        OUTSIDE_CLIENTS6[1],
+        GATEWAY6,
+    ];
+    for address in long.into_iter().chain(CLIENTS6) {
+        script.push_str(&format!("addr add {address}/64 dev {BRIDGE} nodad\n"));
+    }
+    script.push_str("route add unreachable default\n-6 route add unreachable default\n");
+    let (four, six): (Vec<&str>, Vec<&str>) =
+        script.lines().partition(|line| !line.starts_with("-6 "));
+    run_ip(&[], &four.join("\n"))?;
+    let six: Vec<&str> = six
+        .iter()
+        .map(|line| line.trim_start_matches("-6 "))
+        .collect();
+    run_ip(&["-6"], &six.join("\n"))?;
+    // A machine's packet to nowhere is answered instead of swallowed.
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{setting}");
+        std::fs::write(&path, "1").with_context(|| format!("writing {path}"))?;
+    }
+    Ok(())
+}
+
+/// Runs iproute2's `ip` on a list of commands.
+pub fn run_ip(options: &[&str], script: &str) -> Result<()> {
+    let mut child = super::peers::program("ip")?
+        .args(options)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting ip")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(script.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!(
+            "setting up the network: {}\n{script}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// Connects from one of this side's addresses.
+pub fn connect_from(source: IpAddr, target: SocketAddr, limit: Duration) -> Result<TcpStream> {
+    let family = if target.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let handle: OwnedFd = socket(family, SocketType::STREAM, None)?;
+    // The time limit on sending counts for connecting as well (socket(7)).
+    set_socket_timeout(&handle, Timeout::Send, Some(limit))?;
+    set_socket_timeout(&handle, Timeout::Recv, Some(limit))?;
+    bind(&handle, &SocketAddr::new(source, 0))?;
+    connect(&handle, &target).with_context(|| format!("connecting from {source} to {target}"))?;
+    Ok(TcpStream::from(handle))
+}

@@ -1,0 +1,96 @@
+//! Where the programs come from that tests run against.
+//!
+//! `recipes/peers.toml` names them as Debian 13 has them. When
+//! `MAILIMG_PEERS` names a folder with these packages unpacked, programs run
+//! from there by their own dynamic loader, whatever the host's C library;
+//! otherwise those of the host do. Every lookup goes through [`program`].
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use mailimg::command::boot::firmware::Firmware;
+use mailimg::command::boot::qemu::{self, Qemu, find_program};
+use mailimg::error::hinted;
+
+/// Names the folder with the unpacked packages.
+const FOLDER: &str = "MAILIMG_PEERS";
+/// Where programs lie in a Debian tree.
+const PROGRAM_FOLDERS: [&str; 3] = ["usr/sbin", "usr/bin", "usr/lib/qemu"];
+/// The dynamic loader of amd64.
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Where libraries lie in a Debian tree.
+const LIBRARY_FOLDERS: [&str; 3] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/systemd",
+    "usr/lib",
+];
+
+/// A program and the words before its own arguments.
+struct Located {
+    program: PathBuf,
+    prefix: Vec<String>,
+}
+
+/// The unpacked packages, if any.
+fn folder() -> Option<PathBuf> {
+    std::env::var_os(FOLDER).map(PathBuf::from)
+}
+
+fn locate(name: &str) -> Result<Located> {
+    if let Some(root) = folder()
+        && let Some(program) = PROGRAM_FOLDERS
+            .iter()
+            .map(|place| root.join(place).join(name))
+            .find(|path| path.is_file())
+    {
+        return Ok(by_own_loader(&root, &program));
+    }
+    match find_program(name) {
+        Some(program) => Ok(Located {
+            program,
+            prefix: Vec::new(),
+        }),
+        None => Err(hinted(
+            format!("looking for {name}: neither in {FOLDER} nor installed"),
+            "install what the tests need: `apt install qemu-system-x86 qemu-utils ovmf knot \
+             knot-dnsutils bind9-dnsutils dnsmasq-base openssh-client iproute2`",
+        )),
+    }
+}
+
+fn by_own_loader(root: &Path, program: &Path) -> Located {
+    let libraries: Vec<String> = LIBRARY_FOLDERS
+        .iter()
+        .map(|place| root.join(place).display().to_string())
+        .collect();
+    Located {
+        program: root.join(LOADER),
+        prefix: vec![
+            "--library-path".to_owned(),
+            libraries.join(":"),
+            program.display().to_string(),
+        ],
+    }
+}
+
+/// A command of one of the peers.
+pub fn program(name: &str) -> Result<Command> {
+    let located = locate(name)?;
+    let mut command = Command::new(located.program);
+    command.args(located.prefix);
+    Ok(command)
+}
+
+/// QEMU, with the releases' differences known.
+pub fn qemu() -> Result<Qemu> {
+    let located = locate(qemu::PROGRAM)?;
+    Qemu::at(located.program, located.prefix)
+}
+
+/// OVMF, from the unpacked packages or from the host.
+pub fn uefi() -> Result<Firmware> {
+    folder()
+        .and_then(|root| Firmware::find_uefi(&root).ok())
+        .map_or_else(|| Firmware::find_uefi(Path::new("/")), Ok)
+}
