@@ -11,9 +11,13 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the long version text says; the builder looks for it in the program
+/// that it is about to put into an image.
+pub const VERSION_MARKER: &str = concat!("the agent of mailimg ", env!("CARGO_PKG_VERSION"));
+
 /// Runs and inspects this mail server.
 #[derive(Debug, Parser)]
-#[command(name = "mailctl", version, about)]
+#[command(name = "mailctl", version, long_version = VERSION_MARKER, about)]
 pub struct Arguments {
     /// Work on the machine whose root is this folder; starts no program.
     #[arg(long, global = true, hide = true, env = "MAILCTL_ROOT")]

@@ -37,4 +37,4 @@ mod status;
 mod user_command;
 mod users;
 
-pub use cli::{Arguments, run};
+pub use cli::{Arguments, VERSION_MARKER, run};
