@@ -68,7 +68,11 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
 
     let lock = ensure_lock(&workspace, args)?;
     let (lock, packages) = load_packages(&workspace, lock, args)?;
-    let ingredients = Ingredients { resources: &workspace.resources, agent, lock: &lock };
+    let ingredients = Ingredients {
+        resources: &workspace.resources,
+        agent,
+        lock: &lock,
+    };
     let composed = compose(&workspace.recipe, &packages, &ingredients)?;
     let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
@@ -83,7 +87,9 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         lock.time(),
     )?;
     write_outputs(args, &workspace, &sealed, settings.as_deref(), &at)?;
-    workspace.progress.note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
+    workspace
+        .progress
+        .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -94,25 +100,41 @@ fn write_outputs(
     settings: Option<&[u8]>,
     at: &dyn Fn(&str) -> PathBuf,
 ) -> Result<()> {
-    let privacy = if settings.is_some() { Privacy::Private } else { Privacy::Public };
+    let privacy = if settings.is_some() {
+        Privacy::Private
+    } else {
+        Privacy::Public
+    };
     let raw = Output::create(&at("raw"), privacy)?;
     let disk = write_disk(&workspace.recipe, sealed, settings, raw.file())
         .map_err(|error| explain(error, &at("raw")))?;
-    workspace.progress.note(&format!("root hash {}", hex::encode(disk.root_hash)));
+    workspace
+        .progress
+        .note(&format!("root hash {}", hex::encode(disk.root_hash)));
     if args.format.contains(&Format::Qcow2) {
         let qcow2 = Output::create(&at("qcow2"), privacy)?;
         write_qcow2(raw.file(), qcow2.file(), &disk.editable)
             .map_err(|error| explain(error, &at("qcow2")))?;
         qcow2.commit()?;
-        workspace.progress.note(&format!("wrote {}", at("qcow2").display()));
+        workspace
+            .progress
+            .note(&format!("wrote {}", at("qcow2").display()));
     }
     if args.format.contains(&Format::Disk) {
         raw.commit()?;
-        workspace.progress.note(&format!("wrote {}", at("raw").display()));
+        workspace
+            .progress
+            .note(&format!("wrote {}", at("raw").display()));
     }
     let root_hash = Some(hex::encode(disk.root_hash));
-    let manifest = Manifest { root_hash, ..sealed.manifest.clone() };
-    write_text(&at("manifest.json"), &(serde_json::to_string_pretty(&manifest)? + "\n"))
+    let manifest = Manifest {
+        root_hash,
+        ..sealed.manifest.clone()
+    };
+    write_text(
+        &at("manifest.json"),
+        &(serde_json::to_string_pretty(&manifest)? + "\n"),
+    )
 }
 
 /// The lock of the recipe, resolved anew when there is none or it is older.
@@ -132,7 +154,9 @@ fn ensure_lock(workspace: &Workspace, args: &BuildArgs) -> Result<Lock> {
 fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Result<Lock> {
     workspace.progress.note(&format!("resolving: {reason}"));
     // A recipe out of the binary has no folder of its own for the new lock.
-    let beside = args.output_dir.join(format!("{}.lock", workspace.recipe.name));
+    let beside = args
+        .output_dir
+        .join(format!("{}.lock", workspace.recipe.name));
     let (lock, difference) = workspace.resolve(&beside)?;
     workspace.progress.note(&difference);
     Ok(lock)
@@ -172,7 +196,7 @@ fn write_text(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     let output = Output::create(path, Privacy::Public)?;
     let mut file: &File = output.file();
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("writing {}", path.display()))?;
     output.commit()
 }
-

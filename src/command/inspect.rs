@@ -47,7 +47,9 @@ struct Kernel {
 impl Kernel {
     fn root_hash(&self) -> Result<&str> {
         let words = self.command_line.split_whitespace();
-        let hash = words.filter_map(|word| word.strip_prefix("roothash=")).next_back();
+        let hash = words
+            .filter_map(|word| word.strip_prefix("roothash="))
+            .next_back();
         hash.with_context(|| format!("reading {}: no roothash= on its command line", self.name))
     }
 }
@@ -70,19 +72,26 @@ pub fn run_verify(args: &VerifyArgs) -> Result<()> {
     let storage = &file;
     check_backup(&storage).context("checking the backup partition table")?;
     let find = |kind, name: &str| {
-        table.find(kind).with_context(|| format!("finding the {name} partition"))
+        table
+            .find(kind)
+            .with_context(|| format!("finding the {name} partition"))
     };
     let root = find(&TYPE_ROOT, "root")?;
     let hashes = find(&TYPE_ROOT_VERITY, "verity")?;
     let derived = verity::verify(&file, root.offset(), &file, hashes.offset())
         .context("checking the root against its tree of hashes")?;
     let derived = hex::encode(derived);
-    let uuids = [root.uuid, hashes.uuid].map(|uuid| uuid_text(&uuid).replace('-', "")).concat();
+    let uuids = [root.uuid, hashes.uuid]
+        .map(|uuid| uuid_text(&uuid).replace('-', ""))
+        .concat();
     if uuids != derived {
         bail!("checking the root: the partitions' UUIDs do not spell its root hash {derived}");
     }
     let kernels = load_kernels(&file, &table)?;
-    if !kernels.iter().any(|kernel| kernel.root_hash().is_ok_and(|hash| hash == derived)) {
+    if !kernels
+        .iter()
+        .any(|kernel| kernel.root_hash().is_ok_and(|hash| hash == derived))
+    {
         bail!("checking the root: no kernel of the image names its root hash {derived}");
     }
     println!("root hash {derived}: root, hashes, partition tables and kernel agree");
@@ -100,7 +109,10 @@ fn open(path: &Path) -> Result<(File, Table)> {
 
 fn load_kernels(file: &File, table: &Table) -> Result<Vec<Kernel>> {
     let esp = table.find(&TYPE_ESP).ok_or_else(|| {
-        hinted("finding the boot partition: there is none", "is this an image of mailimg?")
+        hinted(
+            "finding the boot partition: there is none",
+            "is this an image of mailimg?",
+        )
     })?;
     let mut disk = file;
     let mut region = Region::new(&mut disk, esp.offset(), esp.size())?;
@@ -115,7 +127,9 @@ fn load_kernels(file: &File, table: &Table) -> Result<Vec<Kernel>> {
                 .section_by_name(section)
                 .with_context(|| format!("reading {name}: no section {section}"))?;
             let data = section.data()?;
-            Ok(String::from_utf8_lossy(data).trim_end_matches('\0').to_owned())
+            Ok(String::from_utf8_lossy(data)
+                .trim_end_matches('\0')
+                .to_owned())
         };
         kernels.push(Kernel {
             version: text(".uname")?,

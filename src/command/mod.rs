@@ -23,8 +23,8 @@ use crate::error;
 use crate::fetch::{Cache, Mirror, Options};
 use crate::lock::{Lock, difference, make_lock, objects};
 use crate::progress::{Progress, Style};
-use crate::settings::settings_template;
 use crate::recipe::{Recipe, Source, parse_recipe};
+use crate::settings::settings_template;
 use crate::write::atomic;
 
 /// Builds an immutable operating-system image whose only job is mail.
@@ -129,35 +129,66 @@ impl Workspace {
         let (recipe, lock_text, lock_path) = if args.recipe.ends_with(".toml") {
             let path = Path::new(&args.recipe);
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             let lock_path = path.with_extension("lock");
-            (parse_recipe(name, &folder)?, read_if_there(&lock_path)?, Some(lock_path))
+            (
+                parse_recipe(name, &folder)?,
+                read_if_there(&lock_path)?,
+                Some(lock_path),
+            )
         } else {
             let name = format!("{}.toml", args.recipe);
             let lock = resources.recipe_file(&format!("{}.lock", args.recipe));
             let lock = lock.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let lock_path = Path::new("recipes").join(format!("{}.lock", args.recipe));
             let lock_path = Path::new("recipes").is_dir().then_some(lock_path);
-            (parse_recipe(&name, &resources as &dyn Source)?, lock, lock_path)
+            (
+                parse_recipe(&name, &resources as &dyn Source)?,
+                lock,
+                lock_path,
+            )
         };
         let lock = lock_text
             .map(|text| Lock::parse(&text))
             .transpose()
             .with_context(|| format!("reading the lock of recipe {}", recipe.name))?;
         let cache = Cache::open(Cache::default_path()?)?;
-        let options = Options { offline: args.offline, ..Options::default() };
+        let options = Options {
+            offline: args.offline,
+            ..Options::default()
+        };
         let mirror = Mirror::new(cache.clone(), options, progress.clone());
-        Ok(Self { resources, recipe, lock, lock_path, cache, mirror, progress })
+        Ok(Self {
+            resources,
+            recipe,
+            lock,
+            lock_path,
+            cache,
+            mirror,
+            progress,
+        })
     }
 
     /// Resolves the recipe anew, keeps the lock and tells what changed.
     ///
     /// The lock goes beside the recipe, or to `otherwise` for an embedded one.
     pub fn resolve(&self, otherwise: &Path) -> Result<(Lock, String)> {
-        let lock =
-            make_lock(&self.recipe, &self.mirror, self.lock.as_ref(), now(), &self.progress)?;
+        let lock = make_lock(
+            &self.recipe,
+            &self.mirror,
+            self.lock.as_ref(),
+            now(),
+            &self.progress,
+        )?;
         lock::write_lock(&lock, self.lock_path.as_deref().unwrap_or(otherwise))?;
-        let none = Lock { recipe_sha256: String::new(), sources: Vec::new(), packages: Vec::new() };
+        let none = Lock {
+            recipe_sha256: String::new(),
+            sources: Vec::new(),
+            packages: Vec::new(),
+        };
         let difference = difference(self.lock.as_ref().unwrap_or(&none), &lock);
         Ok((lock, difference))
     }
@@ -216,7 +247,11 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Boot(args) => boot::run_boot(&args),
         Command::Configure(args) => {
-            let settings = args.settings.as_deref().map(settings::load_checked).transpose()?;
+            let settings = args
+                .settings
+                .as_deref()
+                .map(settings::load_checked)
+                .transpose()?;
             let pristine = settings_template();
             configure::configure(&args.image, settings.as_deref(), pristine.as_bytes())
         }
@@ -226,12 +261,20 @@ fn run(command: Command) -> Result<()> {
             let workspace = Workspace::open(&args.recipe)?;
             let packages = workspace.unpack(workspace.lock()?)?;
             let controls: Vec<&str> = packages.iter().map(|one| one.control.as_str()).collect();
-            println!("{}", why::explain(&controls, &workspace.recipe, &args.package)?);
+            println!(
+                "{}",
+                why::explain(&controls, &workspace.recipe, &args.package)?
+            );
             Ok(())
         }
         Command::Scripts(args) => scripts::run_scripts(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mailimg", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "mailimg",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
         Command::Man => {

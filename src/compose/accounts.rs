@@ -39,9 +39,18 @@ pub fn install_accounts(tree: &mut Tree, accounts: &Accounts) -> Result<()> {
     }
     tree.insert("etc/passwd", Node::file(0o644, passwd))?;
     tree.insert("etc/group", Node::file(0o644, group))?;
-    let secret = Metadata { gid: gid_of(accounts, SHADOW_GROUP)?, ..Metadata::root(0o640) };
+    let secret = Metadata {
+        gid: gid_of(accounts, SHADOW_GROUP)?,
+        ..Metadata::root(0o640)
+    };
     for (path, text) in [("etc/shadow", shadow), ("etc/gshadow", gshadow)] {
-        tree.insert(path, Node { metadata: secret.clone(), kind: Kind::File(text.into()) })?;
+        tree.insert(
+            path,
+            Node {
+                metadata: secret.clone(),
+                kind: Kind::File(text.into()),
+            },
+        )?;
     }
     Ok(())
 }
@@ -107,7 +116,9 @@ fn declared_accounts(text: &str) -> Vec<(bool, String)> {
     let mut found = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let (Some(kind), Some(name)) = (words.next(), words.next()) else { continue };
+        let (Some(kind), Some(name)) = (words.next(), words.next()) else {
+            continue;
+        };
         match kind.trim_end_matches(['!', '-']) {
             "u" => found.push((true, name.to_owned())),
             "g" => found.push((false, name.to_owned())),
@@ -124,7 +135,11 @@ mod tests {
     use crate::tree::{Node, Tree};
 
     fn table() -> Accounts {
-        let group = |name: &str, gid| Group { name: name.to_owned(), gid, members: Vec::new() };
+        let group = |name: &str, gid| Group {
+            name: name.to_owned(),
+            gid,
+            members: Vec::new(),
+        };
         Accounts {
             users: vec![User {
                 name: "root".to_owned(),
@@ -155,7 +170,11 @@ mod tests {
         let mut node = Node::directory(0o755);
         node.metadata.uid = 77;
         tree.insert("srv", node).unwrap();
-        tree.insert("usr/lib/sysusers.d/x.conf", Node::file(0o644, "u! _x - \"X\" /\n")).unwrap();
+        tree.insert(
+            "usr/lib/sysusers.d/x.conf",
+            Node::file(0o644, "u! _x - \"X\" /\n"),
+        )
+        .unwrap();
         let error = check_accounts(&tree, &table()).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -166,6 +185,9 @@ mod tests {
     #[test]
     fn sysusers_lines_are_read() {
         let text = "# c\nu  a 1 - -\ng b -\nm a b\nr - 1-2\n";
-        assert_eq!(declared_accounts(text), [(true, "a".to_owned()), (false, "b".to_owned())]);
+        assert_eq!(
+            declared_accounts(text),
+            [(true, "a".to_owned()), (false, "b".to_owned())]
+        );
     }
 }

@@ -52,14 +52,19 @@ pub fn install_certificates(tree: &mut Tree) -> Result<()> {
     for (name, target) in links {
         tree.insert(&format!("{CERTIFICATES}/{name}"), Node::symlink(target))?;
     }
-    tree.insert(&format!("{CERTIFICATES}/ca-certificates.crt"), Node::file(0o644, bundle))
+    tree.insert(
+        &format!("{CERTIFICATES}/ca-certificates.crt"),
+        Node::file(0o644, bundle),
+    )
 }
 
 fn subject_hash(pem: &[u8]) -> Result<u32> {
     let (_, pem) = parse_x509_pem(pem).context("reading PEM")?;
     let (_, certificate) = X509Certificate::from_der(&pem.contents).context("reading X.509")?;
     let digest = Sha1::digest(canonical_name(certificate.subject()));
-    Ok(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]))
+    Ok(u32::from_le_bytes([
+        digest[0], digest[1], digest[2], digest[3],
+    ]))
 }
 
 /// OpenSSL's canonical encoding of a Name.
@@ -91,7 +96,9 @@ fn text_of(bytes: &[u8], tag: Tag) -> Option<String> {
         // Latin-1, as OpenSSL takes it: every byte is the character of that number.
         Tag::T61String => Some(bytes.iter().copied().map(char::from).collect()),
         Tag::BmpString => {
-            let pairs = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            let pairs = bytes
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             Some(String::from_utf16_lossy(&pairs.collect::<Vec<u16>>()))
         }
         _ => None,
@@ -101,7 +108,7 @@ fn text_of(bytes: &[u8], tag: Tag) -> Option<String> {
 /// Blanks at the ends go, runs of them become one, ASCII letters lower-case.
 fn fold(text: &str) -> String {
     let words: Vec<&str> = text
-        .split(|c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c'))
+        .split([' ', '\t', '\n', '\r', '\x0b', '\x0c'])
         .filter(|word| !word.is_empty())
         .collect();
     words.join(" ").to_ascii_lowercase()

@@ -13,7 +13,13 @@ pub fn apply_effects(tree: &mut Tree, recipe: &Recipe) -> Result<()> {
         match tree.get_mut(&effect.path) {
             Some(node) if node.is_directory() => node.metadata = metadata,
             Some(_) => bail!("making folder /{}: something else is there", effect.path),
-            None => tree.insert(&effect.path, Node { metadata, kind: Kind::Directory })?,
+            None => tree.insert(
+                &effect.path,
+                Node {
+                    metadata,
+                    kind: Kind::Directory,
+                },
+            )?,
         }
     }
     for effect in &recipe.effects.attributes {
@@ -21,11 +27,17 @@ pub fn apply_effects(tree: &mut Tree, recipe: &Recipe) -> Result<()> {
         let path = match tree.get(&effect.path).map(|node| &node.kind) {
             Some(Kind::HardLink(target)) => target.clone(),
             Some(_) => effect.path.clone(),
-            None => bail!("setting the owner and mode of /{}: it is not there", effect.path),
+            None => bail!(
+                "setting the owner and mode of /{}: it is not there",
+                effect.path
+            ),
         };
         if let Some(node) = tree.get_mut(&path) {
             // A capability stays: it comes with the package's own archive.
-            node.metadata = Metadata { xattrs: node.metadata.xattrs.clone(), ..metadata };
+            node.metadata = Metadata {
+                xattrs: node.metadata.xattrs.clone(),
+                ..metadata
+            };
         }
     }
     for effect in &recipe.effects.links {

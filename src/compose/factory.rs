@@ -66,7 +66,11 @@ fn declared_paths(tree: &Tree) -> Result<BTreeSet<String>> {
         if let Kind::File(content) = &node.kind {
             let text = String::from_utf8_lossy(&content.read()?).into_owned();
             let lines = text.lines().filter(|line| !line.starts_with('#'));
-            paths.extend(lines.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned));
+            paths.extend(
+                lines
+                    .filter_map(|line| line.split_whitespace().nth(1))
+                    .map(str::to_owned),
+            );
         }
     }
     Ok(paths)
@@ -85,9 +89,14 @@ mod tests {
     #[test]
     fn var_is_empty_and_its_content_declared() {
         let mut tree = Tree::default();
-        tree.insert("var/lib/x/seed", Node::file(0o640, "s")).unwrap();
+        tree.insert("var/lib/x/seed", Node::file(0o640, "s"))
+            .unwrap();
         tree.insert("var/run", Node::symlink("/run")).unwrap();
-        tree.insert("usr/lib/tmpfiles.d/x.conf", Node::file(0o644, "d /var/lib - - - -\n")).unwrap();
+        tree.insert(
+            "usr/lib/tmpfiles.d/x.conf",
+            Node::file(0o644, "d /var/lib - - - -\n"),
+        )
+        .unwrap();
         move_var(&mut tree).unwrap();
         assert_eq!(tree.below("var").count(), 0);
         assert!(tree.contains("usr/share/factory/var/lib/x/seed"));

@@ -110,14 +110,17 @@ fn place<'a>(
             ),
         }
     }
-    tree.insert(&path, node).with_context(|| format!("merging package {}", package.name))?;
+    tree.insert(&path, node)
+        .with_context(|| format!("merging package {}", package.name))?;
     owners.insert(path, package);
     Ok(())
 }
 
 /// Whether a package's `Replaces` field names that version of another.
 fn replaces(package: &Package, other: &Package) -> bool {
-    let Some(field) = field(&package.control, "Replaces") else { return false };
+    let Some(field) = field(&package.control, "Replaces") else {
+        return false;
+    };
     field.split(',').any(|relation| {
         let relation = relation.trim();
         let (name, version) = relation.split_once('(').unwrap_or((relation, ""));
@@ -131,9 +134,10 @@ fn replaces(package: &Package, other: &Package) -> bool {
         }
         let split = version.find(|c: char| !"<>=".contains(c)).unwrap_or(0);
         let (operator, wanted) = version.split_at(split);
-        let (Ok(wanted), Ok(found)) =
-            (wanted.trim().parse::<Version>(), other.version.parse::<Version>())
-        else {
+        let (Ok(wanted), Ok(found)) = (
+            wanted.trim().parse::<Version>(),
+            other.version.parse::<Version>(),
+        ) else {
             return false;
         };
         match operator {
@@ -187,7 +191,13 @@ fn drop_empty_folders(tree: &mut Tree, stripped: &GlobSet) {
 fn check_links(tree: &Tree) -> Result<()> {
     for (path, node) in tree.iter() {
         if let Kind::HardLink(target) = &node.kind
-            && !matches!(tree.get(target), Some(Node { kind: Kind::File(_), .. }))
+            && !matches!(
+                tree.get(target),
+                Some(Node {
+                    kind: Kind::File(_),
+                    ..
+                })
+            )
         {
             bail!("merging packages: /{path} is another name of /{target}, which was left out");
         }
@@ -231,12 +241,18 @@ mod tests {
     fn one_path_in_two_packages_is_an_error_unless_replaced() {
         let one = package("one", "", &["usr/a"]);
         let two = package("two", "", &["usr/a"]);
-        let error = merge_packages(&[&one, &two], &Strip::default()).unwrap_err().to_string();
+        let error = merge_packages(&[&one, &two], &Strip::default())
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "merging packages: one and two both bring /usr/a and neither replaces the other"
         );
-        let newer = package("two", "Package: two\nReplaces: x,\n one (<< 1.0-2)\n", &["usr/a"]);
+        let newer = package(
+            "two",
+            "Package: two\nReplaces: x,\n one (<< 1.0-2)\n",
+            &["usr/a"],
+        );
         for order in [[&one, &newer], [&newer, &one]] {
             let tree = merge_packages(&order, &Strip::default()).unwrap();
             assert_eq!(tree.content("usr/a").unwrap().read().unwrap(), b"two");
@@ -247,7 +263,15 @@ mod tests {
 
     #[test]
     fn stripped_files_leave_no_empty_folder() {
-        let one = package("one", "", &["usr/share/man/man1/a", "usr/share/doc/a/copyright", "usr/share/doc/a/NEWS"]);
+        let one = package(
+            "one",
+            "",
+            &[
+                "usr/share/man/man1/a",
+                "usr/share/doc/a/copyright",
+                "usr/share/doc/a/NEWS",
+            ],
+        );
         let strip = Strip {
             paths: vec!["usr/share/man/**".to_owned(), "usr/share/doc/**".to_owned()],
             keep: vec!["usr/share/doc/*/copyright".to_owned()],

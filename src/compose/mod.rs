@@ -17,7 +17,7 @@ mod review;
 pub use factory::FACTORY;
 pub use overlay::{Resources, place_folder};
 pub use presets::{enable_units, enabled_units};
-pub use record::{Manifest, MANIFEST_PATH, ManifestPackage};
+pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
 
 use anyhow::{Context, Result};
 
@@ -56,13 +56,21 @@ pub struct Composed {
 pub const AGENT_PATH: &str = "usr/bin/mailctl";
 
 /// Composes the root tree of a recipe from unpacked packages.
-pub fn compose(recipe: &Recipe, packages: &[Package], ingredients: &Ingredients) -> Result<Composed> {
+pub fn compose(
+    recipe: &Recipe,
+    packages: &[Package],
+    ingredients: &Ingredients,
+) -> Result<Composed> {
     if recipe.scripts_file.is_some() {
         review::check_scripts(recipe, packages)?;
     }
-    let build_only_names = recipe.image.as_ref().map_or(&[][..], |image| &image.build_only);
-    let (aside, installed): (Vec<&Package>, Vec<&Package>) =
-        packages.iter().partition(|package| build_only_names.contains(&package.name));
+    let build_only_names = recipe
+        .image
+        .as_ref()
+        .map_or(&[][..], |image| &image.build_only);
+    let (aside, installed): (Vec<&Package>, Vec<&Package>) = packages
+        .iter()
+        .partition(|package| build_only_names.contains(&package.name));
     let build_only = merge::merge_packages(&aside, &recipe.strip)?;
     let mut tree = merge::merge_packages(&installed, &recipe.strip)?;
 
@@ -75,7 +83,12 @@ pub fn compose(recipe: &Recipe, packages: &[Package], ingredients: &Ingredients)
         }
         None => None,
     };
-    let manifest = record::manifest(recipe, ingredients.lock, packages, kernel_version.as_deref());
+    let manifest = record::manifest(
+        recipe,
+        ingredients.lock,
+        packages,
+        kernel_version.as_deref(),
+    );
     if recipe.scripts_file.is_some() {
         certificates::install_certificates(&mut tree)?;
         accounts::install_accounts(&mut tree, &recipe.accounts)?;
@@ -93,9 +106,15 @@ pub fn compose(recipe: &Recipe, packages: &[Package], ingredients: &Ingredients)
         presets::enable_units(&mut tree)?;
         factory::move_var(&mut tree)?;
         accounts::check_accounts(&tree, &recipe.accounts)?;
-        elf::check_tree(&tree).context("checking that every library is found without ld.so.cache")?;
+        elf::check_tree(&tree)
+            .context("checking that every library is found without ld.so.cache")?;
     }
-    Ok(Composed { tree, build_only, kernel_version, manifest })
+    Ok(Composed {
+        tree,
+        build_only,
+        kernel_version,
+        manifest,
+    })
 }
 
 /// The version of the one kernel in the tree, by its folder of modules.
@@ -109,6 +128,9 @@ fn kernel_version(tree: &Tree, package: &str) -> Result<String> {
     match versions[..] {
         [version] => Ok(version.to_owned()),
         [] => anyhow::bail!("finding the kernel: no package {package} brought modules"),
-        _ => anyhow::bail!("finding the kernel: more than one version: {}", versions.join(", ")),
+        _ => anyhow::bail!(
+            "finding the kernel: more than one version: {}",
+            versions.join(", ")
+        ),
     }
 }

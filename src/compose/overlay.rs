@@ -50,7 +50,11 @@ impl Resources {
     pub fn load(directory: &Path) -> Result<Self> {
         let one = |name: &str, embedded: &Dir| {
             let folder = directory.join(name);
-            if folder.is_dir() { read_folder(&folder) } else { Ok(read_embedded(embedded)) }
+            if folder.is_dir() {
+                read_folder(&folder)
+            } else {
+                Ok(read_embedded(embedded))
+            }
         };
         Ok(Self {
             recipes: one("recipes", &RECIPES)?,
@@ -89,7 +93,10 @@ impl Source for Resources {
                 .keys()
                 .filter_map(|name| name.strip_suffix(".lock"))
                 .collect();
-            format!("reading recipes/{name}: there is no such recipe (known: {})", known.join(", "))
+            format!(
+                "reading recipes/{name}: there is no such recipe (known: {})",
+                known.join(", ")
+            )
         })?;
         String::from_utf8(bytes.clone()).with_context(|| format!("reading recipes/{name}"))
     }
@@ -99,7 +106,8 @@ impl Source for Resources {
 pub fn install_resources(tree: &mut Tree, resources: &Resources) -> Result<()> {
     for (path, bytes) in &resources.overlay {
         tree.remove(path);
-        tree.insert(path, file(bytes)).context("laying the overlay")?;
+        tree.insert(path, file(bytes))
+            .context("laying the overlay")?;
     }
     for (path, bytes) in &resources.units {
         if path.starts_with(INITRD_FOLDER) {
@@ -111,9 +119,13 @@ pub fn install_resources(tree: &mut Tree, resources: &Resources) -> Result<()> {
         }
         let (folder, name) = path.split_once('/').unwrap_or(("", path));
         let Some((_, place)) = UNIT_FOLDERS.iter().find(|(known, _)| *known == folder) else {
-            bail!("laying units/{path}: the folder is none of {}", folder_names());
+            bail!(
+                "laying units/{path}: the folder is none of {}",
+                folder_names()
+            );
         };
-        tree.insert(&format!("{place}/{name}"), file(bytes)).context("laying the units")?;
+        tree.insert(&format!("{place}/{name}"), file(bytes))
+            .context("laying the units")?;
     }
     Ok(())
 }
@@ -121,7 +133,10 @@ pub fn install_resources(tree: &mut Tree, resources: &Resources) -> Result<()> {
 fn mask_units(tree: &mut Tree, text: &str) -> Result<()> {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some((unit, _reason)) = line.split_once(char::is_whitespace) {
-            tree.insert(&format!("etc/systemd/system/{unit}"), Node::symlink("/dev/null"))?;
+            tree.insert(
+                &format!("etc/systemd/system/{unit}"),
+                Node::symlink("/dev/null"),
+            )?;
         }
     }
     Ok(())
@@ -140,7 +155,11 @@ fn folder_names() -> String {
 }
 
 fn file(bytes: &[u8]) -> Node {
-    let mode = if bytes.starts_with(b"#!") { 0o755 } else { 0o644 };
+    let mode = if bytes.starts_with(b"#!") {
+        0o755
+    } else {
+        0o644
+    };
     Node::file(mode, bytes.to_vec())
 }
 
@@ -157,10 +176,14 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let name = path.strip_prefix(folder)?.to_str();
         let name = name.with_context(|| format!("reading {}: not UTF-8", path.display()))?;
         if entry.file_type().is_symlink() {
-            bail!("reading {}: links are declared in the recipe's effects", path.display());
+            bail!(
+                "reading {}: links are declared in the recipe's effects",
+                path.display()
+            );
         }
         if entry.file_type().is_file() && is_ours(name) {
-            let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            let bytes =
+                std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
             files.insert(name.to_owned(), bytes);
         }
     }

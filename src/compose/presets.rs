@@ -50,16 +50,22 @@ pub fn enable_units(tree: &mut Tree) -> Result<()> {
     }
     let mut links = BTreeMap::new();
     for name in units.keys() {
-        let Some(rule) = first_match(&rules, name)? else { continue };
+        let Some(rule) = first_match(&rules, name)? else {
+            continue;
+        };
         if rule.enable {
             let instances = rule.instances.iter().map(String::as_str);
-            for instance in instances.map(Some).chain(rule.instances.is_empty().then_some(None)) {
+            for instance in instances
+                .map(Some)
+                .chain(rule.instances.is_empty().then_some(None))
+            {
                 enable(&units, name, instance, &mut links, 0);
             }
         }
     }
     for (path, target) in links {
-        tree.insert(&path, Node::symlink(target)).context("enabling units")?;
+        tree.insert(&path, Node::symlink(target))
+            .context("enabling units")?;
     }
     Ok(())
 }
@@ -86,7 +92,10 @@ fn load_rules(tree: &Tree) -> Result<Vec<Rule>> {
 }
 
 fn parse_rules(text: &str) -> Vec<Rule> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with(['#', ';']));
     lines
         .filter_map(|line| {
             let mut words = line.split_whitespace();
@@ -96,14 +105,22 @@ fn parse_rules(text: &str) -> Vec<Rule> {
                 _ => return None,
             };
             let pattern = words.next()?.to_owned();
-            Some(Rule { enable, pattern, instances: words.map(str::to_owned).collect() })
+            Some(Rule {
+                enable,
+                pattern,
+                instances: words.map(str::to_owned).collect(),
+            })
         })
         .collect()
 }
 
 fn first_match<'a>(rules: &'a [Rule], name: &str) -> Result<Option<&'a Rule>> {
     for rule in rules {
-        if GlobBuilder::new(&rule.pattern).build()?.compile_matcher().is_match(name) {
+        if GlobBuilder::new(&rule.pattern)
+            .build()?
+            .compile_matcher()
+            .is_match(name)
+        {
             return Ok(Some(rule));
         }
     }
@@ -142,7 +159,9 @@ fn enable(
 ) {
     /// `Also=` may name units that name each other.
     const MAX_DEPTH: usize = 8;
-    let Some(install) = units.get(name).filter(|_| depth < MAX_DEPTH) else { return };
+    let Some(install) = units.get(name).filter(|_| depth < MAX_DEPTH) else {
+        return;
+    };
     let instance = instance.or(install.default_instance.as_deref());
     let link_name = match (name.split_once('@'), instance) {
         (Some((prefix, suffix)), Some(instance)) if suffix.starts_with('.') => {
@@ -152,12 +171,16 @@ fn enable(
     };
     let prefix = name.split(['@', '.']).next().unwrap_or(name);
     let expand = |text: &str| {
-        text.replace("%i", instance.unwrap_or("")).replace("%p", prefix)
+        text.replace("%i", instance.unwrap_or(""))
+            .replace("%p", prefix)
     };
     let target = format!("/{UNITS}/{name}");
     for (kind, wanted_by) in &install.targets {
         let wanted_by = expand(wanted_by);
-        links.insert(format!("{ENABLED}/{wanted_by}.{kind}/{link_name}"), target.clone());
+        links.insert(
+            format!("{ENABLED}/{wanted_by}.{kind}/{link_name}"),
+            target.clone(),
+        );
     }
     for alias in &install.aliases {
         links.insert(format!("{ENABLED}/{}", expand(alias)), target.clone());
@@ -178,14 +201,23 @@ mod tests {
         let mut put = |path: String, text: &str| {
             tree.insert(&path, Node::file(0o644, text)).unwrap();
         };
-        put(format!("{PRESETS}/00-ours.preset"), "enable a.*\nenable getty@.service\ndisable *\n");
+        put(
+            format!("{PRESETS}/00-ours.preset"),
+            "enable a.*\nenable getty@.service\ndisable *\n",
+        );
         put(format!("{PRESETS}/90-systemd.preset"), "enable *\n");
         put(
             format!("{UNITS}/a.service"),
             "[Service]\nAlias=no\n[Install]\nWantedBy=multi-user.target\nAlias=b.service\nAlso=a.socket\n",
         );
-        put(format!("{UNITS}/a.socket"), "[Install]\nWantedBy=sockets.target\n");
-        put(format!("{UNITS}/c.service"), "[Install]\nWantedBy=multi-user.target\n");
+        put(
+            format!("{UNITS}/a.socket"),
+            "[Install]\nWantedBy=sockets.target\n",
+        );
+        put(
+            format!("{UNITS}/c.service"),
+            "[Install]\nWantedBy=multi-user.target\n",
+        );
         put(
             format!("{UNITS}/getty@.service"),
             "[Install]\nWantedBy=getty.target\nDefaultInstance=tty1\n",

@@ -102,8 +102,14 @@ pub fn install_records(
     let text = serde_json::to_string_pretty(manifest)? + "\n";
     tree.insert(MANIFEST_PATH, Node::file(0o644, text))?;
     tree.insert(STATUS_PATH, Node::file(0o644, dpkg_status(installed)))?;
-    tree.insert("var/lib/dpkg/status", Node::symlink(format!("/{STATUS_PATH}")))?;
-    let release = tree.content("usr/lib/os-release").context("finding os-release")?.read()?;
+    tree.insert(
+        "var/lib/dpkg/status",
+        Node::symlink(format!("/{STATUS_PATH}")),
+    )?;
+    let release = tree
+        .content("usr/lib/os-release")
+        .context("finding os-release")?
+        .read()?;
     let release = os_release(&String::from_utf8_lossy(&release), recipe);
     tree.insert("usr/lib/os-release", Node::file(0o644, release))?;
     Ok(())
@@ -126,13 +132,21 @@ fn os_release(debian: &str, recipe: &Recipe) -> String {
     for line in debian.lines() {
         if line.starts_with("PRETTY_NAME=") {
             let pretty = debian_name(debian);
-            let _ = writeln!(text, "PRETTY_NAME=\"mailimg {} ({pretty})\"", recipe.version);
+            let _ = writeln!(
+                text,
+                "PRETTY_NAME=\"mailimg {} ({pretty})\"",
+                recipe.version
+            );
         } else {
             let _ = writeln!(text, "{line}");
         }
     }
     let _ = writeln!(text, "VARIANT=\"mailimg\"\nVARIANT_ID=mailimg");
-    let _ = writeln!(text, "IMAGE_ID={}\nIMAGE_VERSION={}", recipe.name, recipe.version);
+    let _ = writeln!(
+        text,
+        "IMAGE_ID={}\nIMAGE_VERSION={}",
+        recipe.name, recipe.version
+    );
     text
 }
 
@@ -140,5 +154,8 @@ fn debian_name(debian: &str) -> String {
     debian
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .map_or_else(|| "Debian".to_owned(), |name| name.trim_matches('"').to_owned())
+        .map_or_else(
+            || "Debian".to_owned(),
+            |name| name.trim_matches('"').to_owned(),
+        )
 }

@@ -30,9 +30,15 @@ pub fn check_scripts(recipe: &Recipe, packages: &[Package]) -> Result<()> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let table = recipe.scripts_file.as_deref().unwrap_or("the table of scripts");
+    let table = recipe
+        .scripts_file
+        .as_deref()
+        .unwrap_or("the table of scripts");
     Err(hinted(
-        format!("checking maintainer scripts: nobody reviewed: {}", unknown.join("; ")),
+        format!(
+            "checking maintainer scripts: nobody reviewed: {}",
+            unknown.join("; ")
+        ),
         format!(
             "read each with `mailimg scripts`, declare what it does, then add it to recipes/{table}"
         ),

@@ -46,7 +46,11 @@ impl Lock {
     /// The time stamp of images made from this lock: the newest of its indexes,
     /// in seconds since 1970.
     pub fn time(&self) -> i64 {
-        self.sources.iter().map(|source| source.date).max().unwrap_or_default()
+        self.sources
+            .iter()
+            .map(|source| source.date)
+            .max()
+            .unwrap_or_default()
     }
 }
 

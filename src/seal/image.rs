@@ -52,11 +52,21 @@ pub fn seal(
     cache: &Cache,
     time: i64,
 ) -> Result<Sealed> {
-    let image = recipe.image.as_ref().context("sealing: the recipe has no [image]")?;
-    let Composed { mut tree, build_only, kernel_version, manifest } = composed;
+    let image = recipe
+        .image
+        .as_ref()
+        .context("sealing: the recipe has no [image]")?;
+    let Composed {
+        mut tree,
+        build_only,
+        kernel_version,
+        manifest,
+    } = composed;
     let kernel_version = kernel_version.context("sealing: the tree has no kernel")?;
     let read = |tree: &Tree, path: &str| -> Result<Vec<u8>> {
-        let content = tree.content(path).with_context(|| format!("finding /{path}"))?;
+        let content = tree
+            .content(path)
+            .with_context(|| format!("finding /{path}"))?;
         content.read().with_context(|| format!("reading /{path}"))
     };
     let loader = read(&build_only, LOADER)?;

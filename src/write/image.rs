@@ -41,7 +41,10 @@ pub fn write_disk(
     settings: Option<&[u8]>,
     file: &File,
 ) -> Result<Disk> {
-    let image = recipe.image.as_ref().context("writing: the recipe has no [image]")?;
+    let image = recipe
+        .image
+        .as_ref()
+        .context("writing: the recipe has no [image]")?;
     let (root_size, hashes_size) = (sealed.root.size(), hash_size(sealed.root.size()));
     for (part, size, room) in [
         ("root", root_size, image.disk.root_mib * MIB),
@@ -56,11 +59,17 @@ pub fn write_disk(
         }
     }
     let plan = |root_hash: &[u8; 32]| {
-        plan_disk(&image.disk, &recipe.name, &recipe.version, &disk_uuids(root_hash))
+        plan_disk(
+            &image.disk,
+            &recipe.name,
+            &recipe.version,
+            &disk_uuids(root_hash),
+        )
     };
     // Where things lie does not depend on the root hash, only their UUIDs do.
     let places = plan(&[0; 32])?;
-    file.set_len(places.size).context("writing the disk image")?;
+    file.set_len(places.size)
+        .context("writing the disk image")?;
     let root_hash = write_verity(
         &sealed.root,
         file,
@@ -74,8 +83,12 @@ pub fn write_disk(
     let plan = plan(&root_hash)?;
     let editable = write_boot_partition(recipe, sealed, settings, file, &plan, &root_hash)
         .context("writing the boot partition")?;
-    plan.write_tables(file).context("writing the partition table")?;
-    Ok(Disk { root_hash, editable })
+    plan.write_tables(file)
+        .context("writing the partition table")?;
+    Ok(Disk {
+        root_hash,
+        editable,
+    })
 }
 
 /// The UUIDs of a disk: those of root and verity are the halves of the root
