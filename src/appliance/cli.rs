@@ -51,11 +51,13 @@ enum Verb {
     },
     /// Say what the consoles show, and bring them up to date.
     Console,
+    /// What a boot begins with: import-settings, render and console in one.
+    Start,
     /// Take new settings from the credential or the EFI system partition.
     ImportSettings,
     /// Render all configuration from settings.
     Render,
-    /// Make missing keys, certificate and first account.
+    /// Make missing certificate, host key, groups and first account.
     Provision,
     /// Bring the resolver's upstream and validation up to date.
     Resolver,
@@ -121,6 +123,8 @@ enum DkimVerb {
         /// Only this domain's.
         domain: Option<String>,
     },
+    /// Make the keys that are missing.
+    Ensure,
 }
 
 /// Does what was asked, prints the outcome and returns the exit code.
@@ -137,9 +141,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Dkim(DkimVerb::Show { domain }) => {
             dkim::show_records(&place, &load_stored(&place)?.settings, domain.as_deref())?
         }
+        Verb::Dkim(DkimVerb::Ensure) => ensure_dkim(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
         Verb::Console => console::refresh_console(&place)?,
+        Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
@@ -159,6 +165,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         result => result.context("writing to standard output")?,
     }
     Ok(EXIT_DONE)
+}
+
+/// One process instead of three, since every boot waits for it.
+fn start(place: &Place) -> anyhow::Result<String> {
+    let imported = import::import_settings(place)?;
+    render::render_all(place)?;
+    console::refresh_console(place)?;
+    Ok(imported)
+}
+
+fn ensure_dkim(place: &Place) -> anyhow::Result<String> {
+    dkim::ensure_keys(place, &load_stored(place)?.settings)?;
+    Ok("Every domain has its signing key.".to_owned())
 }
 
 fn waiting_or(done: bool, text: &str) -> String {

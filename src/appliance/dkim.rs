@@ -54,7 +54,7 @@ fn ensure_key(
         Some(bytes) => RsaPrivateKey::from_pkcs8_pem(&String::from_utf8_lossy(&bytes))
             .with_context(|| format!("reading {}", path.display()))
             .hint(
-                "move the damaged file away and run mailctl provision, then publish the new record",
+                "move the damaged file away and run `mailctl dkim ensure`, then publish the new record",
             )?,
         None => {
             let key = RsaPrivateKey::new(&mut OsRng, BITS)?;

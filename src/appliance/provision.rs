@@ -1,7 +1,9 @@
 //! `mailctl provision`: makes what only the machine itself can make.
 //!
 //! Every step looks for its result first, so that a run cut short is simply
-//! run again. Nothing here needs the network or the clock.
+//! run again. Nothing here needs the network or the clock. Signing keys are not
+//! made here: they take seconds, and only the signer waits for them
+//! (`mailctl dkim ensure`).
 
 use super::accounts::owner;
 use super::maps::ensure_maps;
@@ -13,7 +15,7 @@ use super::state::{
     PUBLIC, SECRET, ensure_file, ensure_folder, ensure_version, read_optional, write_file,
 };
 use super::users::LockedUsers;
-use super::{certificate, console, dh, dkim, ssh};
+use super::{certificate, console, dh, ssh};
 use crate::settings::Settings;
 use anyhow::Context;
 use std::path::PathBuf;
@@ -38,7 +40,6 @@ pub fn provision(place: &Place) -> anyhow::Result<bool> {
     ensure_dh(place, &settings).context("making the Diffie-Hellman group")?;
     certificate::ensure_certificate(place, &settings.hostname)?;
     ssh::ensure_host_key(place, &settings)?;
-    dkim::ensure_keys(place, &settings)?;
     ensure_accounts(place, &settings).context("making the first account")?;
     ensure_file(&place.path(place::PROVISIONED), b"", PUBLIC, None)?;
     console::refresh_console(place)?;
