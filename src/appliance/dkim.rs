@@ -110,7 +110,7 @@ pub fn show_records(
         let path = place.path(record_path(domain, &settings.dkim_selector));
         let record = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))
-            .hint("mailctl provision makes what is missing")?;
+            .hint("`mailctl dkim ensure` makes what is missing")?;
         lines.push(record.trim_end().to_owned());
     }
     if lines.is_empty() {

@@ -1,11 +1,12 @@
 //! `mailctl`: everything that happens after power-on.
 //!
-//! Three verbs run at every boot, in this order, and each may be interrupted
-//! and run again:
+//! These run at every boot, in this order, and each may be interrupted and run
+//! again:
 //!
 //! ```text
-//! import-settings ─► render ─► provision ─► (services) ─► health
-//!   ESP, credential   /run       /var                      boot-complete
+//! start ─────────────────────────► provision ─► Dovecot, Postfix ─► health
+//!   settings from credential    │    /var                            boot-complete
+//!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
