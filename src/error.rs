@@ -37,11 +37,21 @@ impl std::error::Error for Hinted {
 }
 
 fn attach(error: anyhow::Error, hint: Option<String>, usage: bool) -> anyhow::Error {
-    let mut hinted = error.downcast::<Hinted>().unwrap_or_else(|source| Hinted {
+    // `downcast` alone would also find, and then drop, the context around an inner one.
+    let outermost = error
+        .chain()
+        .next()
+        .is_some_and(|cause| cause.is::<Hinted>());
+    let wrap = |source| Hinted {
         source,
         hints: Vec::new(),
         usage: false,
-    });
+    };
+    let mut hinted = if outermost {
+        error.downcast::<Hinted>().unwrap_or_else(wrap)
+    } else {
+        wrap(error)
+    };
     hinted.hints.extend(hint);
     hinted.usage |= usage;
     anyhow::Error::new(hinted)

@@ -1,2 +1,301 @@
-//! (to come)
+//! The command line of `mailimg`: arguments in, one function per command out.
+
+pub mod agent;
 pub mod boot;
+pub mod build;
+pub mod configure;
+pub mod inspect;
+pub mod lock;
+pub mod scripts;
+pub mod settings;
+pub mod why;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::compose::Resources;
+use crate::deb::{Package, unpack_packages};
+use crate::error;
+use crate::fetch::{Cache, Mirror, Options};
+use crate::lock::{Lock, difference, make_lock, objects};
+use crate::progress::{Progress, Style};
+use crate::recipe::{Recipe, Source, parse_recipe};
+use crate::settings::settings_template;
+use crate::write::atomic;
+
+/// Builds an immutable operating-system image whose only job is mail.
+#[derive(Debug, Parser)]
+#[command(name = "mailimg", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image from a recipe
+    Build(build::BuildArgs),
+    /// Resolve a recipe to recipes/NAME.lock
+    Lock(LockArgs),
+    /// Boot an image in QEMU on a throw-away overlay
+    Boot(boot::BootOptions),
+    /// Put settings into a finished image, in place
+    Configure(ConfigureArgs),
+    /// Tell what an image consists of
+    Inspect(inspect::InspectArgs),
+    /// Re-derive every hash of an image
+    Verify(inspect::VerifyArgs),
+    /// Tell why a package is in an image
+    Why(WhyArgs),
+    /// Print the maintainer scripts that nobody reviewed yet
+    Scripts(scripts::ScriptsArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Which recipe, and where its packages come from.
+#[derive(Args, Clone, Debug)]
+pub struct RecipeArgs {
+    /// Name of a recipe, or the path of a recipe's .toml file
+    #[arg(default_value = "mail")]
+    pub recipe: String,
+    /// Use what is in the cache and touch no network
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON lines instead of progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+struct LockArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+#[derive(Args, Debug)]
+struct WhyArgs {
+    /// Package to explain
+    package: String,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+#[derive(Args, Debug)]
+struct ConfigureArgs {
+    /// The image, raw or qcow2
+    image: PathBuf,
+    /// The settings to put in
+    #[arg(long, required_unless_present = "reset", conflicts_with = "reset")]
+    settings: Option<PathBuf>,
+    /// Take the settings out again; the image is then byte for byte as built
+    #[arg(long)]
+    reset: bool,
+}
+
+/// A recipe with everything needed to work on it.
+#[derive(Debug)]
+pub struct Workspace {
+    /// Recipes, overlay and units.
+    pub resources: Resources,
+    /// The parsed recipe.
+    pub recipe: Recipe,
+    /// The lock beside it, if there is one.
+    pub lock: Option<Lock>,
+    /// Where a new lock is written; nothing when the recipe is embedded.
+    pub lock_path: Option<PathBuf>,
+    /// What was fetched and made before.
+    pub cache: Cache,
+    /// The fetcher.
+    pub mirror: Mirror,
+    /// What tells the user how far it is.
+    pub progress: Progress,
+}
+
+impl Workspace {
+    /// Finds a recipe by name or path, and its lock.
+    pub fn open(args: &RecipeArgs) -> Result<Self> {
+        let progress = Progress::new(if args.json { Style::Json } else { Style::Auto });
+        let resources = Resources::load(Path::new("."))?;
+        let (recipe, lock_text, lock_path) = if args.recipe.ends_with(".toml") {
+            let path = Path::new(&args.recipe);
+            let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let lock_path = path.with_extension("lock");
+            (
+                parse_recipe(name, &folder)?,
+                read_if_there(&lock_path)?,
+                Some(lock_path),
+            )
+        } else {
+            let name = format!("{}.toml", args.recipe);
+            let lock = resources.recipe_file(&format!("{}.lock", args.recipe));
+            let lock = lock.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let lock_path = Path::new("recipes").join(format!("{}.lock", args.recipe));
+            let lock_path = Path::new("recipes").is_dir().then_some(lock_path);
+            (
+                parse_recipe(&name, &resources as &dyn Source)?,
+                lock,
+                lock_path,
+            )
+        };
+        let lock = lock_text
+            .map(|text| Lock::parse(&text))
+            .transpose()
+            .with_context(|| format!("reading the lock of recipe {}", recipe.name))?;
+        let cache = Cache::open(Cache::default_path()?)?;
+        let options = Options {
+            offline: args.offline,
+            ..Options::default()
+        };
+        let mirror = Mirror::new(cache.clone(), options, progress.clone());
+        Ok(Self {
+            resources,
+            recipe,
+            lock,
+            lock_path,
+            cache,
+            mirror,
+            progress,
+        })
+    }
+
+    /// Resolves the recipe anew, keeps the lock and tells what changed.
+    ///
+    /// The lock goes beside the recipe, or to `otherwise` for an embedded one.
+    pub fn resolve(&self, otherwise: &Path) -> Result<(Lock, String)> {
+        let lock = make_lock(
+            &self.recipe,
+            &self.mirror,
+            self.lock.as_ref(),
+            now(),
+            &self.progress,
+        )?;
+        lock::write_lock(&lock, self.lock_path.as_deref().unwrap_or(otherwise))?;
+        let none = Lock {
+            recipe_sha256: String::new(),
+            sources: Vec::new(),
+            packages: Vec::new(),
+        };
+        let difference = difference(self.lock.as_ref().unwrap_or(&none), &lock);
+        Ok((lock, difference))
+    }
+
+    /// The packages of a lock, fetched where the cache lacks them.
+    pub fn unpack(&self, lock: &Lock) -> Result<Vec<Package>> {
+        unpack_packages(&objects(lock), &self.mirror, &self.cache, &self.progress)
+    }
+
+    /// The lock, or an error that tells how to make it.
+    pub fn lock(&self) -> Result<&Lock> {
+        self.lock.as_ref().ok_or_else(|| self.no_lock())
+    }
+
+    /// The error that there is no lock.
+    pub fn no_lock(&self) -> anyhow::Error {
+        error::hinted(
+            format!("reading recipes/{}.lock: there is none", self.recipe.name),
+            format!("make it with `mailimg lock {}`", self.recipe.name),
+        )
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// Seconds since 1970, now.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// Runs the program; the only place that prints an error.
+pub fn main() -> ExitCode {
+    stop_on_signals();
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::from(error::EXIT_DONE),
+        Err(error) => ExitCode::from(error::report(&error)),
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build(args) => build::run_build(&args),
+        Command::Lock(args) => {
+            let workspace = Workspace::open(&args.recipe)?;
+            let here = format!("{}.lock", workspace.recipe.name);
+            let (_, difference) = workspace.resolve(Path::new(&here))?;
+            println!("{difference}");
+            Ok(())
+        }
+        Command::Boot(args) => boot::run_boot(&args),
+        Command::Configure(args) => {
+            let settings = args
+                .settings
+                .as_deref()
+                .map(settings::load_checked)
+                .transpose()?;
+            let pristine = settings_template();
+            configure::configure(&args.image, settings.as_deref(), pristine.as_bytes())
+        }
+        Command::Inspect(args) => inspect::run_inspect(&args),
+        Command::Verify(args) => inspect::run_verify(&args),
+        Command::Why(args) => {
+            let workspace = Workspace::open(&args.recipe)?;
+            let packages = workspace.unpack(workspace.lock()?)?;
+            let controls: Vec<&str> = packages.iter().map(|one| one.control.as_str()).collect();
+            println!(
+                "{}",
+                why::explain(&controls, &workspace.recipe, &args.package)?
+            );
+            Ok(())
+        }
+        Command::Scripts(args) => scripts::run_scripts(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "mailimg",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            std::io::stdout().flush().context("writing the manual page")
+        }
+    }
+}
+
+/// Ctrl-C and its kin leave no half-written output behind.
+fn stop_on_signals() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            atomic::remove_pending();
+            eprintln!("error: stopped by signal {signal}, nothing was left behind");
+            // What a shell reports for a program that a signal ended.
+            std::process::exit(128 + signal);
+        }
+    });
+}

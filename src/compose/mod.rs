@@ -1,1 +1,136 @@
-//! (to come)
+//! Composing: packages, our overlay and our units become one tree.
+//!
+//! What maintainer scripts would have done is applied as declared effects;
+//! nothing of a package is ever run. The steps are in [`compose`], in order,
+//! and each can fail the build by name rather than be skipped.
+
+mod accounts;
+mod certificates;
+mod effects;
+mod factory;
+mod merge;
+mod overlay;
+mod presets;
+mod record;
+mod review;
+
+pub use factory::FACTORY;
+pub use overlay::{Resources, place_folder};
+pub use presets::{enable_units, enabled_units};
+pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
+
+use anyhow::{Context, Result};
+
+use crate::deb::Package;
+use crate::lock::Lock;
+use crate::recipe::Recipe;
+use crate::seal::{elf, modules};
+use crate::tree::{Node, Tree};
+
+/// What an image is composed of besides its packages.
+#[derive(Debug)]
+pub struct Ingredients<'a> {
+    /// Overlay and units.
+    pub resources: &'a Resources,
+    /// The `mailctl` program, already checked for a path of its own; absent
+    /// for recipes without an overlay.
+    pub agent: Option<Vec<u8>>,
+    /// The lock that the packages came from.
+    pub lock: &'a Lock,
+}
+
+/// A composed image: the root tree, and what only boot partition and initrd need.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    /// The root file system.
+    pub tree: Tree,
+    /// Files of the recipe's build-only packages.
+    pub build_only: Tree,
+    /// Kernel version, when the recipe makes a bootable image.
+    pub kernel_version: Option<String>,
+    /// What the image consists of.
+    pub manifest: Manifest,
+}
+
+/// Where the agent lies in the image.
+pub const AGENT_PATH: &str = "usr/bin/mailctl";
+
+/// Composes the root tree of a recipe from unpacked packages.
+pub fn compose(
+    recipe: &Recipe,
+    packages: &[Package],
+    ingredients: &Ingredients,
+) -> Result<Composed> {
+    if recipe.scripts_file.is_some() {
+        review::check_scripts(recipe, packages)?;
+    }
+    let build_only_names = recipe
+        .image
+        .as_ref()
+        .map_or(&[][..], |image| &image.build_only);
+    let (aside, installed): (Vec<&Package>, Vec<&Package>) = packages
+        .iter()
+        .partition(|package| build_only_names.contains(&package.name));
+    let build_only = merge::merge_packages(&aside, &recipe.strip)?;
+    let mut tree = merge::merge_packages(&installed, &recipe.strip)?;
+
+    let kernel_version = match &recipe.image {
+        Some(image) => {
+            let version = kernel_version(&tree, &image.kernel_package)?;
+            modules::install_module_indexes(&mut tree, &version)
+                .with_context(|| format!("indexing the modules of kernel {version}"))?;
+            Some(version)
+        }
+        None => None,
+    };
+    let manifest = record::manifest(
+        recipe,
+        ingredients.lock,
+        packages,
+        kernel_version.as_deref(),
+    );
+    if recipe.scripts_file.is_some() {
+        certificates::install_certificates(&mut tree)?;
+        accounts::install_accounts(&mut tree, &recipe.accounts)?;
+        record::install_records(&mut tree, recipe, &installed, &manifest)?;
+    }
+    if recipe.overlay {
+        overlay::install_resources(&mut tree, ingredients.resources)?;
+    }
+    effects::apply_effects(&mut tree, recipe)?;
+    if let Some(agent) = &ingredients.agent {
+        elf::check_runs_in(agent, &tree).context("checking mailctl against the image")?;
+        tree.insert(AGENT_PATH, Node::file(0o755, agent.clone()))?;
+    }
+    if recipe.image.is_some() {
+        presets::enable_units(&mut tree)?;
+        factory::move_var(&mut tree)?;
+        accounts::check_accounts(&tree, &recipe.accounts)?;
+        elf::check_tree(&tree)
+            .context("checking that every library is found without ld.so.cache")?;
+    }
+    Ok(Composed {
+        tree,
+        build_only,
+        kernel_version,
+        manifest,
+    })
+}
+
+/// The version of the one kernel in the tree, by its folder of modules.
+fn kernel_version(tree: &Tree, package: &str) -> Result<String> {
+    const MODULES: &str = "usr/lib/modules";
+    let mut versions = tree
+        .below(MODULES)
+        .filter_map(|(path, _)| path[MODULES.len() + 1..].split('/').next())
+        .collect::<Vec<_>>();
+    versions.dedup();
+    match versions[..] {
+        [version] => Ok(version.to_owned()),
+        [] => anyhow::bail!("finding the kernel: no package {package} brought modules"),
+        _ => anyhow::bail!(
+            "finding the kernel: more than one version: {}",
+            versions.join(", ")
+        ),
+    }
+}

@@ -1,4 +1,24 @@
 //! Reading .deb archives: control data and the file entries of the data archive.
+//!
+//! Format: deb(5) <https://manpages.debian.org/trixie/dpkg-dev/deb.5.en.html>,
+//! an `ar` archive of `debian-binary`, `control.tar` and `data.tar`, the latter
+//! two compressed. Nothing is ever unpacked to paths that an archive names: file
+//! contents go one after another into one file of the cache and are referred to
+//! from there. Left out: formats before 2.0, signatures inside archives, times.
+
+mod ar;
+mod compression;
+mod control;
+mod data;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod index;
+mod members;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub use unpack::unpack_packages;
 
 use crate::tree::Node;
 
@@ -22,7 +42,7 @@ pub struct Package {
 }
 
 /// A maintainer script.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// `preinst`, `postinst`, `prerm`, `postrm`, `config` or `triggers`.
     pub kind: String,

@@ -4,7 +4,29 @@
 //! package. It also records the signed indexes it came from. The resolver
 //! makes it ([`crate::archive`] provides the indexes); a build reads it.
 
+mod difference;
+mod explain;
+mod fresh;
+mod resolve;
+mod solver;
+mod text;
+mod universe;
+
+pub use difference::difference;
+pub use fresh::{check_fresh, recipe_digest};
+
+use anyhow::{Context, Result, ensure};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
+
+use crate::archive::index::Index;
+use crate::archive::keys::load_keyring;
+use crate::archive::openpgp::Certificate;
+use crate::archive::suite::{join_url, load_indexes, load_suite};
+use crate::error::hinted;
+use crate::fetch::{Fetch, Object};
+use crate::progress::Progress;
+use crate::recipe::{Archive, Recipe};
 
 /// A resolved recipe.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -13,9 +35,23 @@ pub struct Lock {
     /// SHA-256 over what of the recipe decides the resolution, hexadecimal.
     pub recipe_sha256: String,
     /// The signed indexes this came from, in the recipe's order.
+    #[serde(default)]
     pub sources: Vec<LockedSource>,
     /// The packages, sorted by name.
+    #[serde(default)]
     pub packages: Vec<LockedPackage>,
+}
+
+impl Lock {
+    /// The time stamp of images made from this lock: the newest of its indexes,
+    /// in seconds since 1970.
+    pub fn time(&self) -> i64 {
+        self.sources
+            .iter()
+            .map(|source| source.date)
+            .max()
+            .unwrap_or_default()
+    }
 }
 
 /// A signed index that a lock came from.
@@ -51,3 +87,124 @@ pub struct LockedPackage {
     /// SHA-256 of the .deb, hexadecimal.
     pub sha256: String,
 }
+
+/// Names of keyrings to their certificates.
+type Keyrings<'a> = &'a (dyn Fn(&str) -> Result<Vec<Certificate>> + Sync);
+
+/// Resolves a recipe against its archives.
+///
+/// `previous` is the lock to replace: no source may be older than it was then.
+/// `now` is in seconds since 1970.
+pub fn make_lock(
+    recipe: &Recipe,
+    fetch: &dyn Fetch,
+    previous: Option<&Lock>,
+    now: i64,
+    progress: &Progress,
+) -> Result<Lock> {
+    make_lock_with_keys(recipe, fetch, previous, now, progress, &load_keyring)
+}
+
+/// [`make_lock`] with the keyrings given, for archives signed by test keys.
+pub(crate) fn make_lock_with_keys(
+    recipe: &Recipe,
+    fetch: &dyn Fetch,
+    previous: Option<&Lock>,
+    now: i64,
+    progress: &Progress,
+    keyrings: Keyrings<'_>,
+) -> Result<Lock> {
+    check_sources(recipe)?;
+    let stage = progress.items("indexes", recipe.sources.len() as u64);
+    let loaded = recipe
+        .sources
+        .par_iter()
+        .map(|source| {
+            let loaded = load_source(source, recipe, fetch, previous, now, keyrings);
+            stage.add(1);
+            loaded
+        })
+        // Collected before the first error is taken, so that the same one is told each time.
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let (sources, indexes): (Vec<LockedSource>, Vec<Vec<Index>>) = loaded.into_iter().unzip();
+    let known: usize = indexes.iter().flatten().map(Index::len).sum();
+    stage.finish(&format!("{known} packages known"));
+    let packages = resolve::resolve(recipe, &indexes)
+        .with_context(|| format!("resolving the packages of {}", recipe.name))?;
+    Ok(Lock {
+        recipe_sha256: recipe_digest(recipe),
+        sources,
+        packages,
+    })
+}
+
+fn check_sources(recipe: &Recipe) -> Result<()> {
+    ensure!(!recipe.sources.is_empty(), "the recipe names no source");
+    for (position, source) in recipe.sources.iter().enumerate() {
+        ensure!(
+            !source.mirrors.is_empty(),
+            "the source {} has no mirror",
+            source.suite
+        );
+        if recipe.sources[..position]
+            .iter()
+            .any(|other| other.suite == source.suite)
+        {
+            return Err(hinted(
+                format!("the recipe names the suite {} twice", source.suite),
+                "a lock tells sources apart by suite: use the code name for one of them",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn load_source(
+    source: &Archive,
+    recipe: &Recipe,
+    fetch: &dyn Fetch,
+    previous: Option<&Lock>,
+    now: i64,
+    keyrings: Keyrings<'_>,
+) -> Result<(LockedSource, Vec<Index>)> {
+    let mut certificates = Vec::new();
+    for name in &source.keys {
+        certificates.extend(keyrings(name)?);
+    }
+    let last = previous
+        .and_then(|lock| lock.sources.iter().find(|last| last.suite == source.suite))
+        .map(|last| last.date);
+    let suite = load_suite(source, &certificates, fetch, now, last)?;
+    let indexes = load_indexes(source, &suite, &recipe.architecture, fetch)?;
+    let locked = LockedSource {
+        suite: source.suite.clone(),
+        mirrors: source.mirrors.clone(),
+        date: suite.release.date,
+        inrelease_sha256: suite.inrelease_sha256,
+    };
+    Ok((locked, indexes))
+}
+
+/// The packages of a lock as files to fetch, in the lock's order.
+pub fn objects(lock: &Lock) -> Vec<Object> {
+    lock.packages
+        .iter()
+        .map(|package| Object {
+            label: format!("{} {}", package.name, package.version),
+            urls: lock
+                .sources
+                .iter()
+                .filter(|source| source.suite == package.suite)
+                .flat_map(|source| &source.mirrors)
+                .map(|mirror| join_url(mirror, &package.path))
+                .collect(),
+            size: package.size,
+            sha256: package.sha256.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,27 @@
-//! (to come)
+//! settings.env: what the owner of a machine writes, from text to checked values.
+//!
+//! The syntax is Docker's env-file (<https://docs.docker.com/reference/cli/docker/container/run/#env>):
+//! one `KEY=value` per line, `#` comments, no quotes, no escapes. On top of it
+//! `${KEY}` is expanded in keys that hold no secret. Two types keep the stages
+//! apart: [`Written`] is the text as a person wrote it, [`Settings`] is what
+//! the machine acts on. Nothing here reads a file, a clock or the network
+//! except [`load_settings`].
+
+mod address;
+mod expand;
+mod file;
+mod host;
+mod key;
+mod problem;
+mod resolve;
+mod template;
+mod value;
+
+pub use address::{MailAddress, parse_local_part, parse_mail_address};
+pub use file::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written, load_settings, parse_settings};
+pub use host::parse_host_name;
+pub use key::{KEYS, Key, find_key};
+pub use problem::{Problem, Problems};
+pub use resolve::{Resolved, Settings, resolve_settings};
+pub use template::{blank_secrets, restore_secrets, settings_template};
+pub use value::{DhParameters, Interface, NetworkSource, SshKey};

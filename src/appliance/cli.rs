@@ -1,0 +1,202 @@
+//! The command line of `mailctl`: verbs for people, and those that units call.
+
+use super::place::Place;
+use super::settings_command::{apply_settings, check_settings, load_stored, show_settings};
+use super::user_command::{add_user, change_password, delete_user, list_users};
+use super::{console, dkim, health, import, provision, render, resolver, status};
+use crate::error::EXIT_DONE;
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the long version text says; the builder looks for it in the program
+/// that it is about to put into an image.
+pub const VERSION_MARKER: &str = concat!("the agent of mailimg ", env!("CARGO_PKG_VERSION"));
+
+/// Runs and inspects this mail server.
+#[derive(Debug, Parser)]
+#[command(name = "mailctl", version, long_version = VERSION_MARKER, about)]
+pub struct Arguments {
+    /// Work on the machine whose root is this folder; starts no program.
+    #[arg(long, global = true, hide = true, env = "MAILCTL_ROOT")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Accounts and their passwords.
+    #[command(subcommand)]
+    User(UserVerb),
+    /// The settings of this machine.
+    #[command(subcommand)]
+    Settings(SettingsVerb),
+    /// Keys that sign outgoing mail.
+    #[command(subcommand)]
+    Dkim(DkimVerb),
+    /// Services, queue, disk, memory and certificate on one screen.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Wait until mail is accepted; fails when the time is up.
+    Health {
+        /// How long to wait, in seconds.
+        #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+        timeout: u64,
+    },
+    /// Say what the consoles show, and bring them up to date.
+    Console,
+    /// Take new settings from the credential or the EFI system partition.
+    ImportSettings,
+    /// Render all configuration from settings.
+    Render,
+    /// Make missing keys, certificate and first account.
+    Provision,
+    /// Bring the resolver's upstream and validation up to date.
+    Resolver,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserVerb {
+    /// Make an account; without a password one is generated.
+    Add {
+        /// The full address.
+        address: String,
+        /// The password; other people on this machine may see it in the process list.
+        #[arg(conflicts_with = "password_stdin")]
+        password: Option<String>,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Delete an account; its mail stays unless purged.
+    Del {
+        /// Remove the mailbox too.
+        #[arg(long)]
+        purge_inbox: bool,
+        /// The full address.
+        address: String,
+    },
+    /// Set a new password; without one it is generated.
+    Passwd {
+        /// The full address.
+        address: String,
+        /// The password; other people on this machine may see it in the process list.
+        #[arg(conflicts_with = "password_stdin")]
+        password: Option<String>,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List accounts with the size of their mailboxes.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SettingsVerb {
+    /// Check a file, or the settings in use.
+    Check {
+        /// The file; the settings in use when absent.
+        file: Option<PathBuf>,
+    },
+    /// Show all keys, secrets hidden.
+    Show,
+    /// Take edited settings into use.
+    Apply,
+}
+
+#[derive(Debug, Subcommand)]
+enum DkimVerb {
+    /// Print the TXT records to publish.
+    Show {
+        /// Only this domain's.
+        domain: Option<String>,
+    },
+}
+
+/// Does what was asked, prints the outcome and returns the exit code.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let place = Place::new(arguments.root.as_deref());
+    let said = match &arguments.verb {
+        Verb::User(verb) => run_user(&place, verb)?,
+        Verb::Settings(SettingsVerb::Check { file }) => check_settings(&place, file.as_deref())?,
+        Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
+        Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
+        Verb::Dkim(DkimVerb::Show { domain }) => {
+            dkim::show_records(&place, &load_stored(&place)?.settings, domain.as_deref())?
+        }
+        Verb::Status { json } => status::show_status(&place, *json)?,
+        Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
+        Verb::Console => console::refresh_console(&place)?,
+        Verb::ImportSettings => import::import_settings(&place)?,
+        Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
+        Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
+        Verb::Resolver => {
+            let changed = resolver::refresh(&place)?;
+            if changed {
+                "The resolver has a new configuration."
+            } else {
+                "The resolver is up to date."
+            }
+            .to_owned()
+        }
+    };
+    match writeln!(std::io::stdout(), "{}", said.trim_end()) {
+        // The reader had enough, as in `mailctl user list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        result => result.context("writing to standard output")?,
+    }
+    Ok(EXIT_DONE)
+}
+
+fn waiting_or(done: bool, text: &str) -> String {
+    if done {
+        text
+    } else {
+        "No settings yet: only the resolver is configured."
+    }
+    .to_owned()
+}
+
+fn run_user(place: &Place, verb: &UserVerb) -> anyhow::Result<String> {
+    match verb {
+        UserVerb::Add {
+            address,
+            password,
+            password_stdin,
+        } => add_user(place, address, password.as_deref(), *password_stdin),
+        UserVerb::Del {
+            purge_inbox,
+            address,
+        } => delete_user(place, address, *purge_inbox),
+        UserVerb::Passwd {
+            address,
+            password,
+            password_stdin,
+        } => change_password(place, address, password.as_deref(), *password_stdin),
+        UserVerb::List { json } => list_users(place, *json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,192 @@
+//! `mailctl import-settings`: from where a person put settings to where they are kept.
+//!
+//! Sources, first hit wins: the systemd credential `settings.env`, then the
+//! ESP. A source is taken again only when its digest differs from the last
+//! import of that source. Whatever is wrong with a source is told on the
+//! console and never stops the boot: a provisioned machine goes on with what
+//! it has.
+
+use super::esp::open_esp;
+use super::place::{self, Place};
+use super::state::{
+    PUBLIC, SECRET, ensure_folder, ensure_version, read_optional, remove_file, write_file,
+};
+use crate::error::render as render_error;
+use crate::settings::{
+    Written, blank_secrets, load_settings, parse_settings, resolve_settings, restore_secrets,
+};
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const CREDENTIAL: &str = "credential";
+const ESP: &str = "esp";
+
+/// Per source the digests that count as the last import.
+type Imports = BTreeMap<String, Vec<String>>;
+
+struct Source {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Takes new settings over if there are any, and returns what to say.
+///
+/// # Errors
+/// State that cannot be read or written.
+pub fn import_settings(place: &Place) -> anyhow::Result<String> {
+    ensure_version(place)?;
+    ensure_folder(&place.path(place::RENDERED), 0o755, None)?;
+    remove_file(&place.path(place::IMPORT_PROBLEMS))?;
+    let mut problems = Vec::new();
+    let sources = collect_sources(place, &mut problems);
+    let mut imports = load_imports(place);
+    let stored = load_stored_text(place);
+    let mut said = None;
+    for source in &sources {
+        let known = imports
+            .get(source.name)
+            .is_some_and(|digests| digests.contains(&digest(&source.bytes)));
+        if known && stored.is_some() {
+            continue;
+        }
+        match take(place, source, &sources, stored.as_ref(), &mut imports) {
+            Ok(true) => {
+                said = Some(format!("Took settings from the {}.", describe(source.name)));
+                break;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                problems.push(format!(
+                    "The settings of the {} were not taken.\n{}",
+                    describe(source.name),
+                    render_error(&error)
+                ));
+                break;
+            }
+        }
+    }
+    if let Err(error) = blank_imported(place, &imports) {
+        problems.push(render_error(&error));
+    }
+    if !problems.is_empty() {
+        let text = format!("{}\n", problems.join("\n"));
+        write_file(
+            &place.path(place::IMPORT_PROBLEMS),
+            text.as_bytes(),
+            PUBLIC,
+            None,
+        )?;
+        eprint!("{text}");
+    }
+    let stored = place.path(place::SETTINGS).exists();
+    Ok(said.unwrap_or_else(|| {
+        if stored {
+            "Settings are unchanged.".to_owned()
+        } else {
+            "No settings yet; mailctl console says how to supply them.".to_owned()
+        }
+    }))
+}
+
+fn describe(name: &str) -> &'static str {
+    if name == ESP {
+        "EFI system partition"
+    } else {
+        "systemd credential"
+    }
+}
+
+fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<Source> {
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map_or(Ok(None), |folder| {
+        read_optional(&PathBuf::from(folder).join("settings.env"))
+    });
+    let esp =
+        open_esp(place, false).and_then(|esp| esp.map_or(Ok(None), |esp| esp.read_settings()));
+    [(CREDENTIAL, credential), (ESP, esp)]
+        .into_iter()
+        .filter_map(|(name, read)| match read {
+            Ok(bytes) => bytes.map(|bytes| Source { name, bytes }),
+            Err(error) => {
+                problems.push(render_error(&error));
+                None
+            }
+        })
+        .collect()
+}
+
+/// Damaged notes count as none: at worst a source is taken once more.
+fn load_imports(place: &Place) -> Imports {
+    std::fs::read(place.path(place::IMPORTS))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+fn load_stored_text(place: &Place) -> Option<Written> {
+    load_settings(&place.path(place::SETTINGS))
+        .ok()
+        .filter(|written| !written.is_empty())
+}
+
+/// Checks and keeps one source; false when it sets nothing.
+fn take(
+    place: &Place,
+    source: &Source,
+    sources: &[Source],
+    stored: Option<&Written>,
+    imports: &mut Imports,
+) -> anyhow::Result<bool> {
+    let text = match stored {
+        Some(stored) => restore_secrets(&source.bytes, stored),
+        None => source.bytes.clone(),
+    };
+    let written = parse_settings(&text)?;
+    if written.is_empty() {
+        return Ok(false);
+    }
+    let resolved = resolve_settings(&written)?;
+    for warning in &resolved.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let path = place.path(place::SETTINGS);
+    if let Some(old) = read_optional(&path)? {
+        write_file(&place.path(place::OLD_SETTINGS), &old, SECRET, None)?;
+    }
+    write_file(&path, &text, SECRET, None)?;
+    for other in sources {
+        // Sources that were there and lost count as seen, or the next boot would take them.
+        let mut digests = vec![digest(&other.bytes)];
+        if other.name == source.name {
+            digests.push(digest(&blank_secrets(&other.bytes)));
+        }
+        imports.insert(other.name.to_owned(), digests);
+    }
+    let notes = serde_json::to_vec(&imports).context("writing JSON")?;
+    write_file(&place.path(place::IMPORTS), &notes, SECRET, None)?;
+    Ok(true)
+}
+
+/// Blanks the secrets of an ESP whose settings are kept, also after a run that was cut short.
+fn blank_imported(place: &Place, imports: &Imports) -> anyhow::Result<()> {
+    let Some(digests) = imports.get(ESP) else {
+        return Ok(());
+    };
+    let Some(bytes) = open_esp(place, false)?.map_or(Ok(None), |esp| esp.read_settings())? else {
+        return Ok(());
+    };
+    let blanked = blank_secrets(&bytes);
+    let taken = digests.contains(&digest(&bytes)) && digests.contains(&digest(&blanked));
+    if !taken || blanked == bytes {
+        return Ok(());
+    }
+    match open_esp(place, true)? {
+        Some(esp) => esp.replace_settings(&blanked),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+//! Where things lie in a running machine.
+//!
+//! Every path is named here once. Tests put a folder in front of them with
+//! `--root`; then no program is started and no kernel state is changed.
+
+use std::path::{Path, PathBuf};
+
+/// The settings in use.
+pub const SETTINGS: &str = "/var/lib/mailimg/settings.env";
+/// The settings before the last import.
+pub const OLD_SETTINGS: &str = "/var/lib/mailimg/settings.env.old";
+/// Digests of the sources last imported.
+pub const IMPORTS: &str = "/var/lib/mailimg/imports.json";
+/// All state but mail and queue.
+pub const STATE: &str = "/var/lib/mailimg";
+/// Layout version of the state.
+pub const STATE_VERSION: &str = "/var/lib/mailimg/state-version";
+/// Accounts, in Dovecot's passwd-file format.
+pub const USERS: &str = "/var/lib/mailimg/users";
+/// Held while accounts or maps change.
+pub const USERS_LOCK: &str = "/var/lib/mailimg/users.lock";
+/// Names the account made at first boot.
+pub const ADMIN_CREATED: &str = "/var/lib/mailimg/admin-created";
+/// A generated first password, until it is changed.
+pub const ADMIN_PASSWORD: &str = "/var/lib/mailimg/admin-password";
+/// DKIM keys, one folder per domain.
+pub const DKIM: &str = "/var/lib/mailimg/dkim";
+/// Diffie-Hellman groups.
+pub const DH: &str = "/var/lib/mailimg/dh";
+/// Certificate and key of HOSTNAME.
+pub const TLS: &str = "/var/lib/mailimg/tls";
+/// Host keys of sshd.
+pub const SSH_HOST_KEYS: &str = "/var/lib/mailimg/ssh";
+/// Mail, as `mail/inboxes/DOMAIN/ADDRESS` below it.
+pub const MAIL: &str = "/var/vmail";
+/// Postfix's queue.
+pub const QUEUE: &str = "/var/spool/postfix";
+/// Rendered configuration.
+pub const RENDERED: &str = "/run/mailimg";
+/// Exists when settings are there and rendered.
+pub const CONFIGURED: &str = "/run/mailimg/configured";
+/// Exists when everything that services need is there.
+pub const PROVISIONED: &str = "/run/mailimg/provisioned";
+/// What was wrong with settings that were not taken.
+pub const IMPORT_PROBLEMS: &str = "/run/mailimg/import-problems";
+/// Link to the ESP's block device, left by the initrd.
+pub const ESP_LINK: &str = "/run/mailimg-initrd/esp";
+/// Where the ESP is mounted while it is read.
+pub const ESP_MOUNT: &str = "/run/mailimg/esp";
+/// The image's templates.
+pub const TEMPLATES: &str = "/usr/share/mailimg/templates";
+
+/// The root of the machine, `/` unless in a test.
+#[derive(Debug, Clone)]
+pub struct Place {
+    root: PathBuf,
+}
+
+impl Place {
+    /// The machine itself, or a folder that stands for one.
+    pub fn new(root: Option<&Path>) -> Self {
+        Self {
+            root: root.map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
+        }
+    }
+
+    /// Whether this is the running machine: programs may be started.
+    pub fn is_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// The path to open for an absolute path of the machine.
+    pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let absolute = absolute.as_ref();
+        self.root
+            .join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+}

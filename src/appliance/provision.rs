@@ -1,0 +1,121 @@
+//! `mailctl provision`: makes what only the machine itself can make.
+//!
+//! Every step looks for its result first, so that a run cut short is simply
+//! run again. Nothing here needs the network or the clock.
+
+use super::accounts::owner;
+use super::maps::ensure_maps;
+use super::password::{generate_password, hash_password};
+use super::place::{self, Place};
+use super::render::dh_bits;
+use super::settings_command::load_checked;
+use super::state::{
+    PUBLIC, SECRET, ensure_file, ensure_folder, ensure_version, read_optional, write_file,
+};
+use super::users::LockedUsers;
+use super::{certificate, console, dh, dkim, ssh};
+use crate::settings::Settings;
+use anyhow::Context;
+use std::path::PathBuf;
+
+/// The Diffie-Hellman group that services load.
+pub fn dh_path(settings: &Settings) -> PathBuf {
+    PathBuf::from(format!("{}/ffdhe{}.pem", place::DH, dh_bits(settings)))
+}
+
+/// Makes what is missing, and says whether there were settings to do it for.
+///
+/// # Errors
+/// Anything that cannot be made: the machine must not go on to serve mail.
+pub fn provision(place: &Place) -> anyhow::Result<bool> {
+    ensure_version(place)?;
+    let Some(resolved) = load_checked(place, place::SETTINGS)? else {
+        console::refresh_console(place)?;
+        return Ok(false);
+    };
+    let settings = resolved.settings;
+    ensure_folders(place)?;
+    ensure_dh(place, &settings).context("making the Diffie-Hellman group")?;
+    certificate::ensure_certificate(place, &settings.hostname)?;
+    ssh::ensure_host_key(place, &settings)?;
+    dkim::ensure_keys(place, &settings)?;
+    ensure_accounts(place, &settings).context("making the first account")?;
+    ensure_file(&place.path(place::PROVISIONED), b"", PUBLIC, None)?;
+    console::refresh_console(place)?;
+    Ok(true)
+}
+
+fn ensure_folders(place: &Place) -> anyhow::Result<()> {
+    let folders = [
+        (place::STATE.to_owned(), 0o755, "root", "root"),
+        (place::MAIL.to_owned(), 0o700, "vmail", "vmail"),
+        // Postfix makes the rest of its queue; Dovecot's sockets need these two before.
+        (place::QUEUE.to_owned(), 0o755, "root", "root"),
+        (
+            format!("{}/private", place::QUEUE),
+            0o700,
+            "postfix",
+            "root",
+        ),
+        (place::RENDERED.to_owned(), 0o755, "root", "root"),
+    ];
+    for (path, mode, user, group) in folders {
+        ensure_folder(&place.path(path), mode, owner(place, user, group)?)?;
+    }
+    Ok(())
+}
+
+fn ensure_dh(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let path = place.path(dh_path(settings));
+    if path.exists() {
+        return Ok(());
+    }
+    let pem = dh::named_group_pem(dh_bits(settings)).context("no such group")?;
+    ensure_folder(&place.path(place::DH), 0o755, None)?;
+    write_file(&path, pem.as_bytes(), PUBLIC, None)
+}
+
+/// Makes the passwd-file, and the admin's account once in a machine's life.
+fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let admin = settings.admin.to_string();
+    let created = read_optional(&place.path(place::ADMIN_CREATED))?.is_some();
+    let mut locked = LockedUsers::open(place)?;
+    let missing = !created && !locked.users.hashes.contains_key(&admin);
+    if missing {
+        let password = match &settings.admin_password {
+            Some(password) => password.clone(),
+            None => {
+                let password = generate_password();
+                // Before the account: a password that nobody can read would lock the owner out.
+                let line = format!("{password}\n");
+                write_file(
+                    &place.path(place::ADMIN_PASSWORD),
+                    line.as_bytes(),
+                    SECRET,
+                    None,
+                )?;
+                password
+            }
+        };
+        locked
+            .users
+            .hashes
+            .insert(admin.clone(), hash_password(&password)?);
+    }
+    if missing || !place.path(place::USERS).exists() {
+        locked.store()?;
+    }
+    if !created {
+        let line = format!("{admin}\n");
+        write_file(
+            &place.path(place::ADMIN_CREATED),
+            line.as_bytes(),
+            PUBLIC,
+            None,
+        )?;
+    }
+    if place.path(place::CONFIGURED).exists() {
+        ensure_maps(place, settings, &locked.users)?;
+    }
+    Ok(())
+}

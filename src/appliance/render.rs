@@ -1,0 +1,197 @@
+//! Configuration of all services, from settings and the image's templates into /run.
+//!
+//! Templates are Tera's (<https://keats.github.io/tera/>) with escaping off:
+//! the values are checked where settings are parsed, and an undefined variable
+//! is an error, never an empty text.
+
+use super::accounts::{find_account, owner};
+use super::place::{self, Place};
+use super::settings_command::load_checked;
+use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
+use super::users::LockedUsers;
+use super::{certificate, dkim, maps, network, provision, resolver};
+use crate::settings::{DhParameters, Settings};
+use anyhow::Context;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Rendered files, by their path below both the templates and /run/mailimg.
+const FILES: [&str; 8] = [
+    "postfix/main.cf",
+    "postfix/master.cf",
+    "dovecot/dovecot.conf",
+    "opendkim/opendkim.conf",
+    "opendkim/KeyTable",
+    "opendkim/SigningTable",
+    "opendkim/TrustedHosts",
+    "ssh/sshd_config",
+];
+
+/// All messages up to this size are accepted, in bytes.
+const MESSAGE_BYTES: u64 = 50 << 20;
+/// Simultaneous deliveries to one mailbox; Dovecot defers what is above its own limit.
+const DELIVERIES_PER_USER: u32 = 5;
+
+#[derive(Serialize)]
+struct SigningKey {
+    domain: String,
+    selector: String,
+    path: String,
+}
+
+#[derive(Serialize)]
+struct Values<'a> {
+    hostname: &'a str,
+    domains: Vec<&'a str>,
+    hostname_is_domain: bool,
+    auth_on_port_25: bool,
+    dnssec: bool,
+    relayhost: &'a str,
+    relayhost_login: bool,
+    relayhost_wrapped: bool,
+    certificate: String,
+    private_key: String,
+    dh_file: String,
+    users: &'a str,
+    mail: &'a str,
+    vmail_user: u32,
+    rendered: &'a str,
+    queue: &'a str,
+    message_bytes: u64,
+    deliveries_per_user: u32,
+    signing_keys: Vec<SigningKey>,
+    ssh_host_key: String,
+    ssh_allow_from: &'a [crate::settings::NetworkSource],
+}
+
+/// The group in use: a named one serves until one of our own is made.
+pub fn dh_bits(settings: &Settings) -> u32 {
+    match settings.dh_parameters {
+        DhParameters::Named(bits) => bits,
+        DhParameters::Generate(_) => 4096,
+    }
+}
+
+fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a>> {
+    Ok(Values {
+        hostname: &settings.hostname,
+        domains: settings.domains().collect(),
+        hostname_is_domain: settings.domains().any(|name| name == settings.hostname),
+        auth_on_port_25: settings.auth_on_port_25,
+        dnssec: settings.dnssec,
+        relayhost: settings.relayhost.as_deref().unwrap_or_default(),
+        relayhost_login: settings.relayhost_login.is_some(),
+        relayhost_wrapped: settings
+            .relayhost
+            .as_deref()
+            .is_some_and(|host| host.ends_with(":465")),
+        certificate: certificate::chain_path().display().to_string(),
+        private_key: certificate::key_path().display().to_string(),
+        dh_file: provision::dh_path(settings).display().to_string(),
+        users: place::USERS,
+        mail: place::MAIL,
+        vmail_user: find_account(place, "vmail")?.user,
+        rendered: place::RENDERED,
+        queue: place::QUEUE,
+        message_bytes: MESSAGE_BYTES,
+        deliveries_per_user: DELIVERIES_PER_USER,
+        signing_keys: settings
+            .domains()
+            .map(|domain| SigningKey {
+                domain: domain.to_owned(),
+                selector: settings.dkim_selector.clone(),
+                path: dkim::key_path(domain, &settings.dkim_selector)
+                    .display()
+                    .to_string(),
+            })
+            .collect(),
+        ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
+        ssh_allow_from: &settings.ssh_allow_from,
+    })
+}
+
+/// Renders one template of the image.
+///
+/// # Errors
+/// A template that is missing, wrong, or asks for a variable nobody defines.
+pub fn render_template(
+    place: &Place,
+    name: &str,
+    values: &impl Serialize,
+) -> anyhow::Result<String> {
+    let path = place.path(place::TEMPLATES).join(name);
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let mut tera = tera::Tera::new();
+    tera.autoescape_on(Vec::<&str>::new());
+    tera.add_raw_template(name, &text)
+        .with_context(|| format!("reading the template {name}"))?;
+    let context = tera::Context::from_serialize(values)?;
+    tera.render(name, &context)
+        .with_context(|| format!("rendering the template {name}"))
+}
+
+/// Renders everything, and says whether there were settings to render.
+///
+/// Without settings only the resolver is configured, so that the clock can be set.
+///
+/// # Errors
+/// Wrong settings, wrong templates, files that cannot be written.
+pub fn render_all(place: &Place) -> anyhow::Result<bool> {
+    check_state(place)?;
+    ensure_folder(&place.path(place::RENDERED), 0o755, None)?;
+    let resolved = load_checked(place, place::SETTINGS)?;
+    let settings = resolved.map(|resolved| resolved.settings);
+    resolver::ensure_resolver(place, settings.as_ref())?;
+    let Some(settings) = settings else {
+        remove_file(&place.path(place::CONFIGURED))?;
+        remove_file(&place.path(place::PROVISIONED))?;
+        return Ok(false);
+    };
+    network::set_host_name(place, &settings.hostname)?;
+    network::ensure_network(place, &settings)?;
+    for (name, text) in render_texts(place, &settings)? {
+        let path = place.path(place::RENDERED).join(&name);
+        ensure_folder(
+            path.parent().context("a file without a folder")?,
+            0o755,
+            None,
+        )?;
+        let mode = if name.ends_with("sasl_passwd") {
+            SECRET
+        } else {
+            PUBLIC
+        };
+        ensure_file(&path, text.as_bytes(), mode, owner(place, "root", "root")?)?;
+    }
+    if settings.ssh_keys.is_empty() {
+        remove_file(&place.path(place::RENDERED).join("ssh/authorized_keys"))?;
+    }
+    if settings.relayhost_login.is_none() {
+        remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
+    }
+    let locked = LockedUsers::open(place)?;
+    maps::ensure_maps(place, &settings, &locked.users)?;
+    ensure_file(&place.path(place::CONFIGURED), b"", PUBLIC, None)?;
+    Ok(true)
+}
+
+/// Every file below /run/mailimg that depends on settings alone.
+fn render_texts(place: &Place, settings: &Settings) -> anyhow::Result<BTreeMap<String, String>> {
+    let values = values(place, settings)?;
+    let mut texts = BTreeMap::new();
+    for name in FILES {
+        texts.insert(name.to_owned(), render_template(place, name, &values)?);
+    }
+    if !settings.ssh_keys.is_empty() {
+        let keys = settings.ssh_keys.iter().map(|key| format!("{}\n", key.0));
+        texts.insert("ssh/authorized_keys".to_owned(), keys.collect());
+    }
+    if let (Some(host), Some((user, password))) = (&settings.relayhost, &settings.relayhost_login) {
+        texts.insert(
+            "postfix/sasl_passwd".to_owned(),
+            format!("{host} {user}:{password}\n"),
+        );
+    }
+    Ok(texts)
+}

@@ -1,0 +1,48 @@
+//! Programs of the image that mailctl starts, each named here.
+
+use crate::error::Hint;
+use anyhow::{Context, bail};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs a program to its end and returns what it printed.
+///
+/// # Errors
+/// A program that is missing or fails, with what it said.
+pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {program}"))
+        .hint("the image is incomplete, or this is not the machine itself")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim();
+        bail!(
+            "{program} failed with {}{}{said}",
+            output.status,
+            if said.is_empty() { "" } else { ": " }
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Asks systemd to take a unit's new configuration into use, if it runs.
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
+    // sd_booted(3): without systemd there is nobody to ask and nothing that runs.
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Ok(());
+    }
+    // Verbs run from units: waiting for a job that waits for us would hang.
+    run_program(
+        "/usr/bin/systemctl",
+        &["--no-block", "try-reload-or-restart", unit],
+    )
+    .map(|_| ())
+}

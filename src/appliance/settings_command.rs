@@ -1,0 +1,106 @@
+//! `mailctl settings`, and reading the settings in use.
+
+use super::place::{self, Place};
+use super::{network, provision, render, run};
+use crate::error::{Hint, hinted};
+use crate::settings::{KEYS, Resolved, load_settings, resolve_settings};
+use anyhow::Context;
+use std::path::Path;
+
+/// Units that read what `render` writes; each is reloaded only if it runs.
+const USERS_OF_SETTINGS: [&str; 5] = [
+    "unbound.service",
+    "opendkim.service",
+    "dovecot.service",
+    "postfix.service",
+    "ssh.service",
+];
+
+/// The settings in use.
+///
+/// # Errors
+/// None stored yet, or stored ones that a person has since broken.
+pub fn load_stored(place: &Place) -> anyhow::Result<Resolved> {
+    load_checked(place, place::SETTINGS)?.ok_or_else(|| {
+        hinted(
+            "this machine has no settings yet",
+            "mailctl console says how to supply them",
+        )
+    })
+}
+
+/// The settings in use, `None` when there are none.
+///
+/// # Errors
+/// Stored settings that a person has broken.
+pub fn load_checked(place: &Place, path: &str) -> anyhow::Result<Option<Resolved>> {
+    let path = place.path(path);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let written = load_settings(&path)?;
+    if written.is_empty() {
+        return Ok(None);
+    }
+    resolve_settings(&written)
+        .with_context(|| format!("checking {}", path.display()))
+        .hint(format!(
+            "edit {}, then run mailctl settings apply",
+            place::SETTINGS
+        ))
+        .map(Some)
+}
+
+/// Checks a file, or the settings in use, and returns what to say.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check_settings(place: &Place, file: Option<&Path>) -> anyhow::Result<String> {
+    let path = file.map_or_else(|| place.path(place::SETTINGS), Path::to_path_buf);
+    let written = load_settings(&path)?;
+    let resolved =
+        resolve_settings(&written).with_context(|| format!("checking {}", path.display()))?;
+    let mut lines: Vec<String> = resolved
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    lines.push(format!("{}: good", path.display()));
+    Ok(lines.join("\n"))
+}
+
+/// Shows every key with its value, secrets hidden.
+///
+/// # Errors
+/// Unreadable settings.
+pub fn show_settings(place: &Place) -> anyhow::Result<String> {
+    load_stored(place)?;
+    let written = load_settings(&place.path(place::SETTINGS))?;
+    let lines: Vec<String> = KEYS
+        .iter()
+        .map(|key| match written.value(key.name) {
+            Some(_) if key.secret => format!("{}=(hidden)", key.name),
+            Some(value) => format!("{}={}", key.name, value.trim()),
+            None if key.default.is_empty() => format!("# {}=", key.name),
+            None => format!("# {}={}", key.name, key.default),
+        })
+        .collect();
+    Ok(lines.join("\n"))
+}
+
+/// Takes edited settings into use without a reboot.
+///
+/// # Errors
+/// Settings that are wrong: nothing is changed then; a service that cannot be reloaded.
+pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
+    let resolved = load_stored(place)?;
+    render::render_all(place)?;
+    provision::provision(place)?;
+    if place.is_machine() {
+        network::reload(&resolved.settings)?;
+        for unit in USERS_OF_SETTINGS {
+            run::reload_unit(unit)?;
+        }
+    }
+    Ok("Settings are in use.".to_owned())
+}

@@ -1,0 +1,202 @@
+//! `mailimg build`: all arrows of the flow on one screen.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use super::agent::load_agent;
+use super::settings::load_checked;
+use super::{RecipeArgs, Workspace};
+use crate::compose::{Ingredients, Manifest, compose};
+use crate::deb::Package;
+use crate::error::Hint;
+use crate::fetch::Gone;
+use crate::lock::{self, Lock};
+use crate::seal::image::{Sealed, seal};
+use crate::write::atomic::{Output, Privacy, explain};
+use crate::write::image::write_disk;
+use crate::write::qcow2::write_qcow2;
+
+/// Arguments of `mailimg build`.
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// What to write
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "disk")]
+    format: Vec<Format>,
+    /// Settings to put onto the image's boot partition
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// Folder for what is built
+    #[arg(long, default_value = "out")]
+    output_dir: PathBuf,
+    /// Build exactly what the lock says, or fail
+    #[arg(long)]
+    locked: bool,
+    /// The mailctl to put into the image [default: the one beside this program]
+    #[arg(long, env = "MAILIMG_AGENT")]
+    agent: Option<PathBuf>,
+    /// Also write the tree as text
+    #[arg(long)]
+    listing: bool,
+}
+
+/// A kind of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Sparse raw disk image, NAME_VERSION.raw
+    Disk,
+    /// QEMU's format, NAME_VERSION.qcow2
+    Qcow2,
+}
+
+/// Builds an image: recipe, lock, packages, tree, sealed root, disk.
+pub fn run_build(args: &BuildArgs) -> Result<()> {
+    let start = Instant::now();
+    let settings = args.settings.as_deref().map(load_checked).transpose()?;
+    let workspace = Workspace::open(&args.recipe)?;
+    let agent = workspace
+        .recipe
+        .overlay
+        .then(|| load_agent(args.agent.as_deref()))
+        .transpose()?;
+    prepare_folder(&args.output_dir)?;
+
+    let lock = ensure_lock(&workspace, args)?;
+    let (lock, packages) = load_packages(&workspace, lock, args)?;
+    let ingredients = Ingredients {
+        resources: &workspace.resources,
+        agent,
+        lock: &lock,
+    };
+    let composed = compose(&workspace.recipe, &packages, &ingredients)?;
+    let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
+    let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
+    if args.listing {
+        write_text(&at("listing"), &composed.tree.listing())?;
+    }
+    let sealed = seal(
+        &workspace.recipe,
+        composed,
+        &workspace.resources,
+        &workspace.cache,
+        lock.time(),
+    )?;
+    write_outputs(args, &workspace, &sealed, settings.as_deref(), &at)?;
+    workspace
+        .progress
+        .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn write_outputs(
+    args: &BuildArgs,
+    workspace: &Workspace,
+    sealed: &Sealed,
+    settings: Option<&[u8]>,
+    at: &dyn Fn(&str) -> PathBuf,
+) -> Result<()> {
+    let privacy = if settings.is_some() {
+        Privacy::Private
+    } else {
+        Privacy::Public
+    };
+    let raw = Output::create(&at("raw"), privacy)?;
+    let disk = write_disk(&workspace.recipe, sealed, settings, raw.file())
+        .map_err(|error| explain(error, &at("raw")))?;
+    workspace
+        .progress
+        .note(&format!("root hash {}", hex::encode(disk.root_hash)));
+    if args.format.contains(&Format::Qcow2) {
+        let qcow2 = Output::create(&at("qcow2"), privacy)?;
+        write_qcow2(raw.file(), qcow2.file(), &disk.editable)
+            .map_err(|error| explain(error, &at("qcow2")))?;
+        qcow2.commit()?;
+        workspace
+            .progress
+            .note(&format!("wrote {}", at("qcow2").display()));
+    }
+    if args.format.contains(&Format::Disk) {
+        raw.commit()?;
+        workspace
+            .progress
+            .note(&format!("wrote {}", at("raw").display()));
+    }
+    let root_hash = Some(hex::encode(disk.root_hash));
+    let manifest = Manifest {
+        root_hash,
+        ..sealed.manifest.clone()
+    };
+    write_text(
+        &at("manifest.json"),
+        &(serde_json::to_string_pretty(&manifest)? + "\n"),
+    )
+}
+
+/// The lock of the recipe, resolved anew when there is none or it is older.
+fn ensure_lock(workspace: &Workspace, args: &BuildArgs) -> Result<Lock> {
+    let reason = match &workspace.lock {
+        Some(lock) => match lock::check_fresh(&workspace.recipe, lock) {
+            Ok(()) => return Ok(lock.clone()),
+            Err(error) if args.locked => return Err(error),
+            Err(error) => error.to_string(),
+        },
+        None if args.locked => return Err(workspace.no_lock()),
+        None => "there is no lock yet".to_owned(),
+    };
+    resolve_again(workspace, args, &reason)
+}
+
+fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Result<Lock> {
+    workspace.progress.note(&format!("resolving: {reason}"));
+    // A recipe out of the binary has no folder of its own for the new lock.
+    let beside = args
+        .output_dir
+        .join(format!("{}.lock", workspace.recipe.name));
+    let (lock, difference) = workspace.resolve(&beside)?;
+    workspace.progress.note(&difference);
+    Ok(lock)
+}
+
+/// Fetches and unpacks; a package that left the mirror makes the lock anew.
+fn load_packages(
+    workspace: &Workspace,
+    lock: Lock,
+    args: &BuildArgs,
+) -> Result<(Lock, Vec<Package>)> {
+    let error = match workspace.unpack(&lock) {
+        Ok(packages) => return Ok((lock, packages)),
+        Err(error) => error,
+    };
+    if !error.chain().any(|cause| cause.is::<Gone>()) {
+        return Err(error);
+    }
+    if args.locked || args.recipe.offline {
+        return Err(error).hint(format!(
+            "the mirror moved on: `mailimg lock {}` resolves the recipe anew",
+            workspace.recipe.name
+        ));
+    }
+    let lock = resolve_again(workspace, args, &format!("{error:#}"))?;
+    let packages = workspace.unpack(&lock)?;
+    Ok((lock, packages))
+}
+
+fn prepare_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("making {}", folder.display()))
+        .hint("choose a folder you may write to with `--output-dir`")
+}
+
+fn write_text(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let output = Output::create(path, Privacy::Public)?;
+    let mut file: &File = output.file();
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("writing {}", path.display()))?;
+    output.commit()
+}

@@ -1,0 +1,121 @@
+//! `mailimg lock`: resolves a recipe and writes its lock.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::error::Hint;
+use crate::fetch::Fetch;
+use crate::lock::{Lock, difference, make_lock};
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+
+/// Resolves a recipe and replaces its lock; returns what changed, line by line.
+///
+/// `now` is in seconds since 1970. An unreadable old lock is an error: it is
+/// what tells that an archive went back in time.
+pub fn run(
+    recipe: &Recipe,
+    lock_path: &Path,
+    fetch: &dyn Fetch,
+    now: i64,
+    progress: &Progress,
+) -> Result<String> {
+    let previous = load_lock_if_any(lock_path).hint(
+        "delete the file to begin anew; it is what shows that an archive went back in time",
+    )?;
+    let lock = make_lock(recipe, fetch, previous.as_ref(), now, progress)?;
+    write_lock(&lock, lock_path)?;
+    let empty = Lock {
+        recipe_sha256: String::new(),
+        sources: Vec::new(),
+        packages: Vec::new(),
+    };
+    Ok(difference(previous.as_ref().unwrap_or(&empty), &lock))
+}
+
+/// Reads a lock; none when the file does not exist.
+pub fn load_lock_if_any(path: &Path) -> Result<Option<Lock>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(error).with_context(|| format!("reading {}", path.display()));
+        }
+    };
+    Lock::parse(&text)
+        .with_context(|| format!("reading {}", path.display()))
+        .map(Some)
+}
+
+/// Writes a lock beside its final name and renames it, so that a full disk or
+/// Ctrl-C leaves the old one whole.
+pub fn write_lock(lock: &Lock, path: &Path) -> Result<()> {
+    let written = || -> Result<()> {
+        let folder = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::Builder::new()
+            .prefix(".lock-")
+            .tempfile_in(folder)?;
+        file.write_all(lock.to_text().as_bytes())?;
+        make_readable(file.path())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    written().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Temporary files are born 0600; a lock is a file like any other of the checkout.
+fn make_readable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{load_lock_if_any, write_lock};
+    use crate::error::render;
+    use crate::lock::Lock;
+
+    fn lock() -> Lock {
+        Lock {
+            recipe_sha256: "0".repeat(64),
+            sources: Vec::new(),
+            packages: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lock_is_written_whole_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mail.lock");
+        assert_eq!(load_lock_if_any(&path).unwrap(), None);
+        write_lock(&lock(), &path).unwrap();
+        assert_eq!(load_lock_if_any(&path).unwrap(), Some(lock()));
+        let names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["mail.lock"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = write_lock(&lock(), "/nonexistent/mail.lock".as_ref()).unwrap_err();
+        assert!(render(&error).starts_with("error: writing /nonexistent/mail.lock: "));
+    }
+
+    #[test]
+    fn a_broken_lock_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mail.lock");
+        std::fs::write(&path, "packages = 1\n").unwrap();
+        let error = load_lock_if_any(&path).unwrap_err();
+        assert!(render(&error).contains("mail.lock: reading the lock: "));
+    }
+}

@@ -1,0 +1,205 @@
+//! Our own files: the overlay, which mirrors the image's root, and the units.
+//!
+//! Recipes, overlay and units are embedded in the program, so that it builds
+//! in an empty folder; folders of those names in the working directory win.
+//! Modes do not depend on how the checkout was made: a file that begins with
+//! `#!` is 0755, every other 0644.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use include_dir::{Dir, include_dir};
+use walkdir::WalkDir;
+
+use crate::recipe::Source;
+use crate::tree::{Node, Tree};
+
+static RECIPES: Dir = include_dir!("$CARGO_MANIFEST_DIR/recipes");
+static OVERLAY: Dir = include_dir!("$CARGO_MANIFEST_DIR/overlay");
+static UNITS: Dir = include_dir!("$CARGO_MANIFEST_DIR/units");
+
+/// Where each folder of `units/` lies in the image.
+const UNIT_FOLDERS: [(&str, &str); 8] = [
+    ("network", "usr/lib/systemd/network"),
+    ("modules-load.d", "usr/lib/modules-load.d"),
+    ("preset", "usr/lib/systemd/system-preset"),
+    ("repart.d", "usr/lib/repart.d"),
+    ("system", "usr/lib/systemd/system"),
+    ("system.conf.d", "usr/lib/systemd/system.conf.d"),
+    ("sysctl.d", "usr/lib/sysctl.d"),
+    ("tmpfiles.d", "usr/lib/tmpfiles.d"),
+];
+
+/// The folder of `units/` that mirrors the initrd's root.
+const INITRD_FOLDER: &str = "initrd/";
+
+/// Names of units, one a line with a reason, that must not start.
+const MASKED: &str = "masked";
+
+/// Recipes, overlay and units, from the checkout or from the program.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    recipes: BTreeMap<String, Vec<u8>>,
+    overlay: BTreeMap<String, Vec<u8>>,
+    units: BTreeMap<String, Vec<u8>>,
+}
+
+impl Resources {
+    /// Takes each of the three folders from a directory if it is there.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let one = |name: &str, embedded: &Dir| {
+            let folder = directory.join(name);
+            if folder.is_dir() {
+                read_folder(&folder)
+            } else {
+                Ok(read_embedded(embedded))
+            }
+        };
+        Ok(Self {
+            recipes: one("recipes", &RECIPES)?,
+            overlay: one("overlay", &OVERLAY)?,
+            units: one("units", &UNITS)?,
+        })
+    }
+
+    /// A file of `recipes/`.
+    pub fn recipe_file(&self, name: &str) -> Option<&[u8]> {
+        self.recipes.get(name).map(Vec::as_slice)
+    }
+
+    /// A file of the overlay, by its path in the image.
+    pub fn overlay_file(&self, path: &str) -> Option<&[u8]> {
+        self.overlay.get(path).map(Vec::as_slice)
+    }
+
+    /// The files that are laid over the initrd.
+    pub fn initrd_tree(&self) -> Result<Tree> {
+        let mut tree = Tree::default();
+        for (path, bytes) in &self.units {
+            if let Some(path) = path.strip_prefix(INITRD_FOLDER) {
+                tree.insert(path, file(bytes))?;
+            }
+        }
+        Ok(tree)
+    }
+}
+
+impl Source for Resources {
+    fn text(&self, name: &str) -> Result<String> {
+        let bytes = self.recipes.get(name).with_context(|| {
+            let known: Vec<&str> = self
+                .recipes
+                .keys()
+                .filter_map(|name| name.strip_suffix(".lock"))
+                .collect();
+            format!(
+                "reading recipes/{name}: there is no such recipe (known: {})",
+                known.join(", ")
+            )
+        })?;
+        String::from_utf8(bytes.clone()).with_context(|| format!("reading recipes/{name}"))
+    }
+}
+
+/// Lays overlay and units over the tree.
+pub fn install_resources(tree: &mut Tree, resources: &Resources) -> Result<()> {
+    for (path, bytes) in &resources.overlay {
+        tree.remove(path);
+        tree.insert(path, file(bytes))
+            .context("laying the overlay")?;
+    }
+    for (path, bytes) in &resources.units {
+        if path.starts_with(INITRD_FOLDER) {
+            continue;
+        }
+        if path == MASKED {
+            mask_units(tree, &String::from_utf8_lossy(bytes))?;
+            continue;
+        }
+        let (folder, name) = path.split_once('/').unwrap_or(("", path));
+        let Some((_, place)) = UNIT_FOLDERS.iter().find(|(known, _)| *known == folder) else {
+            bail!(
+                "laying units/{path}: the folder is none of {}",
+                folder_names()
+            );
+        };
+        tree.insert(&format!("{place}/{name}"), file(bytes))
+            .context("laying the units")?;
+    }
+    Ok(())
+}
+
+fn mask_units(tree: &mut Tree, text: &str) -> Result<()> {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((unit, _reason)) = line.split_once(char::is_whitespace) {
+            tree.insert(
+                &format!("etc/systemd/system/{unit}"),
+                Node::symlink("/dev/null"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Lays a folder on disk over a tree, by the same rules.
+pub fn place_folder(tree: &mut Tree, folder: &Path) -> Result<()> {
+    for (path, bytes) in read_folder(folder)? {
+        tree.insert(&path, file(&bytes))?;
+    }
+    Ok(())
+}
+
+fn folder_names() -> String {
+    UNIT_FOLDERS.map(|(name, _)| name).join(", ")
+}
+
+fn file(bytes: &[u8]) -> Node {
+    let mode = if bytes.starts_with(b"#!") {
+        0o755
+    } else {
+        0o644
+    };
+    Node::file(mode, bytes.to_vec())
+}
+
+/// Editors' and version control's leftovers are no part of an image.
+fn is_ours(name: &str) -> bool {
+    !(name.ends_with('~') || name.ends_with(".swp") || name == ".gitkeep")
+}
+
+fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(folder) {
+        let entry = entry.with_context(|| format!("reading {}", folder.display()))?;
+        let path = entry.path();
+        let name = path.strip_prefix(folder)?.to_str();
+        let name = name.with_context(|| format!("reading {}: not UTF-8", path.display()))?;
+        if entry.file_type().is_symlink() {
+            bail!(
+                "reading {}: links are declared in the recipe's effects",
+                path.display()
+            );
+        }
+        if entry.file_type().is_file() && is_ours(name) {
+            let bytes =
+                std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            files.insert(name.to_owned(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+fn read_embedded(folder: &Dir) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut rest = vec![folder];
+    while let Some(folder) = rest.pop() {
+        rest.extend(folder.dirs());
+        for entry in folder.files() {
+            if let Some(name) = entry.path().to_str().filter(|name| is_ours(name)) {
+                files.insert(name.to_owned(), entry.contents().to_vec());
+            }
+        }
+    }
+    files
+}

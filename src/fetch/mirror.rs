@@ -1,0 +1,318 @@
+//! The network side of fetching: which address is tried when, and what counts as the file.
+//!
+//! Addresses are tried in order. One that lacks the file or serves something
+//! else is not asked again for it; one that stalls, breaks off or is busy is
+//! asked again after a pause that doubles each round. What already came stays
+//! in the `.part` file and is continued, by this run or a later one.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use indicatif::DecimalBytes;
+
+use super::cache::{Cache, discard};
+use super::problem::{Gone, Missing, Problem};
+use super::source::Source;
+use super::transfer::{Transfer, read_document};
+use super::{Fetch, Object};
+use crate::error::Hint;
+use crate::progress::{Progress, Stage};
+
+/// The longest pause that a server may ask for.
+const LONGEST_RETRY_AFTER: u64 = 60;
+
+/// How soon a pausing thread notices that another one failed.
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+
+/// How hard a mirror is tried.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Never use the network; only what the cache holds.
+    pub offline: bool,
+    /// How many files are fetched at once.
+    pub threads: usize,
+    /// How many rounds over the addresses of a file may bring nothing.
+    pub rounds: u32,
+    /// The pause before the second round; it doubles with each further one.
+    pub pause: Duration,
+    /// The longest time to a connection.
+    pub connect_timeout: Duration,
+    /// The longest time without a single byte.
+    pub idle_timeout: Duration,
+    /// The longest time of one request; what came by then is continued.
+    pub total_timeout: Duration,
+    /// Trusted CAs in PEM; the system's when not given.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            threads: 8,
+            rounds: 4,
+            pause: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(600),
+            ca_file: None,
+        }
+    }
+}
+
+/// Fetches over the network through a cache.
+#[derive(Debug)]
+pub struct Mirror {
+    cache: Cache,
+    options: Options,
+    source: Source,
+    progress: Progress,
+}
+
+impl Mirror {
+    /// Fetches into a cache.
+    pub fn new(cache: Cache, options: Options, progress: Progress) -> Self {
+        Self {
+            cache,
+            source: Source::new(options.clone()),
+            options,
+            progress,
+        }
+    }
+
+    /// Tries every address until one succeeds.
+    fn try_all<T>(
+        &self,
+        label: &str,
+        urls: &[String],
+        stop: &AtomicBool,
+        mut attempt: impl FnMut(&str) -> Result<T, Problem>,
+    ) -> Result<T> {
+        struct Candidate<'a> {
+            url: &'a str,
+            reason: String,
+            gone: bool,
+            live: bool,
+        }
+        let mut candidates: Vec<Candidate> = urls
+            .iter()
+            .map(|url| Candidate {
+                url,
+                reason: "not tried".to_owned(),
+                gone: false,
+                live: true,
+            })
+            .collect();
+        let mut pause = Duration::ZERO;
+        let mut vain_rounds = 0;
+        while vain_rounds < self.options.rounds && candidates.iter().any(|candidate| candidate.live)
+        {
+            sleep_unless(stop, pause);
+            pause = self.options.pause * 2u32.saturating_pow(vain_rounds);
+            vain_rounds += 1;
+            for candidate in candidates.iter_mut().filter(|candidate| candidate.live) {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(anyhow!("stopped because another file failed"));
+                }
+                match attempt(candidate.url) {
+                    Ok(value) => return Ok(value),
+                    Err(Problem::Fatal(error)) => return Err(error),
+                    Err(Problem::Transient {
+                        reason,
+                        retry_after,
+                        advanced,
+                    }) => {
+                        if advanced {
+                            vain_rounds = 0;
+                        }
+                        let asked = retry_after.unwrap_or(0).min(LONGEST_RETRY_AFTER);
+                        pause = pause.max(Duration::from_secs(asked));
+                        candidate.reason = reason;
+                    }
+                    Err(Problem::Gone(reason)) => {
+                        candidate.reason = reason;
+                        candidate.gone = true;
+                        candidate.live = false;
+                    }
+                    Err(Problem::Bad(reason)) => {
+                        candidate.reason = reason;
+                        candidate.live = false;
+                    }
+                }
+            }
+        }
+        let reasons: Vec<String> = candidates
+            .iter()
+            .map(|candidate| format!("{} {}", candidate.url, candidate.reason))
+            .collect();
+        let reasons = match reasons.as_slice() {
+            [] => "no address is known for it".to_owned(),
+            _ => reasons.join("; "),
+        };
+        let context = format!("fetching {label}");
+        if !candidates.is_empty() && candidates.iter().all(|candidate| candidate.gone) {
+            let label = label.to_owned();
+            return Err(Gone { label, reasons }).context(context);
+        }
+        let hint = if candidates.iter().any(|candidate| candidate.live) {
+            "check the network and the recipe's mirrors; the next run goes on where this one stopped"
+        } else {
+            "a mirror or a proxy on the way serves something else: name another mirror in the recipe"
+        };
+        Err(anyhow!(reasons)).context(context).hint(hint)
+    }
+
+    fn fetch_object(&self, object: &Object, stage: &Stage, stop: &AtomicBool) -> Result<PathBuf> {
+        let path = self.cache.object_path(&object.sha256)?;
+        let is_good = |path: &Path| has_size(path, object.size);
+        let Some(claim) = self.cache.claim(&path, is_good)? else {
+            stage.add(object.size);
+            return Ok(path);
+        };
+        discard(&path)?;
+        let mut transfer = Transfer {
+            object,
+            claim: &claim,
+            stage,
+            stop,
+            counted: 0,
+        };
+        let result = self.try_all(&object.label, &object.urls, stop, |url| {
+            transfer.run(&self.source, url)
+        });
+        match result {
+            Ok(()) => claim.commit().map(|()| path),
+            Err(error) => {
+                // A part that can be continued stays, anything else goes.
+                let full = error.chain().any(|cause| {
+                    cause
+                        .downcast_ref::<std::io::Error>()
+                        .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+                });
+                if full || claim.file.metadata().is_ok_and(|part| part.len() == 0) {
+                    claim.abandon();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn fetch_missing(&self, missing: &[&Object]) -> Result<()> {
+        let total = missing.iter().map(|object| object.size).sum();
+        let stage = self.progress.bytes("fetch", total);
+        let stop = AtomicBool::new(false);
+        let next = AtomicUsize::new(0);
+        let results: Vec<OnceLock<Result<PathBuf>>> =
+            missing.iter().map(|_| OnceLock::new()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.threads.clamp(1, missing.len()) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(object) = missing.get(index) else {
+                            break;
+                        };
+                        let result = self.fetch_object(object, &stage, &stop);
+                        if result.is_err() {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        let _ = results[index].set(result);
+                    }
+                });
+            }
+        });
+        let mut failures: Vec<anyhow::Error> = results
+            .into_iter()
+            .filter_map(|result| result.into_inner()?.err())
+            .collect();
+        // The one that stopped the others is the one that matters.
+        failures.sort_by_key(|error| error.to_string().starts_with("stopped because"));
+        if let Some(error) = failures.into_iter().next() {
+            return Err(error);
+        }
+        stage.finish(&format!("{} files, {}", missing.len(), DecimalBytes(total)));
+        Ok(())
+    }
+}
+
+impl Fetch for Mirror {
+    fn document(&self, urls: &[String], limit: u64) -> Result<Vec<u8>> {
+        if self.options.offline {
+            let kept = urls
+                .iter()
+                .find_map(|url| std::fs::read(self.cache.document_path(url)).ok());
+            return kept
+                .ok_or_else(|| Missing {
+                    labels: urls.first().cloned().into_iter().collect(),
+                })
+                .context("fetching an index")
+                .hint("run once without --offline");
+        }
+        let label = urls.first().map_or("an index", String::as_str);
+        let never = AtomicBool::new(false);
+        let bytes = self
+            .try_all(label, urls, &never, |url| {
+                read_document(&self.source, url, limit)
+            })
+            .map_err(|error| hint_when_gone(error, "check the recipe's mirrors and suites"))?;
+        for url in urls {
+            self.cache.store(&self.cache.document_path(url), &bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::with_capacity(objects.len());
+        let mut missing: Vec<&Object> = Vec::new();
+        for object in objects {
+            let path = self.cache.object_path(&object.sha256)?;
+            if !has_size(&path, object.size) {
+                missing.push(object);
+            }
+            paths.push(path);
+        }
+        // Big ones first, so that the last thread does not finish alone; and
+        // each once, because a file waits for whoever makes it.
+        missing.sort_by(|left, right| (right.size, &left.sha256).cmp(&(left.size, &right.sha256)));
+        missing.dedup_by(|left, right| left.sha256 == right.sha256);
+        if missing.is_empty() {
+            return Ok(paths);
+        }
+        if self.options.offline {
+            missing.sort_by(|left, right| left.label.cmp(&right.label));
+            let labels = missing.iter().map(|object| object.label.clone()).collect();
+            return Err(Missing { labels })
+                .context("fetching packages")
+                .hint("run once without --offline");
+        }
+        self.fetch_missing(&missing).map_err(|error| {
+            let hint = "the mirrors moved on: run `mailimg lock`, or build without --locked";
+            hint_when_gone(error, hint)
+        })?;
+        Ok(paths)
+    }
+}
+
+/// Pauses, but not longer than the others go on.
+fn sleep_unless(stop: &AtomicBool, pause: Duration) {
+    let mut left = pause;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        let nap = left.min(LONGEST_NAP);
+        std::thread::sleep(nap);
+        left -= nap;
+    }
+}
+
+fn hint_when_gone(error: anyhow::Error, hint: &str) -> anyhow::Error {
+    if error.chain().any(|cause| cause.is::<Gone>()) {
+        return Err::<(), _>(error).hint(hint).unwrap_err();
+    }
+    error
+}
+
+fn has_size(path: &Path, size: u64) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
+}

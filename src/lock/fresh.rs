@@ -1,0 +1,50 @@
+//! Whether a lock still belongs to its recipe.
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+
+use super::Lock;
+use crate::error::hinted;
+use crate::recipe::Recipe;
+
+/// SHA-256 over what of a recipe decides its resolution, hexadecimal.
+///
+/// Sources, architecture, packages and dropped packages count; the recipe's
+/// name, reasons, and the order of packages do not.
+pub fn recipe_digest(recipe: &Recipe) -> String {
+    hex::encode(Sha256::digest(resolution_inputs(recipe)))
+}
+
+fn resolution_inputs(recipe: &Recipe) -> String {
+    let mut lines = vec![format!("architecture {}", recipe.architecture)];
+    for source in &recipe.sources {
+        lines.push(format!("source {}", source.suite));
+        for (kind, values) in [
+            ("mirror", &source.mirrors),
+            ("component", &source.components),
+            ("keyring", &source.keys),
+        ] {
+            lines.extend(values.iter().map(|value| format!("{kind} {value}")));
+        }
+    }
+    let packages: BTreeSet<&String> = recipe.packages.iter().collect();
+    lines.extend(packages.iter().map(|name| format!("package {name}")));
+    let dropped: BTreeSet<&String> = recipe.drop.iter().flat_map(|drop| &drop.packages).collect();
+    lines.extend(dropped.iter().map(|name| format!("drop {name}")));
+    lines.join("\n")
+}
+
+/// Refuses a lock that was made from another state of the recipe.
+pub fn check_fresh(recipe: &Recipe, lock: &Lock) -> Result<()> {
+    if lock.recipe_sha256 == recipe_digest(recipe) {
+        return Ok(());
+    }
+    Err(hinted(
+        format!(
+            "the lock of {} is older than the recipe: sources, packages or drops have changed since",
+            recipe.name
+        ),
+        "run 'mailimg lock' to resolve the recipe again",
+    ))
+}

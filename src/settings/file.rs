@@ -1,0 +1,221 @@
+//! The text of settings.env: lines, keys, values, and nothing of their meaning.
+//!
+//! Docker's env-file syntax: leading white space of a line is skipped, a line
+//! that starts with `#` is a comment, everything right of the first `=` is the
+//! value, verbatim. Docker also takes `KEY` without `=` and reads the calling
+//! environment; an appliance has none, so that is an error here. A byte order
+//! mark and CRLF line ends are tolerated, because the file is edited on any
+//! operating system.
+
+use super::key::find_key;
+use super::problem::{Problem, Problems};
+use anyhow::Context;
+use std::io::Read;
+use std::path::Path;
+
+/// Largest file accepted, in bytes.
+pub const MAXIMUM_BYTES: usize = 64 * 1024;
+
+/// The value that stands for a secret already kept on the machine.
+pub const KEPT_SECRET: &str = "__KEPT_ON_THE_MACHINE__";
+
+/// One `KEY=value` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Line number from 1.
+    pub line: usize,
+    /// The name left of `=`.
+    pub key: String,
+    /// The rest of the line, verbatim.
+    pub value: String,
+}
+
+/// A settings file as a person wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The lines that set something, in their order, each key once.
+    pub entries: Vec<Entry>,
+}
+
+impl Written {
+    /// The entry of a key, if the file has one.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value of a key, `None` when absent or empty.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.entry(key)
+            .map(|entry| entry.value.as_str())
+            .filter(|value| !value.trim().is_empty())
+    }
+
+    /// Whether nothing is set: only comments and empty values, as in the template.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries
+            .iter()
+            .all(|entry| entry.value.trim().is_empty())
+    }
+}
+
+/// Splits the text of a settings file into its entries.
+///
+/// # Errors
+/// All lines that cannot be read, with their numbers.
+pub fn parse_settings(bytes: &[u8]) -> Result<Written, Problems> {
+    let whole = |wrong: String, expected: &str| {
+        Problems(vec![Problem {
+            line: None,
+            key: None,
+            wrong,
+            expected: expected.to_owned(),
+        }])
+    };
+    if bytes.len() > MAXIMUM_BYTES {
+        return Err(whole(
+            format!("the file has more than {MAXIMUM_BYTES} bytes"),
+            "a text file with one KEY=value per line",
+        ));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut written = Written::default();
+    let mut problems = Problems(Vec::new());
+    for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = index + 1;
+        match parse_line(raw.strip_suffix(b"\r").unwrap_or(raw)) {
+            Ok(None) => {}
+            Ok(Some((key, value))) => {
+                if let Some(first) = written.entry(&key) {
+                    problems.0.push(Problem {
+                        line: Some(line),
+                        wrong: format!("is set a second time, first in line {}", first.line),
+                        key: Some(key),
+                        expected: "each key once".to_owned(),
+                    });
+                } else {
+                    written.entries.push(Entry { line, key, value });
+                }
+            }
+            Err((key, wrong, expected)) => problems.0.push(Problem {
+                line: Some(line),
+                key,
+                wrong,
+                expected: expected.to_owned(),
+            }),
+        }
+    }
+    problems.into_result().map(|()| written)
+}
+
+type LineError = (Option<String>, String, &'static str);
+
+fn parse_line(raw: &[u8]) -> Result<Option<(String, String)>, LineError> {
+    let Ok(text) = std::str::from_utf8(raw) else {
+        return Err((None, "is not UTF-8".to_owned(), "plain text"));
+    };
+    let text = text.trim_start_matches([' ', '\t']);
+    if text.is_empty() || text.starts_with('#') {
+        return Ok(None);
+    }
+    let Some((key, value)) = text.split_once('=') else {
+        return Err((
+            None,
+            "has no '='".to_owned(),
+            "KEY=value, or '#' before a comment",
+        ));
+    };
+    if key.is_empty()
+        || !key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        return Err((
+            None,
+            format!("'{}' is no key", key.escape_default()),
+            "letters, digits and '_' before the '='",
+        ));
+    }
+    if let Some(control) = value.chars().find(|character| character.is_control()) {
+        return Err((
+            Some(key.to_owned()),
+            format!("holds the control character {}", control.escape_default()),
+            "printable text",
+        ));
+    }
+    let secret = find_key(key).is_some_and(|key| key.secret);
+    let quoted = ['"', '\''].iter().any(|quote| {
+        let value = value.trim();
+        value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote)
+    });
+    if quoted && !secret {
+        return Err((
+            Some(key.to_owned()),
+            "is in quotes, which would become part of the value".to_owned(),
+            "the bare value",
+        ));
+    }
+    Ok(Some((key.to_owned(), value.to_owned())))
+}
+
+/// Reads a settings file, no more than [`MAXIMUM_BYTES`] of it.
+///
+/// # Errors
+/// An unreadable file, or one that [`parse_settings`] refuses.
+pub fn load_settings(path: &Path) -> anyhow::Result<Written> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAXIMUM_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("reading {}", path.display()))?;
+    parse_settings(&bytes).with_context(|| format!("checking {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_settings;
+
+    #[test]
+    fn values_are_verbatim() {
+        let text = "\u{feff}# comment\r\n  DOMAIN=example.org\r\n\r\n\tRELAYHOST_PASSWORD= \"pa$$=word# \n";
+        let written = parse_settings(text.as_bytes()).unwrap();
+        assert_eq!(written.value("DOMAIN"), Some("example.org"));
+        assert_eq!(written.value("RELAYHOST_PASSWORD"), Some(" \"pa$$=word# "));
+        assert_eq!(written.entry("RELAYHOST_PASSWORD").unwrap().line, 4);
+    }
+
+    #[test]
+    fn every_bad_line_is_named() {
+        let text = b"DOMAIN=a.example\nDOMAIN=b.example\nHOSTNAME\nA B=c\nHOSTNAME=\"x.example\"\nADMIN_USER=a\x00b\nX=\xff\n";
+        assert_eq!(
+            parse_settings(text).unwrap_err().to_string(),
+            "6 problems\n  \
+             line 2: DOMAIN: is set a second time, first in line 1; expected each key once\n  \
+             line 3: has no '='; expected KEY=value, or '#' before a comment\n  \
+             line 4: 'A B' is no key; expected letters, digits and '_' before the '='\n  \
+             line 5: HOSTNAME: is in quotes, which would become part of the value; expected the bare value\n  \
+             line 6: ADMIN_USER: holds the control character \\u{0}; expected printable text\n  \
+             line 7: is not UTF-8; expected plain text"
+        );
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let error = parse_settings(&vec![b'#'; 64 * 1024 + 1]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the file has more than 65536 bytes; expected a text file with one KEY=value per line"
+        );
+    }
+
+    #[test]
+    fn comments_and_empty_values_are_no_settings() {
+        assert!(
+            parse_settings(b"# x\nDOMAIN=\n\nHOSTNAME= \n")
+                .unwrap()
+                .is_empty()
+        );
+        assert!(!parse_settings(b"METRICS=true\n").unwrap().is_empty());
+    }
+}

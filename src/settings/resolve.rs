@@ -1,0 +1,472 @@
+//! From the written text to the values the machine acts on.
+
+use super::address::{MailAddress, parse_local_part, parse_mail_address};
+use super::expand::expand_key;
+use super::file::{KEPT_SECRET, Written};
+use super::host::parse_host_name;
+use super::key::{KEYS, find_key, nearest_key};
+use super::problem::{Problem, Problems};
+use super::value::{
+    DhParameters, Interface, NetworkSource, SshKey, Wrong, check_family, parse_dh, parse_interface,
+    parse_ip, parse_items, parse_network, parse_port, parse_ssh_key, parse_switch,
+};
+use std::net::IpAddr;
+
+/// Checked settings, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `DOMAIN`.
+    pub domain: String,
+    /// `HOSTNAME`.
+    pub hostname: String,
+    /// `ADDITIONAL_DOMAINS`, without `DOMAIN`, in the order written.
+    pub additional_domains: Vec<String>,
+    /// `ADMIN_USER` at `DOMAIN`.
+    pub admin: MailAddress,
+    /// `ADMIN_USER_INITIAL_PASSWORD`.
+    pub admin_password: Option<String>,
+    /// `ADMIN_EMAIL`.
+    pub admin_email: MailAddress,
+    /// `DKIM_KEY_SELECTOR`.
+    pub dkim_selector: String,
+    /// `METRICS`.
+    pub metrics: bool,
+    /// `GF_SECURITY_ADMIN_USER`.
+    pub monitoring_user: String,
+    /// `GF_SECURITY_ADMIN_PASSWORD`.
+    pub monitoring_password: Option<String>,
+    /// `GF_SERVER_ROOT_URL`.
+    pub monitoring_url: String,
+    /// `HTTP_PORT`.
+    pub http_port: u16,
+    /// `HTTPS_PORT`.
+    pub https_port: u16,
+    /// `AUTH_ON_PORT_25`.
+    pub auth_on_port_25: bool,
+    /// `SSH_AUTHORIZED_KEYS`.
+    pub ssh_keys: Vec<SshKey>,
+    /// `SSH_ALLOW_FROM`.
+    pub ssh_allow_from: Vec<NetworkSource>,
+    /// `ACME_DIRECTORY_URL`.
+    pub acme_directory_url: String,
+    /// `ACME_CA_FILE`, a bare file name.
+    pub acme_ca_file: Option<String>,
+    /// `ACME_EAB_KID` and `ACME_EAB_HMAC`.
+    pub acme_external_account: Option<(String, String)>,
+    /// `DH_PARAMS`.
+    pub dh_parameters: DhParameters,
+    /// `RELAYHOST` in Postfix's notation.
+    pub relayhost: Option<String>,
+    /// `RELAYHOST_USER` and `RELAYHOST_PASSWORD`.
+    pub relayhost_login: Option<(String, String)>,
+    /// `DNSSEC`.
+    pub dnssec: bool,
+    /// `DNS_SERVERS`.
+    pub dns_servers: Vec<IpAddr>,
+    /// `IPV4_ADDRESS` and `IPV4_GATEWAY`.
+    pub ipv4: Option<Interface>,
+    /// `IPV6_ADDRESS` and `IPV6_GATEWAY`.
+    pub ipv6: Option<Interface>,
+}
+
+impl Settings {
+    /// All mail domains, `DOMAIN` first.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.domain.as_str())
+            .chain(self.additional_domains.iter().map(String::as_str))
+    }
+}
+
+/// Settings with what is odd about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The values.
+    pub settings: Settings,
+    /// Findings that stop nothing: unknown keys, choices that may surprise.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads one key after the other and keeps what went wrong.
+struct Reader<'a> {
+    written: &'a Written,
+    problems: Problems,
+}
+
+impl Reader<'_> {
+    fn wrong(&mut self, key: &str, (wrong, expected): (String, &str)) {
+        // A default is right by itself: what is wrong with it stands in a key it leans on.
+        let required = find_key(key).is_some_and(|key| key.required);
+        if self.written.value(key).is_none() && !required {
+            return;
+        }
+        self.problems.0.push(Problem {
+            line: self.written.entry(key).map(|entry| entry.line),
+            key: Some(key.to_owned()),
+            wrong,
+            expected: expected.to_owned(),
+        });
+    }
+
+    /// `None` when unset or wrong; what is wrong is noted once.
+    fn parsed<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
+        let text = match expand_key(self.written, key) {
+            Ok(text) if text.is_empty() => return None,
+            Ok(text) => text,
+            Err(wrong) => {
+                self.wrong(key, (wrong, ""));
+                return None;
+            }
+        };
+        parse(&text).map_err(|wrong| self.wrong(key, wrong)).ok()
+    }
+
+    fn items<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Vec<T> {
+        self.parsed(key, |text| parse_items(text, &parse))
+            .unwrap_or_default()
+    }
+
+    fn secret(&mut self, key: &str) -> Option<String> {
+        let value = self.written.value(key)?.to_owned();
+        if value == KEPT_SECRET {
+            self.wrong(
+                key,
+                (
+                    format!("'{KEPT_SECRET}' stands for a stored value and none is stored"),
+                    "the value itself, or nothing",
+                ),
+            );
+        }
+        Some(value)
+    }
+
+    fn interface(&mut self, key: &str, gateway_key: &str, v4: bool) -> Option<Interface> {
+        let gateway = self.parsed(gateway_key, |text| {
+            let address = parse_ip(text)?;
+            check_family(address, v4).map(|()| address)
+        });
+        let address = self.parsed(key, |text| parse_interface(text, v4));
+        if address.is_none() && gateway.is_some() && self.written.value(key).is_none() {
+            self.wrong(
+                gateway_key,
+                (format!("is set without {key}"), "both, or neither"),
+            );
+        }
+        let (address, prefix) = address?;
+        Some(Interface {
+            address,
+            prefix,
+            gateway,
+        })
+    }
+}
+
+fn parse_selector(text: &str) -> Result<String, Wrong> {
+    let good = text.len() <= 63
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    good.then(|| text.to_ascii_lowercase()).ok_or_else(|| {
+        (
+            format!("'{text}' is no DNS label"),
+            "letters, digits and '-'",
+        )
+    })
+}
+
+fn parse_https_url(text: &str) -> Result<String, Wrong> {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let good = rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+        && !rest.contains(|other: char| other.is_whitespace() || other == '"' || other == '\\');
+    good.then(|| text.to_owned()).ok_or_else(|| {
+        (
+            format!("'{text}' is no address"),
+            "one that starts with https://",
+        )
+    })
+}
+
+fn parse_word(text: &str) -> Result<String, Wrong> {
+    if text.contains(|character: char| character.is_whitespace() || character == ':') {
+        return Err((
+            format!("'{text}' holds white space or ':'"),
+            "one word without ':'",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_file_name(text: &str) -> Result<String, Wrong> {
+    if text.contains(['/', '\\']) || text.starts_with('.') {
+        return Err((
+            format!("'{text}' is no plain file name"),
+            "the name of a file beside settings.env",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// `name`, `name:port`, `[name]`, `[name]:port`; an address counts as a name in brackets.
+fn parse_relayhost(text: &str) -> Result<String, Wrong> {
+    const EXPECTED: &str = "name, name:port, [name]:port or [address]:port";
+    let wrong = || (format!("'{text}' is no relay host"), EXPECTED);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && !host.is_empty() => (host, Some(port)),
+        _ => (text, None),
+    };
+    if let Some(port) = port {
+        parse_port(port)?;
+    }
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner {
+        Some(inner) => {
+            let address = inner.strip_prefix("ipv6:").unwrap_or(inner);
+            if address.parse::<IpAddr>().is_err() {
+                parse_host_name(inner).map_err(|_| wrong())?;
+            }
+        }
+        None => {
+            parse_host_name(host).map_err(|_| wrong())?;
+        }
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Checks every key and fills in defaults.
+///
+/// # Errors
+/// All findings at once: missing required keys, bad values, broken references.
+pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
+    let mut reader = Reader {
+        written,
+        problems: Problems(Vec::new()),
+    };
+    for key in KEYS.iter().filter(|key| key.required) {
+        if written.value(key.name).is_none() {
+            reader.wrong(
+                key.name,
+                (
+                    "is missing".to_owned(),
+                    "a full name such as mail.example.org",
+                ),
+            );
+        }
+    }
+    let domain = reader.parsed("DOMAIN", parse_host_name).unwrap_or_default();
+    let hostname = reader
+        .parsed("HOSTNAME", parse_host_name)
+        .unwrap_or_default();
+    let mut additional_domains: Vec<String> = Vec::new();
+    for name in reader.items("ADDITIONAL_DOMAINS", parse_host_name) {
+        if name != domain && !additional_domains.contains(&name) {
+            additional_domains.push(name);
+        }
+    }
+    let admin = MailAddress {
+        local: reader
+            .parsed("ADMIN_USER", parse_local_part)
+            .unwrap_or_default(),
+        domain: domain.clone(),
+    };
+    let external = |reader: &mut Reader<'_>, user: &str, password: &str| {
+        let name = reader.parsed(user, parse_word);
+        let secret = reader.secret(password);
+        match (name, secret) {
+            (Some(name), Some(secret)) => Some((name, secret)),
+            (Some(_), None) => {
+                reader.wrong(
+                    user,
+                    (format!("is set without {password}"), "both, or neither"),
+                );
+                None
+            }
+            (None, Some(_)) if written.value(user).is_none() => {
+                reader.wrong(
+                    password,
+                    (format!("is set without {user}"), "both, or neither"),
+                );
+                None
+            }
+            _ => None,
+        }
+    };
+    let relayhost_login = external(&mut reader, "RELAYHOST_USER", "RELAYHOST_PASSWORD");
+    let acme_external_account = external(&mut reader, "ACME_EAB_KID", "ACME_EAB_HMAC");
+    let admin_email = reader.parsed("ADMIN_EMAIL", parse_mail_address);
+    let settings = Settings {
+        admin_email: admin_email.unwrap_or_else(|| admin.clone()),
+        domain,
+        hostname,
+        additional_domains,
+        admin,
+        admin_password: reader.secret("ADMIN_USER_INITIAL_PASSWORD"),
+        dkim_selector: reader
+            .parsed("DKIM_KEY_SELECTOR", parse_selector)
+            .unwrap_or_default(),
+        metrics: reader.parsed("METRICS", parse_switch).unwrap_or_default(),
+        monitoring_user: reader
+            .parsed("GF_SECURITY_ADMIN_USER", parse_word)
+            .unwrap_or_default(),
+        monitoring_password: reader.secret("GF_SECURITY_ADMIN_PASSWORD"),
+        monitoring_url: reader
+            .parsed("GF_SERVER_ROOT_URL", parse_https_url)
+            .unwrap_or_default(),
+        http_port: reader.parsed("HTTP_PORT", parse_port).unwrap_or_default(),
+        https_port: reader.parsed("HTTPS_PORT", parse_port).unwrap_or_default(),
+        auth_on_port_25: reader
+            .parsed("AUTH_ON_PORT_25", parse_switch)
+            .unwrap_or_default(),
+        ssh_keys: reader.items("SSH_AUTHORIZED_KEYS", parse_ssh_key),
+        ssh_allow_from: reader.items("SSH_ALLOW_FROM", parse_network),
+        acme_directory_url: reader
+            .parsed("ACME_DIRECTORY_URL", parse_https_url)
+            .unwrap_or_default(),
+        acme_ca_file: reader.parsed("ACME_CA_FILE", parse_file_name),
+        acme_external_account,
+        dh_parameters: reader
+            .parsed("DH_PARAMS", parse_dh)
+            .unwrap_or(DhParameters::Named(4096)),
+        relayhost: reader.parsed("RELAYHOST", parse_relayhost),
+        relayhost_login,
+        dnssec: reader.parsed("DNSSEC", parse_switch).unwrap_or_default(),
+        dns_servers: reader.items("DNS_SERVERS", parse_ip),
+        ipv4: reader.interface("IPV4_ADDRESS", "IPV4_GATEWAY", true),
+        ipv6: reader.interface("IPV6_ADDRESS", "IPV6_GATEWAY", false),
+    };
+    reader.problems.into_result()?;
+    let warnings = check(written, &settings);
+    Ok(Resolved { settings, warnings })
+}
+
+/// What is allowed and may still surprise.
+fn check(written: &Written, settings: &Settings) -> Vec<Problem> {
+    let mut warnings = Vec::new();
+    for entry in &written.entries {
+        if find_key(&entry.key).is_none() {
+            warnings.push(Problem {
+                line: Some(entry.line),
+                key: Some(entry.key.clone()),
+                wrong: "is no known key and is ignored".to_owned(),
+                expected: nearest_key(&entry.key).map_or_else(String::new, str::to_owned),
+            });
+        }
+    }
+    let mut warn = |key: &str, wrong: &str| {
+        warnings.push(Problem {
+            line: written.entry(key).map(|entry| entry.line),
+            key: Some(key.to_owned()),
+            wrong: wrong.to_owned(),
+            expected: String::new(),
+        });
+    };
+    if settings.ssh_keys.is_empty() {
+        warn(
+            "SSH_AUTHORIZED_KEYS",
+            "is empty: ssh stays off and only the console is left",
+        );
+    }
+    if settings.domains().any(|domain| domain == settings.hostname) {
+        warn(
+            "HOSTNAME",
+            "is a mail domain too: its MX record points to itself, which works and is unusual",
+        );
+    }
+    if settings.relayhost_login.is_some() && settings.relayhost.is_none() {
+        warn("RELAYHOST_USER", "has no effect without RELAYHOST");
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve_settings;
+    use crate::settings::parse_settings;
+
+    fn problems(text: &str) -> String {
+        let written = parse_settings(text.as_bytes()).unwrap();
+        resolve_settings(&written).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn two_keys_are_enough() {
+        let written = parse_settings(b"DOMAIN=Example.org\nHOSTNAME=mail.${DOMAIN}\n").unwrap();
+        let resolved = resolve_settings(&written).unwrap();
+        let settings = resolved.settings;
+        assert_eq!(settings.hostname, "mail.example.org");
+        assert_eq!(settings.admin.to_string(), "postmaster@example.org");
+        assert_eq!(settings.admin_email.to_string(), "postmaster@example.org");
+        assert_eq!(
+            settings.monitoring_url,
+            "https://mail.Example.org/monitoring/"
+        );
+        assert_eq!((settings.http_port, settings.https_port), (80, 443));
+        assert!(settings.dnssec && settings.metrics && !settings.auth_on_port_25);
+        assert_eq!(
+            resolved.warnings[0].to_string(),
+            "SSH_AUTHORIZED_KEYS: is empty: ssh stays off and only the console is left"
+        );
+    }
+
+    #[test]
+    fn missing_keys_are_named_once() {
+        assert_eq!(
+            problems("METRICS=true\n"),
+            "2 problems\n  \
+             DOMAIN: is missing; expected a full name such as mail.example.org\n  \
+             HOSTNAME: is missing; expected a full name such as mail.example.org"
+        );
+    }
+
+    #[test]
+    fn bad_values_carry_line_key_and_expectation() {
+        assert_eq!(
+            problems(
+                "DOMAIN=bücher.example\nHOSTNAME=mail\nADDITIONAL_DOMAINS=a.example, b\n\
+                 ADMIN_USER=a b\nMETRICS=maybe\nHTTP_PORT=0\nDH_PARAMS=dh1024\n\
+                 RELAYHOST=smtp example\nRELAYHOST_PASSWORD=x\nIPV4_ADDRESS=2001:db8::1/64\n\
+                 IPV6_GATEWAY=fe80::1\nDNS_SERVERS=one\nACME_DIRECTORY_URL=http://ca.example\n"
+            ),
+            "13 problems\n  \
+             line 1: DOMAIN: 'bücher.example' is not ASCII; expected its A-label (xn--...), as your registrar shows it\n  \
+             line 2: HOSTNAME: 'mail' has only one label; expected a full name such as mail.example.org\n  \
+             line 3: ADDITIONAL_DOMAINS: 'b' has only one label; expected a full name such as mail.example.org\n  \
+             line 4: ADMIN_USER: 'a b' is no user name; expected letters, digits and any of . _ - between them\n  \
+             line 5: METRICS: 'maybe' is neither yes nor no; expected yes or no\n  \
+             line 6: HTTP_PORT: '0' is no port; expected a number from 1 to 65535\n  \
+             line 7: DH_PARAMS: 'dh1024' names no group; expected ffdhe2048, ffdhe3072, ffdhe4096 or generate:BITS with 2048 to 8192 bits\n  \
+             line 8: RELAYHOST: 'smtp example' is no relay host; expected name, name:port, [name]:port or [address]:port\n  \
+             line 9: RELAYHOST_PASSWORD: is set without RELAYHOST_USER; expected both, or neither\n  \
+             line 10: IPV4_ADDRESS: '2001:db8::1' is not IPv4; expected an IPv4 address\n  \
+             line 11: IPV6_GATEWAY: is set without IPV6_ADDRESS; expected both, or neither\n  \
+             line 12: DNS_SERVERS: 'one' is no address; expected an IPv4 or IPv6 address\n  \
+             line 13: ACME_DIRECTORY_URL: 'http://ca.example' is no address; expected one that starts with https://"
+        );
+    }
+
+    #[test]
+    fn secrets_are_verbatim_and_odd_things_warned_of() {
+        let written = parse_settings(
+            b"DOMAIN=a.example\nHOSTNAME=a.example\nADMIN_USER_INITIAL_PASSWORD= ${DOMAIN}'x \n\
+              ADDITIONAL_DOMAINS=a.example,B.example,b.example\nADMIN_USR=x\nRELAYHOST=[192.0.2.1]:587\n",
+        )
+        .unwrap();
+        let resolved = resolve_settings(&written).unwrap();
+        assert_eq!(
+            resolved.settings.admin_password.as_deref(),
+            Some(" ${DOMAIN}'x ")
+        );
+        assert_eq!(resolved.settings.additional_domains, ["b.example"]);
+        let warnings: Vec<String> = resolved.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "line 5: ADMIN_USR: is no known key and is ignored; expected ADMIN_USER",
+                "SSH_AUTHORIZED_KEYS: is empty: ssh stays off and only the console is left",
+                "line 2: HOSTNAME: is a mail domain too: its MX record points to itself, which works and is unusual",
+            ]
+        );
+    }
+}
