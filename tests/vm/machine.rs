@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mailimg::command::boot::accelerator::{AcceleratorChoice, Chosen, choose};
 use mailimg::command::boot::credentials::{Credential, write_credentials};
-use mailimg::command::boot::qemu::{Hardware, Qemu};
+use mailimg::command::boot::qemu::{Hardware, Qemu, escape_commas};
 use tempfile::TempDir;
 
 use super::disk::Disk;
@@ -31,6 +31,16 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 const END_LIMIT: Duration = Duration::from_secs(240);
 /// How long one attempt to reach a port takes at most.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a machine says when it will never get further.
+const HOPELESS: [&str; 3] = [
+    "Kernel panic",
+    "mailimg: the machine stops here",
+    "You are in emergency mode",
+];
+/// Holds words for the kernel's command line, `systemd.log_target=console` say,
+/// to look into a boot that fails (systemd-stub(7)).
+const KERNEL_OPTIONS: &str = "MAILIMG_KERNEL_OPTIONS";
 
 /// What a machine starts with beside its disk.
 #[derive(Default)]
@@ -88,9 +98,16 @@ impl Machine {
         if start.end_on_reset {
             command.arg("-no-reboot");
         }
+        if let Ok(words) = std::env::var(KERNEL_OPTIONS) {
+            let words = escape_commas(&words);
+            command.arg("-smbios").arg(format!(
+                "type=11,value=io.systemd.stub.kernel-cmdline-extra={words}"
+            ));
+        }
         let started = Instant::now();
         let log = folder.path().join("qemu.log");
         let process = Process::start(&mut command, &log)?;
+        println!("serial port: {}", serial.display());
         let qmp = Qmp::connect(&control).with_context(|| last_lines(&log))?;
         Ok(Self {
             process,
@@ -194,6 +211,10 @@ impl Machine {
         until(what, limit, || {
             if self.process.has_ended()? {
                 bail!("the machine ended before {what}");
+            }
+            let serial = self.serial_text();
+            if let Some(words) = HOPELESS.iter().find(|&&words| serial.contains(words)) {
+                bail!("the machine says {words:?} before {what}");
             }
             ask(self)
         })
