@@ -47,10 +47,11 @@ impl From<SignedPublicKey> for Certificate {
     }
 }
 
-/// Parses the certificates of a binary keyring.
+/// Parses the certificates of a keyring, binary or armored.
 pub fn parse_certificates(bytes: &[u8]) -> Result<Vec<Certificate>> {
     let mut certificates = Vec::new();
-    for key in SignedPublicKey::from_bytes_many(bytes)? {
+    let (keys, _) = SignedPublicKey::from_reader_many(bytes)?;
+    for key in keys {
         certificates.push(Certificate { key: key? });
     }
     ensure!(!certificates.is_empty(), "it holds no certificate");

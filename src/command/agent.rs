@@ -19,7 +19,11 @@ pub fn load_agent(given: Option<&Path>) -> Result<Vec<u8>> {
     };
     let bytes = std::fs::read(&path)
         .with_context(|| format!("reading the image's agent {}", path.display()))
-        .hint(HINT)?;
+        .hint(HINT);
+    let bytes = match given {
+        Some(path) if !path.exists() => bytes.usage()?,
+        _ => bytes?,
+    };
     let marker = crate::appliance::VERSION_MARKER.as_bytes();
     if !bytes.windows(marker.len()).any(|window| window == marker) {
         return Err(hinted(

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::agent::load_agent;
@@ -15,6 +15,7 @@ use crate::deb::Package;
 use crate::error::Hint;
 use crate::fetch::Gone;
 use crate::lock::{self, Lock};
+use crate::recipe::Recipe;
 use crate::seal::image::{Sealed, seal};
 use crate::write::atomic::{Output, Privacy, explain};
 use crate::write::image::write_disk;
@@ -59,6 +60,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let start = Instant::now();
     let settings = args.settings.as_deref().map(load_checked).transpose()?;
     let workspace = Workspace::open(&args.recipe)?;
+    check_buildable(&workspace.recipe)?;
     let agent = workspace
         .recipe
         .overlay
@@ -77,7 +79,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     if args.listing {
-        write_text(&at("listing"), &composed.tree.listing())?;
+        write_text(&at("listing"), &composed.tree.listing())?.commit()?;
     }
     let sealed = seal(
         &workspace.recipe,
@@ -111,30 +113,32 @@ fn write_outputs(
     workspace
         .progress
         .note(&format!("root hash {}", hex::encode(disk.root_hash)));
+    let mut outputs = Vec::new();
     if args.format.contains(&Format::Qcow2) {
         let qcow2 = Output::create(&at("qcow2"), privacy)?;
         write_qcow2(raw.file(), qcow2.file(), &disk.editable)
             .map_err(|error| explain(error, &at("qcow2")))?;
-        qcow2.commit()?;
-        workspace
-            .progress
-            .note(&format!("wrote {}", at("qcow2").display()));
-    }
-    if args.format.contains(&Format::Disk) {
-        raw.commit()?;
-        workspace
-            .progress
-            .note(&format!("wrote {}", at("raw").display()));
+        outputs.push(qcow2);
     }
     let root_hash = Some(hex::encode(disk.root_hash));
     let manifest = Manifest {
         root_hash,
         ..sealed.manifest.clone()
     };
-    write_text(
-        &at("manifest.json"),
-        &(serde_json::to_string_pretty(&manifest)? + "\n"),
-    )
+    let manifest = serde_json::to_string_pretty(&manifest)? + "\n";
+    outputs.push(write_text(&at("manifest.json"), &manifest)?);
+    if args.format.contains(&Format::Disk) {
+        outputs.push(raw);
+    }
+    // All are whole before the first gets its name.
+    for output in outputs {
+        let path = output.path().to_owned();
+        output.commit()?;
+        workspace
+            .progress
+            .note(&format!("wrote {}", path.display()));
+    }
+    Ok(())
 }
 
 /// The lock of the recipe, resolved anew when there is none or it is older.
@@ -186,17 +190,37 @@ fn load_packages(
     Ok((lock, packages))
 }
 
-fn prepare_folder(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("making {}", folder.display()))
-        .hint("choose a folder you may write to with `--output-dir`")
+/// Recipes of tools have nothing to build.
+fn check_buildable(recipe: &Recipe) -> Result<()> {
+    match recipe.image {
+        Some(_) => Ok(()),
+        None => Err(anyhow!(
+            "building {}: the recipe has no [image], so it is not one of a bootable image",
+            recipe.name
+        ))
+        .hint("build another recipe, `mailimg build mail`, or add an [image] table to this one")
+        .usage(),
+    }
 }
 
-fn write_text(path: &Path, text: &str) -> Result<()> {
+/// Makes the folder for what is built, and proves early that it takes files.
+fn prepare_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("making the folder {}", folder.display()))
+        .and_then(|()| {
+            tempfile::tempfile_in(folder)
+                .map(drop)
+                .with_context(|| format!("writing to {}", folder.display()))
+        })
+        .hint("choose a folder that you may write to with `--output-dir`")
+}
+
+/// A text that waits for its name.
+fn write_text(path: &Path, text: &str) -> Result<Output> {
     use std::io::Write as _;
     let output = Output::create(path, Privacy::Public)?;
     let mut file: &File = output.file();
     file.write_all(text.as_bytes())
-        .with_context(|| format!("writing {}", path.display()))?;
-    output.commit()
+        .map_err(|error| explain(error.into(), path))?;
+    Ok(output)
 }

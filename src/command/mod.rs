@@ -13,13 +13,15 @@ pub mod why;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::compose::Resources;
 use crate::deb::{Package, unpack_packages};
-use crate::error;
+use crate::error::{self, Hint};
 use crate::fetch::{Cache, Mirror, Options};
 use crate::lock::{Lock, difference, make_lock, objects};
 use crate::progress::{Progress, Style};
@@ -71,6 +73,10 @@ pub struct RecipeArgs {
     /// Use what is in the cache and touch no network
     #[arg(long)]
     pub offline: bool,
+    /// Seconds to wait for a mirror that sends nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
     /// Print JSON lines instead of progress
     #[arg(long)]
     pub json: bool,
@@ -134,6 +140,9 @@ impl Workspace {
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
             let lock_path = path.with_extension("lock");
+            if !path.exists() {
+                return Err(unknown_recipe(&args.recipe, &resources));
+            }
             (
                 parse_recipe(name, &folder)?,
                 read_if_there(&lock_path)?,
@@ -141,6 +150,9 @@ impl Workspace {
             )
         } else {
             let name = format!("{}.toml", args.recipe);
+            if resources.recipe_file(&name).is_none() {
+                return Err(unknown_recipe(&args.recipe, &resources));
+            }
             let lock = resources.recipe_file(&format!("{}.lock", args.recipe));
             let lock = lock.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let lock_path = Path::new("recipes").join(format!("{}.lock", args.recipe));
@@ -156,9 +168,13 @@ impl Workspace {
             .transpose()
             .with_context(|| format!("reading the lock of recipe {}", recipe.name))?;
         let cache = Cache::open(Cache::default_path()?)?;
+        let patience = Duration::from_secs(args.timeout);
+        let defaults = Options::default();
         let options = Options {
             offline: args.offline,
-            ..Options::default()
+            connect_timeout: defaults.connect_timeout.min(patience),
+            idle_timeout: patience,
+            ..defaults
         };
         let mirror = Mirror::new(cache.clone(), options, progress.clone());
         Ok(Self {
@@ -212,6 +228,16 @@ impl Workspace {
     }
 }
 
+fn unknown_recipe(name: &str, resources: &Resources) -> anyhow::Error {
+    let known = resources.recipe_names().join(", ");
+    Err::<(), _>(anyhow!("finding the recipe {name}: there is none"))
+        .hint(format!(
+            "known are {known}; a path that ends in .toml names a recipe elsewhere"
+        ))
+        .usage()
+        .unwrap_err()
+}
+
 fn read_if_there(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -225,11 +251,19 @@ pub fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
+/// Whether a signal came and its thread is about to end the process.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
 /// Runs the program; the only place that prints an error.
 pub fn main() -> ExitCode {
     stop_on_signals();
     let cli = Cli::parse();
-    match run(cli.command) {
+    let result = run(cli.command);
+    // What fails because its output was taken away is not worth a word.
+    while STOPPED.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+    match result {
         Ok(()) => ExitCode::from(error::EXIT_DONE),
         Err(error) => ExitCode::from(error::report(&error)),
     }
@@ -292,8 +326,12 @@ fn stop_on_signals() {
     };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            STOPPED.store(true, Ordering::SeqCst);
             atomic::remove_pending();
-            eprintln!("error: stopped by signal {signal}, nothing was left behind");
+            eprintln!(
+                "error: stopped by signal {signal}, no output was left behind\n\
+                 hint: run the same command again; what was fetched is kept"
+            );
             // What a shell reports for a program that a signal ended.
             std::process::exit(128 + signal);
         }

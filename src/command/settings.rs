@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::error::Hint;
 use crate::settings::{load_settings, resolve_settings};
@@ -15,6 +15,11 @@ use crate::settings::{load_settings, resolve_settings};
 /// Findings that stop nothing go to standard error.
 pub fn load_checked(path: &Path) -> Result<Vec<u8>> {
     const HINT: &str = "README.md lists every key; DOMAIN and HOSTNAME must be there";
+    if !path.exists() {
+        return Err(anyhow!("reading {}: there is no such file", path.display()))
+            .hint("`--settings` takes the path of a settings.env; README.md shows one")
+            .usage();
+    }
     let written = load_settings(path).hint(HINT)?;
     let resolved = resolve_settings(&written)
         .with_context(|| format!("checking {}", path.display()))

@@ -68,6 +68,18 @@ impl Resources {
         self.recipes.get(name).map(Vec::as_slice)
     }
 
+    /// The names of the recipes, without the tables that they share.
+    pub fn recipe_names(&self) -> Vec<&str> {
+        let is_recipe = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("packages"))
+        };
+        let files = self.recipes.iter().filter(|(_, text)| is_recipe(text));
+        files
+            .filter_map(|(name, _)| name.strip_suffix(".toml"))
+            .collect()
+    }
+
     /// A file of the overlay, by its path in the image.
     pub fn overlay_file(&self, path: &str) -> Option<&[u8]> {
         self.overlay.get(path).map(Vec::as_slice)
@@ -86,19 +98,9 @@ impl Resources {
 }
 
 impl Source for Resources {
-    fn text(&self, name: &str) -> Result<String> {
-        let bytes = self.recipes.get(name).with_context(|| {
-            let known: Vec<&str> = self
-                .recipes
-                .keys()
-                .filter_map(|name| name.strip_suffix(".lock"))
-                .collect();
-            format!(
-                "reading recipes/{name}: there is no such recipe (known: {})",
-                known.join(", ")
-            )
-        })?;
-        String::from_utf8(bytes.clone()).with_context(|| format!("reading recipes/{name}"))
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let found = self.recipes.get(name).cloned();
+        found.with_context(|| format!("reading recipes/{name}: there is no such file"))
     }
 }
 

@@ -20,7 +20,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::index::Index;
-use crate::archive::keys::load_keyring;
+use crate::archive::keys::find_keyring;
 use crate::archive::openpgp::Certificate;
 use crate::archive::suite::{join_url, load_indexes, load_suite};
 use crate::error::hinted;
@@ -102,7 +102,8 @@ pub fn make_lock(
     now: i64,
     progress: &Progress,
 ) -> Result<Lock> {
-    make_lock_with_keys(recipe, fetch, previous, now, progress, &load_keyring)
+    let keyrings = |name: &str| find_keyring(name, &recipe.key_files);
+    make_lock_with_keys(recipe, fetch, previous, now, progress, &keyrings)
 }
 
 /// [`make_lock`] with the keyrings given, for archives signed by test keys.

@@ -38,6 +38,7 @@ fn recipe(suites: &[&str], packages: &[&str]) -> Recipe {
         overlay: false,
         accounts: crate::recipe::Accounts::default(),
         scripts: Vec::new(),
+        key_files: std::collections::BTreeMap::new(),
     }
 }
 

@@ -3,25 +3,34 @@
 //! The format is TOML 1.0 (<https://toml.io/en/v1.0.0>); what the keys mean is
 //! said at [`Recipe`]. A mistake is reported with its line and column.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
-use super::{Accounts, Recipe, ReviewedScript};
+use super::{Accounts, Archive, Recipe, ReviewedScript};
 
 /// Where files beside a recipe are read from.
 pub trait Source {
+    /// The content of a file beside the recipe.
+    fn bytes(&self, name: &str) -> Result<Vec<u8>>;
+
     /// The text of a file beside the recipe.
-    fn text(&self, name: &str) -> Result<String>;
+    fn text(&self, name: &str) -> Result<String> {
+        String::from_utf8(self.bytes(name)?).with_context(|| format!("reading {name}"))
+    }
 }
 
 impl Source for PathBuf {
-    fn text(&self, name: &str) -> Result<String> {
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.join(name);
-        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+        std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
     }
 }
+
+/// Endings of keyrings that lie beside a recipe.
+const KEY_FILE_ENDINGS: [&str; 2] = [".pgp", ".asc"];
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +61,27 @@ pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
     if let Some(file) = &recipe.scripts_file {
         recipe.scripts = parse_table::<Scripts>(file, source)?.script;
     }
+    recipe.key_files = load_key_files(&recipe.sources, source)?;
     Ok(recipe)
+}
+
+fn load_key_files(
+    sources: &[Archive],
+    source: &dyn Source,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for name in sources.iter().flat_map(|archive| &archive.keys) {
+        if KEY_FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            if name.contains('/') {
+                bail!("reading the keyring {name}: it must lie beside the recipe");
+            }
+            let bytes = source
+                .bytes(name)
+                .with_context(|| format!("reading the keyring {name}"))?;
+            files.insert(name.clone(), bytes);
+        }
+    }
+    Ok(files)
 }
 
 fn parse_table<T: DeserializeOwned>(name: &str, source: &dyn Source) -> Result<T> {
@@ -123,9 +152,9 @@ mod tests {
     struct Texts(&'static [(&'static str, &'static str)]);
 
     impl Source for Texts {
-        fn text(&self, name: &str) -> Result<String> {
+        fn bytes(&self, name: &str) -> Result<Vec<u8>> {
             let found = self.0.iter().find(|(file, _)| *file == name);
-            Ok(found.context("no such file")?.1.to_owned())
+            Ok(found.context("no such file")?.1.into())
         }
     }
 
@@ -136,6 +165,37 @@ mod tests {
     fn minimal_recipe_is_taken() {
         let recipe = parse_recipe("t.toml", &Texts(&[("t.toml", MINIMAL)])).unwrap();
         assert_eq!(recipe.name, "t");
+    }
+
+    #[test]
+    fn keyrings_lie_embedded_or_beside_the_recipe() {
+        let recipe = |key: &str| -> &'static str {
+            let sources = format!(
+                "[[sources]]\nsuite = \"s\"\nmirrors = []\ncomponents = []\n\
+                 keys = [\"debian-trixie\", \"{key}\"]\n"
+            );
+            let text = MINIMAL.replace("sources = []\n", &sources);
+            Box::leak(text.into_boxed_str())
+        };
+        let texts = |key: &str| {
+            Texts(Box::leak(Box::new([
+                ("t.toml", recipe(key)),
+                ("own.asc", "armor"),
+            ])))
+        };
+        let taken = parse_recipe("t.toml", &texts("own.asc")).unwrap();
+        assert_eq!(taken.key_files["own.asc"], b"armor");
+        assert_eq!(taken.key_files.len(), 1);
+        for (key, expected) in [
+            ("other.pgp", "reading the keyring other.pgp: no such file"),
+            (
+                "../own.asc",
+                "reading the keyring ../own.asc: it must lie beside the recipe",
+            ),
+        ] {
+            let error = parse_recipe("t.toml", &texts(key)).unwrap_err();
+            assert_eq!(format!("{error:#}"), expected);
+        }
     }
 
     #[test]

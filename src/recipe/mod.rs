@@ -9,6 +9,8 @@ mod load;
 
 pub use load::{Source, load_recipe, parse_recipe};
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A recipe as written, with the tables it names.
@@ -50,6 +52,9 @@ pub struct Recipe {
     /// The reviewed scripts, read from `scripts_file`.
     #[serde(skip)]
     pub scripts: Vec<ReviewedScript>,
+    /// The keyrings beside the recipe, by the names that `keys` has for them.
+    #[serde(skip)]
+    pub key_files: BTreeMap<String, Vec<u8>>,
 }
 
 /// One suite of a Debian archive.
@@ -62,7 +67,9 @@ pub struct Archive {
     pub mirrors: Vec<String>,
     /// Components, `main`.
     pub components: Vec<String>,
-    /// Names of embedded keyrings that may sign it; see `src/archive/keys`.
+    /// Keyrings that may sign it: names of embedded ones (see
+    /// `src/archive/keys`), or of files beside the recipe that end in `.pgp`
+    /// (binary) or `.asc` (armored), for a mirror that signs for itself.
     pub keys: Vec<String>,
 }
 

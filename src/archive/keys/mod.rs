@@ -1,4 +1,4 @@
-//! The archive keys that Debian publishes, embedded.
+//! The archive keys that Debian publishes, embedded, and keyrings beside a recipe.
 //!
 //! The files are verbatim copies of those in `/usr/share/keyrings` of Debian
 //! 13's package `debian-archive-keyring`, version 2025.1
@@ -11,6 +11,8 @@
 //! A revocation inside one of these files counts whoever made it: we chose the
 //! file, so nobody can plant one, and Debian's designated revokers are honoured
 //! without carrying their certificates.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
@@ -60,7 +62,7 @@ pub fn load_keyring(name: &str) -> Result<Vec<Certificate>> {
         return Err(hinted(
             format!("there is no keyring named '{name}'"),
             format!(
-                "keys = [...] knows {}",
+                "keys = [...] knows {}, and files beside the recipe whose names end in .pgp or .asc",
                 names().collect::<Vec<_>>().join(", ")
             ),
         ));
@@ -73,6 +75,17 @@ pub fn load_keyring(name: &str) -> Result<Vec<Certificate>> {
         );
     }
     Ok(certificates)
+}
+
+/// The certificates of a keyring by the name that a recipe has for it: one of
+/// its `files`, binary or armored, or an embedded one.
+pub fn find_keyring(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Certificate>> {
+    match files.get(name) {
+        Some(bytes) => {
+            parse_certificates(bytes).with_context(|| format!("reading the keyring {name}"))
+        }
+        None => load_keyring(name),
+    }
 }
 
 #[cfg(test)]

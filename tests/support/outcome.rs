@@ -1,0 +1,79 @@
+//! What a run of the program came to, in words that do not change between runs.
+
+use std::process::Output;
+
+/// How a run ended and what it said.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Takes an ended run; each place's first text is replaced by its second.
+    pub fn new(output: &Output, places: &[(&str, &str)]) -> Self {
+        let text = |bytes: &[u8]| {
+            let mut text = String::from_utf8_lossy(bytes).into_owned();
+            for (from, to) in places {
+                text = text.replace(from, to);
+            }
+            mask(&text)
+        };
+        Self {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Asserts that it failed as an error should, and returns the error's lines.
+    ///
+    /// That is one line `error:`, hints after it, and nothing behind them.
+    pub fn error(&self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        let first = lines
+            .iter()
+            .position(|line| line.starts_with("error: "))
+            .unwrap_or_else(|| panic!("no error in\n{}", self.stderr));
+        let errors = lines.iter().filter(|line| line.starts_with("error:"));
+        assert_eq!(errors.count(), 1, "{}", self.stderr);
+        let hint = |line: &&str| line.starts_with("hint: ");
+        assert!(lines[first..].iter().any(hint), "no hint: {}", self.stderr);
+        assert!(lines.last().is_some_and(hint), "{}", self.stderr);
+        lines[first..].join("\n")
+    }
+
+    /// Asserts that it was done.
+    pub fn done(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+}
+
+/// Replaces digests, ports and durations.
+fn mask(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let digits = rest.chars().take_while(char::is_ascii_hexdigit).count();
+        if digits == 64 || digits == 40 {
+            masked.push_str("DIGEST");
+            rest = &rest[digits..];
+        } else if let Some(after) = rest.strip_prefix("127.0.0.1:") {
+            masked.push_str("MIRROR");
+            rest = after.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        } else if digits > 0 {
+            masked.push_str(&rest[..digits]);
+            rest = &rest[digits..];
+        } else {
+            masked.push(letter);
+            rest = &rest[letter.len_utf8()..];
+        }
+    }
+    masked
+}
