@@ -37,7 +37,9 @@ pub fn install_certificates(tree: &mut Tree) -> Result<()> {
         let text = content.read()?;
         let hash = subject_hash(&text).with_context(|| format!("reading /{path}"))?;
         let number = by_hash.entry(hash).or_default();
-        let name = format!("{stem}.pem").replace([' ', '(', ')'], "_");
+        // As update-ca-certificates(8) spells names.
+        let stem = stem.replace([' ', ','], "_").replace(['(', ')'], "=");
+        let name = format!("{stem}.pem");
         links.push((name.clone(), format!("/{path}")));
         links.push((format!("{hash:08x}.{number}"), name));
         *number += 1;
@@ -166,7 +168,7 @@ mod tests {
         let two = certificate("some ÜMLAUT org".into());
         let mut tree = Tree::default();
         let folder = "usr/share/ca-certificates/mozilla";
-        for (name, pem) in [("A (1) b.crt", one.trim_end()), ("c.crt", &two)] {
+        for (name, pem) in [("A (1), b.crt", one.trim_end()), ("c.crt", &two)] {
             let node = Node::file(0o644, pem.to_owned());
             tree.insert(&format!("{folder}/{name}"), node).unwrap();
         }
@@ -182,9 +184,9 @@ mod tests {
         assert_eq!(
             links,
             [
-                "l /etc/ssl/certs/99e15611.0 -> A__1__b.pem",
+                "l /etc/ssl/certs/99e15611.0 -> A_=1=__b.pem",
                 "l /etc/ssl/certs/99e15611.1 -> c.pem",
-                "l /etc/ssl/certs/A__1__b.pem -> /usr/share/ca-certificates/mozilla/A (1) b.crt",
+                "l /etc/ssl/certs/A_=1=__b.pem -> /usr/share/ca-certificates/mozilla/A (1), b.crt",
                 "l /etc/ssl/certs/c.pem -> /usr/share/ca-certificates/mozilla/c.crt",
             ]
         );
