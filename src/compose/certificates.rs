@@ -37,7 +37,9 @@ pub fn install_certificates(tree: &mut Tree) -> Result<()> {
         let text = content.read()?;
         let hash = subject_hash(&text).with_context(|| format!("reading /{path}"))?;
         let number = by_hash.entry(hash).or_default();
-        let name = format!("{stem}.pem").replace([' ', '(', ')'], "_");
+        // As update-ca-certificates(8) spells names.
+        let stem = stem.replace([' ', ','], "_").replace(['(', ')'], "=");
+        let name = format!("{stem}.pem");
         links.push((name.clone(), format!("/{path}")));
         links.push((format!("{hash:08x}.{number}"), name));
         *number += 1;
@@ -123,4 +125,70 @@ fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     }
     bytes.extend_from_slice(content);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
+
+    use super::{install_certificates, subject_hash};
+    use crate::tree::{Node, Tree};
+
+    /// A certificate of `C=DE, O=organization, OU=plain OU, CN=Test CA`.
+    fn certificate(organization: DnValue) -> String {
+        let mut subject = DistinguishedName::new();
+        let country = DnValue::PrintableString("DE".try_into().unwrap());
+        subject.push(DnType::CountryName, country);
+        subject.push(DnType::OrganizationName, organization);
+        subject.push(DnType::OrganizationalUnitName, "plain OU");
+        subject.push(DnType::CommonName, "Test CA");
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = subject;
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn the_hash_is_that_of_openssl_for_any_encoding_and_spacing() {
+        // openssl x509 -noout -subject_hash, for UTF8String, T61String and BMPString.
+        const HASH: u32 = 0x99e1_5611;
+        let bmp = DnValue::BmpString("some ÜMLAUT org".try_into().unwrap());
+        for organization in ["  Some   ÜMLAUT\t Org ".into(), bmp] {
+            let pem = certificate(organization);
+            assert_eq!(subject_hash(pem.as_bytes()).unwrap(), HASH);
+        }
+        // Only ASCII letters are folded.
+        let pem = certificate("some ümlaut org".into());
+        assert_ne!(subject_hash(pem.as_bytes()).unwrap(), HASH);
+    }
+
+    #[test]
+    fn authorities_get_a_bundle_a_name_and_a_numbered_hash() {
+        let one = certificate("some ÜMLAUT org".into());
+        let two = certificate("some ÜMLAUT org".into());
+        let mut tree = Tree::default();
+        let folder = "usr/share/ca-certificates/mozilla";
+        for (name, pem) in [("A (1), b.crt", one.trim_end()), ("c.crt", &two)] {
+            let node = Node::file(0o644, pem.to_owned());
+            tree.insert(&format!("{folder}/{name}"), node).unwrap();
+        }
+        install_certificates(&mut tree).unwrap();
+        let bundle = tree.content("etc/ssl/certs/ca-certificates.crt").unwrap();
+        let text = String::from_utf8(bundle.read().unwrap()).unwrap();
+        assert_eq!(text, format!("{}\n{two}", one.trim_end()));
+        let listing = tree.listing();
+        let links: Vec<&str> = listing
+            .lines()
+            .filter(|line| line.starts_with("l "))
+            .collect();
+        assert_eq!(
+            links,
+            [
+                "l /etc/ssl/certs/99e15611.0 -> A_=1=__b.pem",
+                "l /etc/ssl/certs/99e15611.1 -> c.pem",
+                "l /etc/ssl/certs/A_=1=__b.pem -> /usr/share/ca-certificates/mozilla/A (1), b.crt",
+                "l /etc/ssl/certs/c.pem -> /usr/share/ca-certificates/mozilla/c.crt",
+            ]
+        );
+    }
 }

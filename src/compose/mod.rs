@@ -18,6 +18,7 @@ pub use factory::FACTORY;
 pub use overlay::{Resources, place_folder};
 pub use presets::{enable_units, enabled_units};
 pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
+pub use review::{Unreviewed, unreviewed_scripts};
 
 use anyhow::{Context, Result};
 
