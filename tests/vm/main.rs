@@ -29,5 +29,6 @@ mod sink;
 mod site;
 mod smtp;
 mod ssh;
+mod store;
 mod tls;
 mod wait;

@@ -93,12 +93,18 @@ pub fn inside(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         make_network()?;
         return body();
     }
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "{test} needs root for its network namespace: run it with sudo, or leave out the tests of `vm`"
-    );
+    if !rustix::process::geteuid().is_root() {
+        ensure!(
+            std::env::var_os("CI").is_none(),
+            "{test} needs root for its network namespace"
+        );
+        println!("skipped: {test} needs root for its network namespace");
+        return Ok(());
+    }
     let program = std::env::current_exe()?;
-    let status = Command::new("unshare")
+    // Whoever ends this process ends all that it started.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare"])
         .args([
             "--net",
             "--pid",
@@ -110,11 +116,12 @@ pub fn inside(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         ])
         .arg(program)
         .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .envs([super::peers::prepare()?])
         .env(INSIDE, "1")
         // Errors of tests are sentences; where they arose is plain from them.
         .env("RUST_LIB_BACKTRACE", "0")
         .status()
-        .context("running unshare")?;
+        .context("running setpriv and unshare")?;
     ensure!(
         status.success(),
         "{test} failed inside its network, see above"

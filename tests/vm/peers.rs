@@ -1,10 +1,12 @@
 //! Where the programs come from that tests run against.
 //!
-//! `recipes/peers.toml` names them as Debian 13 has them. When
-//! `MAILIMG_PEERS` names a folder with these packages unpacked, programs run
-//! from there by their own dynamic loader, whatever the host's C library;
-//! otherwise those of the host do. Every lookup goes through [`program`].
+//! `recipes/peers.toml` names them as Debian 13 has them; [`super::store`]
+//! unpacks them, and they run by their own dynamic loader whatever the host's
+//! C library. `MAILIMG_PEERS` names another folder, or `host` for what the
+//! host has. What a machine runs on (QEMU, its firmware, ip, ssh) is the
+//! host's unless the folder has it. Every lookup goes through [`program`].
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,8 +15,10 @@ use mailimg::command::boot::firmware::Firmware;
 use mailimg::command::boot::qemu::{self, Qemu, find_program};
 use mailimg::error::hinted;
 
-/// Names the folder with the unpacked packages.
+/// Names the folder with the unpacked packages, or says [`HOST`].
 const FOLDER: &str = "MAILIMG_PEERS";
+/// Means that nothing is to be unpacked.
+const HOST: &str = "host";
 /// Where programs lie in a Debian tree.
 const PROGRAM_FOLDERS: [&str; 3] = ["usr/sbin", "usr/bin", "usr/lib/qemu"];
 /// The dynamic loader of amd64.
@@ -32,9 +36,21 @@ struct Located {
     prefix: Vec<String>,
 }
 
+/// Gets the packages before a network without a way out begins; returns the
+/// environment variable and its value for the run inside.
+pub fn prepare() -> Result<(&'static str, OsString)> {
+    let value = match std::env::var_os(FOLDER) {
+        Some(value) => value,
+        None => super::store::ensure_unpacked()?.into_os_string(),
+    };
+    Ok((FOLDER, value))
+}
+
 /// The unpacked packages, if any.
 fn folder() -> Option<PathBuf> {
-    std::env::var_os(FOLDER).map(PathBuf::from)
+    std::env::var_os(FOLDER)
+        .filter(|value| value != HOST)
+        .map(PathBuf::from)
 }
 
 fn locate(name: &str) -> Result<Located> {
