@@ -19,7 +19,7 @@ use pgp::packet::{Signature, SignatureType, SubpacketData};
 use pgp::types::{KeyDetails, Tag};
 
 use super::release::format_date;
-use crate::error::hinted;
+use crate::error::{Hint, hinted};
 
 /// Seconds by which our clock may lag behind the signer's.
 pub const CLOCK_TOLERANCE: i64 = 300;
@@ -88,7 +88,8 @@ pub fn verify_signed_text(
     // The parser insists on one newline at the end where some mirrors' tools add more.
     let (message, _) = CleartextSignedMessage::from_armor(bytes.trim_ascii_end())
         .map_err(|error| anyhow!("{error}"))
-        .context("reading the signed document")?;
+        .context("reading the signed document")
+        .hint("it was damaged or cut short on its way: try again, or name another mirror")?;
     let text = message.signed_text();
     let mut reasons = Vec::new();
     for signature in message.signatures() {

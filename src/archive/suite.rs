@@ -106,7 +106,7 @@ pub fn load_indexes(
         .iter()
         .zip(&paths)
         .map(|(index, path)| {
-            read_file(path, index, architecture)
+            read_or_renew(path, index, architecture, fetch)
                 .with_context(|| format!("reading {} of {}", index.path, source.suite))
         })
         .collect()
@@ -169,6 +169,27 @@ fn find_index(
         format!("{} has no component '{component}'", source.suite),
         format!("its components are {}", known.join(", ")),
     ))
+}
+
+/// Reads an index; one that decayed in the cache is fetched once more.
+fn read_or_renew(
+    path: &Path,
+    wanted: &Wanted,
+    architecture: &str,
+    fetch: &dyn Fetch,
+) -> Result<Index> {
+    let error = match read_file(path, wanted, architecture) {
+        Ok(index) => return Ok(index),
+        Err(error) => error,
+    };
+    if hex::encode(Sha256::digest(std::fs::read(path)?)) == wanted.object.sha256 {
+        return Err(error).hint("the archive itself is at fault: name another mirror");
+    }
+    std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+    let paths = fetch.objects(std::slice::from_ref(&wanted.object))?;
+    let path = paths.first().context("fetching it once more")?;
+    read_file(path, wanted, architecture)
+        .hint("the file changes between writing and reading it: check disk and memory")
 }
 
 fn read_file(path: &Path, wanted: &Wanted, architecture: &str) -> Result<Index> {

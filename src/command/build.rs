@@ -162,7 +162,10 @@ fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Resul
         .output_dir
         .join(format!("{}.lock", workspace.recipe.name));
     let (lock, difference) = workspace.resolve(&beside)?;
-    workspace.progress.note(&difference);
+    let difference = difference.trim_end();
+    if !difference.is_empty() {
+        workspace.progress.note(difference);
+    }
     Ok(lock)
 }
 
@@ -180,10 +183,7 @@ fn load_packages(
         return Err(error);
     }
     if args.locked || args.recipe.offline {
-        return Err(error).hint(format!(
-            "the mirror moved on: `mailimg lock {}` resolves the recipe anew",
-            workspace.recipe.name
-        ));
+        return Err(error);
     }
     let lock = resolve_again(workspace, args, &format!("{error:#}"))?;
     let packages = workspace.unpack(&lock)?;

@@ -11,6 +11,7 @@ use crate::fetch::Fetch;
 use crate::lock::{Lock, difference, make_lock};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::write::atomic::{Privacy, write_output};
 
 /// Resolves a recipe and replaces its lock; returns what changed, line by line.
 ///
@@ -51,29 +52,16 @@ pub fn load_lock_if_any(path: &Path) -> Result<Option<Lock>> {
 }
 
 /// Writes a lock beside its final name and renames it, so that a full disk or
-/// Ctrl-C leaves the old one whole.
+/// Ctrl-C leaves the old one whole. Its folder must be there.
 pub fn write_lock(lock: &Lock, path: &Path) -> Result<()> {
-    let written = || -> Result<()> {
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::Builder::new()
-            .prefix(".lock-")
-            .tempfile_in(folder)?;
-        file.write_all(lock.to_text().as_bytes())?;
-        make_readable(file.path())?;
-        file.persist(path)?;
-        Ok(())
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     };
-    written().with_context(|| format!("writing {}", path.display()))
-}
-
-/// Temporary files are born 0600; a lock is a file like any other of the checkout.
-fn make_readable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
-    Ok(())
+    fs::metadata(folder).with_context(|| format!("writing {}", path.display()))?;
+    write_output(path, Privacy::Public, |mut file| {
+        Ok(file.write_all(lock.to_text().as_bytes())?)
+    })
 }
 
 #[cfg(test)]

@@ -276,7 +276,7 @@ fn run(command: Command) -> Result<()> {
             let workspace = Workspace::open(&args.recipe)?;
             let here = format!("{}.lock", workspace.recipe.name);
             let (_, difference) = workspace.resolve(Path::new(&here))?;
-            println!("{difference}");
+            print!("{difference}");
             Ok(())
         }
         Command::Boot(args) => boot::run_boot(&args),

@@ -20,7 +20,13 @@ pub fn load_checked(path: &Path) -> Result<Vec<u8>> {
             .hint("`--settings` takes the path of a settings.env; README.md shows one")
             .usage();
     }
-    let written = load_settings(path).hint(HINT)?;
+    let written = load_settings(path);
+    let written = match &written {
+        Err(error) if error.chain().any(|cause| cause.is::<std::io::Error>()) => {
+            written.hint("`--settings` takes a text file that you may read")?
+        }
+        _ => written.hint(HINT)?,
+    };
     let resolved = resolve_settings(&written)
         .with_context(|| format!("checking {}", path.display()))
         .hint(HINT)?;

@@ -45,6 +45,6 @@ pub fn check_fresh(recipe: &Recipe, lock: &Lock) -> Result<()> {
             "the lock of {} is older than the recipe: sources, packages or drops have changed since",
             recipe.name
         ),
-        "run 'mailimg lock' to resolve the recipe again",
+        format!("`mailimg lock {}` resolves it again", recipe.name),
     ))
 }

@@ -12,13 +12,14 @@ use crate::archive::index::is_pool_path;
 use crate::archive::relation::is_package_name;
 use crate::archive::release::{format_date, is_sha256};
 use crate::error::Hint;
+use crate::recipe::parse_toml;
 
 const HEADER: &str = "# Written by `mailimg lock`; run it again instead of editing this file.\n";
 
 impl Lock {
     /// Reads a lock and checks that it is one this program may act on.
     pub fn parse(text: &str) -> Result<Self> {
-        let lock: Self = toml::from_str(text)
+        let lock: Self = parse_toml(text)
             .context("reading the lock")
             .hint("run 'mailimg lock' to write it anew")?;
         lock.check()

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
+
+use crate::error::Hint;
 
 use super::{Accounts, Archive, Recipe, ReviewedScript};
 
@@ -65,10 +67,7 @@ pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
     Ok(recipe)
 }
 
-fn load_key_files(
-    sources: &[Archive],
-    source: &dyn Source,
-) -> Result<BTreeMap<String, Vec<u8>>> {
+fn load_key_files(sources: &[Archive], source: &dyn Source) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for name in sources.iter().flat_map(|archive| &archive.keys) {
         if KEY_FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
@@ -77,7 +76,8 @@ fn load_key_files(
             }
             let bytes = source
                 .bytes(name)
-                .with_context(|| format!("reading the keyring {name}"))?;
+                .with_context(|| format!("reading the keyring {name}"))
+                .hint("a name in 'keys' that ends in .pgp or .asc is a file beside the recipe")?;
             files.insert(name.clone(), bytes);
         }
     }
@@ -86,15 +86,19 @@ fn load_key_files(
 
 fn parse_table<T: DeserializeOwned>(name: &str, source: &dyn Source) -> Result<T> {
     let text = source.text(name)?;
-    toml::from_str(&text).map_err(|error| {
+    parse_toml(&text)
+        .with_context(|| format!("reading {name}"))
+        .hint("recipes/mail.toml shows every key; src/recipe/mod.rs says what they mean")
+}
+
+/// Reads TOML; a mistake is one line that names its line and column.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
         let before = &text[..start];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        anyhow::anyhow!(
-            "reading {name}: line {line}, column {column}: {}",
-            error.message()
-        )
+        anyhow!("line {line}, column {column}: {}", error.message())
     })
 }
 
@@ -204,7 +208,7 @@ mod tests {
             "t.toml",
             "name = \"t\"\nversion = \"1\"\narchitecture = \"amd64\"\npackages = []\nsources = []\n  kernl = 1\n",
         )]);
-        let error = parse_recipe("t.toml", &texts).unwrap_err().to_string();
+        let error = format!("{:#}", parse_recipe("t.toml", &texts).unwrap_err());
         assert!(
             error.starts_with("reading t.toml: line 6, column 3: unknown field `kernl`"),
             "{error}"

@@ -7,6 +7,7 @@
 
 mod load;
 
+pub(crate) use load::parse_toml;
 pub use load::{Source, load_recipe, parse_recipe};
 
 use std::collections::BTreeMap;

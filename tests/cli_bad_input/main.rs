@@ -4,6 +4,11 @@
 //! everything else.
 
 mod archive;
+mod cache;
+mod mirror;
+mod output;
+mod recipe;
+mod settings;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -149,5 +149,10 @@ fn release_date(seconds: i64) -> String {
     let date = format_date(seconds);
     let month = MONTHS[date[5..7].parse::<usize>().unwrap() - 1];
     // The weekday is not looked at.
-    format!("Sun, {} {month} {} {} UTC", &date[8..10], &date[..4], &date[11..19])
+    format!(
+        "Sun, {} {month} {} {} UTC",
+        &date[8..10],
+        &date[..4],
+        &date[11..19]
+    )
 }

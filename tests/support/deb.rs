@@ -61,7 +61,12 @@ impl Deb {
     /// The bytes of the .deb.
     pub fn build(&self) -> Vec<u8> {
         let mut control = tar::Builder::new(Vec::new());
-        append(&mut control, "./control", 0o644, self.paragraph().as_bytes());
+        append(
+            &mut control,
+            "./control",
+            0o644,
+            self.paragraph().as_bytes(),
+        );
         for (kind, text) in &self.scripts {
             append(&mut control, &format!("./{kind}"), 0o755, text.as_bytes());
         }
@@ -71,7 +76,11 @@ impl Deb {
         }
         let mut bytes = b"!<arch>\n".to_vec();
         member(&mut bytes, "debian-binary", b"2.0\n");
-        member(&mut bytes, "control.tar.xz", &xz(&control.into_inner().unwrap()));
+        member(
+            &mut bytes,
+            "control.tar.xz",
+            &xz(&control.into_inner().unwrap()),
+        );
         member(&mut bytes, "data.tar.xz", &xz(&data.into_inner().unwrap()));
         bytes
     }
@@ -99,7 +108,12 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, content: &
 
 fn member(archive: &mut Vec<u8>, name: &str, content: &[u8]) {
     let size = content.len();
-    write!(archive, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644").unwrap();
+    write!(
+        archive,
+        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+        0, 0, 0, "100644"
+    )
+    .unwrap();
     archive.extend(content);
     if size % 2 == 1 {
         archive.push(b'\n');

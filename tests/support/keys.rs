@@ -65,8 +65,11 @@ pub fn sign(text: &str, signing: Signing) -> Vec<u8> {
     let subpacket = |data| Subpacket::regular(data).unwrap();
     let message = CleartextSignedMessage::new_many(text, |normalized| {
         let primary = &key.primary_key;
-        let mut config =
-            SignatureConfig::v4(SignatureType::Text, primary.algorithm(), HashAlgorithm::Sha256);
+        let mut config = SignatureConfig::v4(
+            SignatureType::Text,
+            primary.algorithm(),
+            HashAlgorithm::Sha256,
+        );
         config.hashed_subpackets = vec![
             subpacket(SubpacketData::SignatureCreationTime(made)),
             subpacket(SubpacketData::IssuerFingerprint(primary.fingerprint())),

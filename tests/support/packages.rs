@@ -51,8 +51,8 @@ command_line = "quiet"
 
 [image.disk]
 esp_mib = 34
-root_mib = 256
-verity_mib = 4
+root_mib = 32
+verity_mib = 1
 
 [image.initrd]
 files = ["usr/bin/sh", "usr/lib/systemd/systemd"]
@@ -94,7 +94,10 @@ fn stub() -> Vec<u8> {
     }
     let section = OPTIONAL + OPTIONAL_SIZE;
     set(section, b".text\0\0\0");
-    for (index, value) in [5u32, 0x1000, 0x200, HEADERS as u32].into_iter().enumerate() {
+    for (index, value) in [5u32, 0x1000, 0x200, HEADERS as u32]
+        .into_iter()
+        .enumerate()
+    {
         set(section + 8 + index * 4, &value.to_le_bytes());
     }
     set(section + 36, &0x6000_0020u32.to_le_bytes());
