@@ -24,6 +24,7 @@ fn composed() -> (Recipe, Tree) {
     let workspace = Workspace::open(&RecipeArgs {
         recipe: "mail".to_owned(),
         offline: false,
+        timeout: 30,
         json: true,
     })
     .unwrap();
