@@ -4,7 +4,7 @@
 //! build; [`Unreviewed`] prints the lines to add to the table once it was read.
 //!
 //! Debian's kernel packages carry their version in their name and in their
-//! scripts, so that every update would bring the same six scripts to read
+//! scripts, so that every update would bring the same eight scripts to read
 //! again. Names and scripts are therefore compared with the kernel's version
 //! written as [`KERNEL`], which hides nothing: the version is part of a package
 //! name, of letters, digits and `.+-` alone (Debian Policy 5.6.7,
