@@ -20,14 +20,13 @@ static OVERLAY: Dir = include_dir!("$CARGO_MANIFEST_DIR/overlay");
 static UNITS: Dir = include_dir!("$CARGO_MANIFEST_DIR/units");
 
 /// Where each folder of `units/` lies in the image.
-const UNIT_FOLDERS: [(&str, &str); 8] = [
+const UNIT_FOLDERS: [(&str, &str); 7] = [
     ("network", "usr/lib/systemd/network"),
     ("modules-load.d", "usr/lib/modules-load.d"),
     ("preset", "usr/lib/systemd/system-preset"),
     ("repart.d", "usr/lib/repart.d"),
     ("system", "usr/lib/systemd/system"),
     ("system.conf.d", "usr/lib/systemd/system.conf.d"),
-    ("sysctl.d", "usr/lib/sysctl.d"),
     ("tmpfiles.d", "usr/lib/tmpfiles.d"),
 ];
 
