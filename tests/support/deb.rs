@@ -108,9 +108,9 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, content: &
 
 fn member(archive: &mut Vec<u8>, name: &str, content: &[u8]) {
     let size = content.len();
-    write!(
+    writeln!(
         archive,
-        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`",
         0, 0, 0, "100644"
     )
     .unwrap();
