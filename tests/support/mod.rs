@@ -11,6 +11,7 @@ pub mod deb;
 pub mod keys;
 pub mod outcome;
 pub mod packages;
+pub mod real;
 #[path = "../../src/fetch/tests/server.rs"]
 pub mod server;
 pub mod user;

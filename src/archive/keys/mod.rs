@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 
 use super::openpgp::{Certificate, parse_certificates};
-use crate::error::hinted;
+use crate::error::{Hint, hinted};
 
 /// Keyrings by the name a recipe uses.
 ///
@@ -81,9 +81,9 @@ pub fn load_keyring(name: &str) -> Result<Vec<Certificate>> {
 /// its `files`, binary or armored, or an embedded one.
 pub fn find_keyring(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Certificate>> {
     match files.get(name) {
-        Some(bytes) => {
-            parse_certificates(bytes).with_context(|| format!("reading the keyring {name}"))
-        }
+        Some(bytes) => parse_certificates(bytes)
+            .with_context(|| format!("reading the keyring {name}"))
+            .hint("it must hold OpenPGP public keys, as `gpg --export` writes them"),
         None => load_keyring(name),
     }
 }
