@@ -398,6 +398,6 @@ fn a_lock_older_than_its_recipe_is_refused() {
     ] {
         let text = render(&check_fresh(&changed, &lock).unwrap_err());
         assert!(text.contains("older than the recipe"), "{text}");
-        assert!(text.contains("hint: run 'mailimg lock'"), "{text}");
+        assert!(text.contains("hint: `mailimg lock tiny`"), "{text}");
     }
 }
