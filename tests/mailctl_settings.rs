@@ -137,7 +137,7 @@ fn check_names_line_key_and_expectation() {
         .success()
         .stdout(format!(
             "warning: line 3: METRIX: is no known key and is ignored; expected METRICS\n\
-         warning: SSH_AUTHORIZED_KEYS: is empty: ssh stays off and only the console is left\n\
+         warning: SSH_AUTHORIZED_KEYS: is empty: ssh stays off, and only the console is left, which shows messages and takes no login\n\
          {name}: good\n"
         ));
     std::fs::write(&file, "DOMAIN=\"a.example\"\n").unwrap();

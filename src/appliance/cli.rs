@@ -1,7 +1,9 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
 use super::place::{Place, SETTINGS};
-use super::settings_command::{apply_settings, check_settings, load_checked, load_stored, show_settings};
+use super::settings_command::{
+    apply_settings, check_settings, load_checked, load_stored, show_settings,
+};
 use super::user_command::{add_user, change_password, delete_user, list_users};
 use super::{console, dkim, health, import, provision, render, resolver, status};
 use crate::error::EXIT_DONE;

@@ -365,7 +365,7 @@ fn check(written: &Written, settings: &Settings) -> Vec<Problem> {
     if settings.ssh_keys.is_empty() {
         warn(
             "SSH_AUTHORIZED_KEYS",
-            "is empty: ssh stays off and only the console is left",
+            "is empty: ssh stays off, and only the console is left, which shows messages and takes no login",
         );
     }
     if settings.domains().any(|domain| domain == settings.hostname) {
@@ -406,7 +406,7 @@ mod tests {
         assert!(settings.dnssec && settings.metrics && !settings.auth_on_port_25);
         assert_eq!(
             resolved.warnings[0].to_string(),
-            "SSH_AUTHORIZED_KEYS: is empty: ssh stays off and only the console is left"
+            "SSH_AUTHORIZED_KEYS: is empty: ssh stays off, and only the console is left, which shows messages and takes no login"
         );
     }
 
@@ -464,7 +464,7 @@ mod tests {
             warnings,
             [
                 "line 5: ADMIN_USR: is no known key and is ignored; expected ADMIN_USER",
-                "SSH_AUTHORIZED_KEYS: is empty: ssh stays off and only the console is left",
+                "SSH_AUTHORIZED_KEYS: is empty: ssh stays off, and only the console is left, which shows messages and takes no login",
                 "line 2: HOSTNAME: is a mail domain too: its MX record points to itself, which works and is unusual",
             ]
         );
