@@ -228,8 +228,8 @@ fn a_script_that_nobody_reviewed() {
         bench.run(&["build", "tiny"]).error(1),
         "error: checking maintainer scripts: nobody reviewed: base 1.0 postinst (sha256 \
          DIGEST)\n\
-         hint: read each with `mailimg scripts`, declare what it does, then add it to \
-         recipes/scripts.toml"
+         hint: read each with `mailimg scripts tiny`, declare what it does, then add it with its \
+         effect to recipes/scripts.toml"
     );
     assert!(bench.outputs().is_empty());
     let outcome = bench.run(&["scripts", "tiny"]);
