@@ -226,6 +226,11 @@ impl Tree {
     ///
     /// Returns nothing for a dangling link, one that leaves the tree or a loop.
     pub fn resolve(&self, path: &str) -> Option<String> {
+        self.follow(path, &mut |_| {})
+    }
+
+    /// Like [`Tree::resolve`], and tells the path of every link on the way.
+    pub fn follow(&self, path: &str, passed: &mut impl FnMut(&str)) -> Option<String> {
         /// The kernel's own limit, see path_resolution(7).
         const MAX_LINKS: usize = 40;
         let mut links = 0;
@@ -242,7 +247,13 @@ impl Tree {
             }
             let at = done.join("/");
             match &self.nodes.get(&at)?.kind {
+                Kind::Directory | Kind::File(_) => {}
+                Kind::HardLink(target) => {
+                    passed(&at);
+                    done = target.split('/').map(str::to_owned).collect();
+                }
                 Kind::Symlink(target) => {
+                    passed(&at);
                     links += 1;
                     if links > MAX_LINKS {
                         return None;
@@ -253,8 +264,6 @@ impl Tree {
                     }
                     rest.extend(target.split('/').rev().map(str::to_owned));
                 }
-                Kind::HardLink(target) => done = target.split('/').map(str::to_owned).collect(),
-                Kind::Directory | Kind::File(_) => {}
             }
         }
         Some(done.join("/"))

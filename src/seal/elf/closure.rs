@@ -9,7 +9,7 @@ use crate::error::hinted;
 use crate::tree::{Content, Kind, Tree};
 
 use super::file::ElfFile;
-use super::loader::{follow, load};
+use super::loader::load;
 
 /// Longest first line of a script that the kernel reads, BINPRM_BUF_SIZE.
 const SCRIPT_LINE: u64 = 256;
@@ -78,7 +78,7 @@ impl Closure<'_> {
     /// Notes a path that exists and the links on the way; returns where they lead.
     fn add(&mut self, path: &str) -> String {
         let found = &mut self.found;
-        let target = follow(self.tree, path, &mut |link| {
+        let target = self.tree.follow(path, &mut |link| {
             found.insert(link.to_owned());
         });
         let target = target.unwrap_or_else(|| path.to_owned());

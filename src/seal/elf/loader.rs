@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::tree::{Kind, Tree, name_of, parent_of};
+use crate::tree::{Tree, name_of, parent_of};
 
 use super::file::{ElfFile, Priority};
 
@@ -19,8 +19,6 @@ const SYSTEM_DIRECTORIES: [&str; 4] = [
 /// What `$LIB` and `$PLATFORM` stand for on Debian's amd64.
 const LIB: &str = "lib/x86_64-linux-gnu";
 const PLATFORM: &str = "x86_64";
-/// The kernel's own limit, path_resolution(7).
-const MAX_LINKS: usize = 40;
 
 /// What loading a program or library brings into memory.
 #[derive(Default)]
@@ -166,44 +164,4 @@ fn clean(path: &str) -> String {
         }
     }
     names.join("/")
-}
-
-/// Follows a path to what it names, telling every link passed on the way.
-///
-/// Returns nothing for a dangling link or a loop, like [`Tree::resolve`].
-pub(super) fn follow(tree: &Tree, path: &str, passed: &mut impl FnMut(&str)) -> Option<String> {
-    let mut links = 0;
-    let mut done: Vec<String> = Vec::new();
-    let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-    while let Some(name) = rest.pop() {
-        match name.as_str() {
-            "" | "." => continue,
-            ".." => {
-                done.pop();
-                continue;
-            }
-            _ => done.push(name),
-        }
-        let at = done.join("/");
-        match &tree.get(&at)?.kind {
-            Kind::Directory | Kind::File(_) => {}
-            Kind::HardLink(target) => {
-                passed(&at);
-                done = target.split('/').map(str::to_owned).collect();
-            }
-            Kind::Symlink(target) => {
-                passed(&at);
-                links += 1;
-                if links > MAX_LINKS {
-                    return None;
-                }
-                done.pop();
-                if target.starts_with('/') {
-                    done.clear();
-                }
-                rest.extend(target.split('/').rev().map(str::to_owned));
-            }
-        }
-    }
-    Some(done.join("/"))
 }
