@@ -1,4 +1,4 @@
-//! `mailimg lock`: resolves a recipe and writes its lock.
+//! A lock on disk: read when it is there, replaced whole.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -6,36 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::error::Hint;
-use crate::fetch::Fetch;
-use crate::lock::{Lock, difference, make_lock};
-use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::lock::Lock;
 use crate::write::atomic::{Privacy, write_output};
-
-/// Resolves a recipe and replaces its lock; returns what changed, line by line.
-///
-/// `now` is in seconds since 1970. An unreadable old lock is an error: it is
-/// what tells that an archive went back in time.
-pub fn run(
-    recipe: &Recipe,
-    lock_path: &Path,
-    fetch: &dyn Fetch,
-    now: i64,
-    progress: &Progress,
-) -> Result<String> {
-    let previous = load_lock_if_any(lock_path).hint(
-        "delete the file to begin anew; it is what shows that an archive went back in time",
-    )?;
-    let lock = make_lock(recipe, fetch, previous.as_ref(), now, progress)?;
-    write_lock(&lock, lock_path)?;
-    let empty = Lock {
-        recipe_sha256: String::new(),
-        sources: Vec::new(),
-        packages: Vec::new(),
-    };
-    Ok(difference(previous.as_ref().unwrap_or(&empty), &lock))
-}
 
 /// Reads a lock; none when the file does not exist.
 pub fn load_lock_if_any(path: &Path) -> Result<Option<Lock>> {

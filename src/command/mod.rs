@@ -132,7 +132,7 @@ impl Workspace {
     pub fn open(args: &RecipeArgs) -> Result<Self> {
         let progress = Progress::new(if args.json { Style::Json } else { Style::Auto });
         let resources = Resources::load(Path::new("."))?;
-        let (recipe, lock_text, lock_path) = if args.recipe.ends_with(".toml") {
+        let (recipe, lock, lock_path) = if args.recipe.ends_with(".toml") {
             let path = Path::new(&args.recipe);
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
             let name = path
@@ -145,7 +145,7 @@ impl Workspace {
             }
             (
                 parse_recipe(name, &folder)?,
-                read_if_there(&lock_path)?,
+                lock::load_lock_if_any(&lock_path)?,
                 Some(lock_path),
             )
         } else {
@@ -154,7 +154,10 @@ impl Workspace {
                 return Err(unknown_recipe(&args.recipe, &resources));
             }
             let lock = resources.recipe_file(&format!("{}.lock", args.recipe));
-            let lock = lock.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let lock = lock
+                .map(|bytes| Lock::parse(&String::from_utf8_lossy(bytes)))
+                .transpose()
+                .with_context(|| format!("reading the lock of recipe {}", args.recipe))?;
             let lock_path = Path::new("recipes").join(format!("{}.lock", args.recipe));
             let lock_path = Path::new("recipes").is_dir().then_some(lock_path);
             (
@@ -163,10 +166,6 @@ impl Workspace {
                 lock_path,
             )
         };
-        let lock = lock_text
-            .map(|text| Lock::parse(&text))
-            .transpose()
-            .with_context(|| format!("reading the lock of recipe {}", recipe.name))?;
         let cache = Cache::open(Cache::default_path()?)?;
         let patience = Duration::from_secs(args.timeout);
         let defaults = Options::default();
@@ -236,14 +235,6 @@ fn unknown_recipe(name: &str, resources: &Resources) -> anyhow::Error {
         ))
         .usage()
         .unwrap_err()
-}
-
-fn read_if_there(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-    }
 }
 
 /// Seconds since 1970, now.
