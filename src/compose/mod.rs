@@ -15,7 +15,7 @@ mod record;
 mod review;
 
 pub use factory::FACTORY;
-pub use overlay::{Resources, place_folder};
+pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
 pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
 pub use review::{Unreviewed, unreviewed_scripts};

@@ -79,11 +79,6 @@ impl Resources {
             .collect()
     }
 
-    /// A file of the overlay, by its path in the image.
-    pub fn overlay_file(&self, path: &str) -> Option<&[u8]> {
-        self.overlay.get(path).map(Vec::as_slice)
-    }
-
     /// The files that are laid over the initrd.
     pub fn initrd_tree(&self) -> Result<Tree> {
         let mut tree = Tree::default();
@@ -139,14 +134,6 @@ fn mask_units(tree: &mut Tree, text: &str) -> Result<()> {
                 Node::symlink("/dev/null"),
             )?;
         }
-    }
-    Ok(())
-}
-
-/// Lays a folder on disk over a tree, by the same rules.
-pub fn place_folder(tree: &mut Tree, folder: &Path) -> Result<()> {
-    for (path, bytes) in read_folder(folder)? {
-        tree.insert(&path, file(&bytes))?;
     }
     Ok(())
 }
