@@ -19,7 +19,7 @@ pub const VERSION_MARKER: &str = concat!("the agent of mailimg ", env!("CARGO_PK
 
 /// Runs and inspects this mail server.
 #[derive(Debug, Parser)]
-#[command(name = "mailctl", version, long_version = VERSION_MARKER, about)]
+#[command(name = "mailctl", version, long_version = VERSION_MARKER)]
 pub struct Arguments {
     /// Work on the machine whose root is this folder; starts no program.
     #[arg(long, global = true, hide = true, env = "MAILCTL_ROOT")]
