@@ -19,6 +19,25 @@ pub const STATE_VERSION: &str = "/var/lib/mailimg/state-version";
 pub const USERS: &str = "/var/lib/mailimg/users";
 /// Held while accounts or maps change.
 pub const USERS_LOCK: &str = "/var/lib/mailimg/users.lock";
+/// Aliases, in the format of a virtual alias table, for people to edit.
+pub const ALIASES: &str = "/var/lib/mailimg/aliases";
+/// One empty file per account whose open sessions lost their right, by address.
+pub const REVOKED: &str = "/run/mailimg/revoked";
+/// Socket of the mail filter, which Postfix opens.
+pub const FILTER_SOCKET: &str = "/run/mailimg-filter/filter.sock";
+/// Socket over which bans are listed and lifted, root's alone.
+pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
+/// Where Dovecot reports every login, on loopback.
+pub const GUARD_PORT: u16 = 8479;
+/// Bans that outlive a restart.
+pub const BANS: &str = "/var/lib/mailimg/guard/bans.json";
+/// The key that such reports carry, new at each boot.
+pub const GUARD_KEY: &str = "/run/mailimg/guard-key";
+/// The same as a line of Dovecot's configuration.
+pub const GUARD_CONFIGURATION: &str = "/run/mailimg/dovecot/guard.conf";
+/// The account that the health gate logs in with, new at each boot: files
+/// `users` (a passwd-file), `password`, and its `home`.
+pub const PROBE: &str = "/run/mailimg/probe";
 /// Names the account made at first boot.
 pub const ADMIN_CREATED: &str = "/var/lib/mailimg/admin-created";
 /// A generated first password, until it is changed.

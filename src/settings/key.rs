@@ -109,6 +109,21 @@ pub const KEYS: &[Key] = &[
         "Let users log in on port 25 too, after STARTTLS only (yes, no).",
     ),
     plain(
+        "MESSAGE_SIZE_LIMIT",
+        "50M",
+        "Largest message in bytes, attachments as they travel (K, M, G).",
+    ),
+    plain(
+        "MAILBOX_QUOTA",
+        "none",
+        "Storage of each mailbox (as in 5G), none for no limit; mailctl user quota sets one account's.",
+    ),
+    plain(
+        "SENDING_LIMIT",
+        "500",
+        "Recipients that one account may send to within an hour, none for no limit.",
+    ),
+    plain(
         "SSH_AUTHORIZED_KEYS",
         "",
         "Public keys that may log in as root, separated by commas; empty: no ssh at all.",

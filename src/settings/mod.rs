@@ -24,4 +24,4 @@ pub use key::{KEYS, Key, find_key};
 pub use problem::{Problem, Problems};
 pub use resolve::{Resolved, Settings, resolve_settings};
 pub use template::{blank_secrets, restore_secrets, settings_template};
-pub use value::{DhParameters, Interface, NetworkSource, SshKey};
+pub use value::{DhParameters, Interface, NetworkSource, SshKey, parse_quota};

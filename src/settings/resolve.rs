@@ -8,7 +8,8 @@ use super::key::{KEYS, find_key, nearest_key};
 use super::problem::{Problem, Problems};
 use super::value::{
     DhParameters, Interface, NetworkSource, SshKey, Wrong, check_family, parse_dh, parse_interface,
-    parse_ip, parse_items, parse_network, parse_port, parse_ssh_key, parse_switch,
+    parse_ip, parse_items, parse_limit, parse_message_size, parse_network, parse_port, parse_quota,
+    parse_ssh_key, parse_switch,
 };
 use std::net::IpAddr;
 
@@ -43,6 +44,12 @@ pub struct Settings {
     pub https_port: u16,
     /// `AUTH_ON_PORT_25`.
     pub auth_on_port_25: bool,
+    /// `MESSAGE_SIZE_LIMIT`, in bytes.
+    pub message_size: u64,
+    /// `MAILBOX_QUOTA`, in bytes.
+    pub mailbox_quota: Option<u64>,
+    /// `SENDING_LIMIT`: recipients of one account within an hour.
+    pub sending_limit: Option<u32>,
     /// `SSH_AUTHORIZED_KEYS`.
     pub ssh_keys: Vec<SshKey>,
     /// `SSH_ALLOW_FROM`.
@@ -318,6 +325,15 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
         https_port: reader.parsed("HTTPS_PORT", parse_port).unwrap_or_default(),
         auth_on_port_25: reader
             .parsed("AUTH_ON_PORT_25", parse_switch)
+            .unwrap_or_default(),
+        message_size: reader
+            .parsed("MESSAGE_SIZE_LIMIT", parse_message_size)
+            .unwrap_or_default(),
+        mailbox_quota: reader
+            .parsed("MAILBOX_QUOTA", parse_quota)
+            .unwrap_or_default(),
+        sending_limit: reader
+            .parsed("SENDING_LIMIT", parse_limit)
             .unwrap_or_default(),
         ssh_keys: reader.items("SSH_AUTHORIZED_KEYS", parse_ssh_key),
         ssh_allow_from: reader.items("SSH_ALLOW_FROM", parse_network),

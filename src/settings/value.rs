@@ -174,9 +174,75 @@ pub(super) fn parse_ssh_key(text: &str) -> Result<SshKey, Wrong> {
     ))
 }
 
+/// A number of bytes: digits and one of K, M, G, by 1024.
+pub(super) fn parse_size(text: &str) -> Result<u64, Wrong> {
+    let wrong = || {
+        (
+            format!("'{text}' is no size"),
+            "a number of bytes, with K, M or G behind it for multiples of 1024",
+        )
+    };
+    let (digits, scale) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(scale).ok_or_else(wrong)
+}
+
+/// The largest message: not so small that a plain letter fails, nor larger than
+/// the 32 bits that parts of Postfix and of clients count with.
+pub(super) fn parse_message_size(text: &str) -> Result<u64, Wrong> {
+    let size = parse_size(text)?;
+    if (100 << 10..=1 << 30).contains(&size) {
+        Ok(size)
+    } else {
+        Err((
+            format!("'{text}' is out of range"),
+            "a size from 100K to 1G",
+        ))
+    }
+}
+
+/// The storage of one mailbox, `none` for no limit.
+///
+/// # Errors
+/// Anything but a size of at least one mebibyte or `none`.
+pub fn parse_quota(text: &str) -> Result<Option<u64>, Wrong> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    let size = parse_size(text)?;
+    if size < 1 << 20 {
+        return Err((
+            format!("'{text}' is out of range"),
+            "a size of at least 1M, or none",
+        ));
+    }
+    Ok(Some(size))
+}
+
+/// How many recipients an account may send to within an hour, `none` for no limit.
+pub(super) fn parse_limit(text: &str) -> Result<Option<u32>, Wrong> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    text.parse()
+        .ok()
+        .filter(|limit| *limit > 0)
+        .map(Some)
+        .ok_or_else(|| (format!("'{text}' is no limit"), "a number above 0, or none"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{DhParameters, parse_dh, parse_interface, parse_network, parse_ssh_key};
+    use super::{parse_limit, parse_message_size, parse_quota};
 
     #[test]
     fn addresses() {
@@ -185,6 +251,29 @@ mod tests {
         assert!(parse_interface("2001:db8::1/64", true).is_err());
         assert!(parse_interface("192.0.2.1/33", true).is_err());
         assert!(parse_interface("127.0.0.1/8", true).is_err());
+    }
+
+    #[test]
+    fn sizes_and_limits() {
+        assert_eq!(parse_message_size("50M").unwrap(), 50 << 20);
+        assert_eq!(parse_message_size("102400").unwrap(), 102_400);
+        assert_eq!(parse_quota("2g").unwrap(), Some(2 << 30));
+        assert_eq!(parse_quota("None").unwrap(), None);
+        assert_eq!(parse_limit("300").unwrap(), Some(300));
+        assert_eq!(parse_limit("none").unwrap(), None);
+        for bad in [
+            "",
+            "M",
+            "-1",
+            "1.5M",
+            "50 M",
+            "99999999999999999999G",
+            "50MB",
+        ] {
+            assert!(parse_quota(bad).is_err(), "{bad}");
+        }
+        assert!(parse_message_size("2G").is_err() && parse_message_size("10K").is_err());
+        assert!(parse_limit("0").is_err() && parse_quota("1K").is_err());
     }
 
     #[test]
