@@ -58,6 +58,7 @@ pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> anyhow:
     for (name, map) in [
         ("mailboxes", mailboxes(users)),
         ("aliases", aliases(settings, users)),
+        ("senders", mailboxes(users)),
     ] {
         let path = folder.join(name);
         ensure_file(&path, render(&map).as_bytes(), PUBLIC, None)?;
