@@ -15,6 +15,9 @@
 //! of the crate imports `settings` and `error` and nothing of the builder.
 
 mod accounts;
+mod alias_check;
+mod alias_command;
+mod aliases;
 mod certificate;
 mod cli;
 mod console;
@@ -23,6 +26,7 @@ mod dkim;
 mod esp;
 mod health;
 mod import;
+mod mailbox;
 mod maps;
 mod network;
 mod password;
@@ -31,11 +35,13 @@ mod provision;
 mod render;
 mod resolver;
 mod run;
+mod sessions;
 mod settings_command;
 mod ssh;
 mod state;
 mod status;
 mod user_command;
+mod user_list;
 mod users;
 
 pub use cli::{Arguments, VERSION_MARKER, run};
