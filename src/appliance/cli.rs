@@ -6,7 +6,9 @@ use super::settings_command::{
 };
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
-use super::{alias_command, console, dkim, health, import, provision, render, resolver, status};
+use super::{
+    alias_command, console, dkim, dkim_rotate, health, import, provision, render, resolver, status,
+};
 use crate::error::EXIT_DONE;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -164,6 +166,20 @@ enum DkimVerb {
     Show {
         /// Only this domain's.
         domain: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key of a domain, or sign with it once its record is published.
+    Rotate {
+        /// Only this domain's; all when absent.
+        domain: Option<String>,
+        /// Sign with the next key from now on.
+        #[arg(long)]
+        activate: bool,
+        /// Do not ask DNS whether the record is published.
+        #[arg(long, requires = "activate")]
+        force: bool,
     },
     /// Make the keys that are missing.
     Ensure,
@@ -182,10 +198,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Check { file }) => check_settings(&place, file.as_deref())?,
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
-        Verb::Dkim(DkimVerb::Show { domain }) => {
-            dkim::show_records(&place, &load_stored(&place)?.settings, domain.as_deref())?
-        }
-        Verb::Dkim(DkimVerb::Ensure) => ensure_dkim(&place)?,
+        Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
         Verb::Console => console::refresh_console(&place)?,
@@ -217,6 +230,22 @@ fn start(place: &Place) -> anyhow::Result<String> {
     render::render_all(place)?;
     console::refresh_console(place)?;
     Ok(imported)
+}
+
+fn run_dkim(place: &Place, verb: &DkimVerb) -> anyhow::Result<String> {
+    match verb {
+        DkimVerb::Show { domain, json } => {
+            let settings = load_stored(place)?.settings;
+            dkim::show_records(place, &settings, domain.as_deref(), *json)
+        }
+        DkimVerb::Rotate {
+            domain,
+            activate: true,
+            force,
+        } => dkim_rotate::activate(place, domain.as_deref(), *force),
+        DkimVerb::Rotate { domain, .. } => dkim_rotate::prepare(place, domain.as_deref()),
+        DkimVerb::Ensure => ensure_dkim(place),
+    }
 }
 
 fn ensure_dkim(place: &Place) -> anyhow::Result<String> {
