@@ -1,18 +1,20 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
-use super::place::{Place, SETTINGS};
+use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
 };
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, health, import, provision, render, resolver, status,
+    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, render,
+    resolver, status,
 };
 use crate::error::EXIT_DONE;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,6 +73,17 @@ enum Verb {
     Provision,
     /// Bring the resolver's upstream and validation up to date.
     Resolver,
+    /// Addresses kept out because passwords were guessed from there.
+    #[command(subcommand)]
+    Ban(BanVerb),
+    /// Serve Postfix as its mail filter, until stopped.
+    Filter,
+    /// Ban addresses that guess passwords, until stopped.
+    Guard {
+        /// Where Dovecot reports logins.
+        #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
+        listen: SocketAddr,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,6 +174,21 @@ enum SettingsVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum BanVerb {
+    /// List who is banned, since when and for how long.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an address in again; an IPv6 one with its whole /64.
+    Lift {
+        /// The address, or 'all'.
+        address: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
@@ -206,6 +234,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::ImportSettings => import::import_settings(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
+        Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
+        Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
+        Verb::Filter => filter::run_filter(&place)?,
+        Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {

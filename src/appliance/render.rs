@@ -9,7 +9,7 @@ use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
-use super::{certificate, dkim, dkim_key, maps, network, provision, resolver};
+use super::{certificate, dkim, dkim_key, filter, guard, maps, network, provision, resolver};
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
 use serde::Serialize;
@@ -191,6 +191,8 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    filter::ensure_configuration(place, &settings)?;
+    guard::ensure_key(place)?;
     let locked = LockedUsers::open(place)?;
     maps::ensure_maps(place, &settings, &locked.users)?;
     ensure_file(&place.path(place::CONFIGURED), b"", PUBLIC, None)?;
