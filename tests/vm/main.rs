@@ -11,17 +11,21 @@
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 
 mod boots_and_delivers;
+mod certificate;
 mod clock;
 mod dhcp;
 mod disk;
 mod dkim;
 mod dns;
 mod gpt;
+mod hello;
 mod imap;
 mod machine;
+mod managesieve;
 mod network;
 mod peers;
 mod process;
+mod promises;
 mod qmp;
 mod query;
 mod self_test;
@@ -32,3 +36,4 @@ mod ssh;
 mod store;
 mod tls;
 mod wait;
+mod wire;

@@ -27,6 +27,12 @@ pub fn connect_tls(
     name: &str,
     limit: Duration,
 ) -> Result<TlsStream> {
+    start_tls(connect_from(source, target, limit)?, name)
+        .with_context(|| format!("speaking TLS with {target}"))
+}
+
+/// Speaks TLS on a connection from now on.
+pub fn start_tls(stream: TcpStream, name: &str) -> Result<TlsStream> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
@@ -35,12 +41,12 @@ pub fn connect_tls(
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned())?;
     let connection = ClientConnection::new(Arc::new(config), name)?;
-    let mut stream = StreamOwned::new(connection, connect_from(source, target, limit)?);
+    let mut stream = StreamOwned::new(connection, stream);
     while stream.conn.is_handshaking() {
         stream
             .conn
             .complete_io(&mut stream.sock)
-            .with_context(|| format!("speaking TLS with {target}"))?;
+            .context("shaking hands")?;
     }
     Ok(stream)
 }
