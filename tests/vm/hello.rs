@@ -27,8 +27,8 @@ const REFUSALS: [u8; 2] = [70, 40];
 const SUITES: [u16; 12] = [
     0xc02b, 0xc02f, 0xc02c, 0xc030, 0xc009, 0xc00a, 0xc013, 0xc014, 0x009c, 0x002f, 0x0035, 0x000a,
 ];
-/// P-256, P-384, X25519.
-const GROUPS: [u8; 10] = [0, 10, 0, 8, 0, 6, 0, 23, 0, 24];
+/// X25519, P-256, P-384.
+const GROUPS: [u8; 12] = [0, 10, 0, 8, 0, 6, 0, 29, 0, 23, 0, 24];
 /// RSA and ECDSA with SHA-256 and SHA-1.
 const SIGNATURES: [u8; 14] = [0, 13, 0, 10, 0, 8, 4, 1, 4, 3, 2, 1, 2, 3];
 

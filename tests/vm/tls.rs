@@ -3,9 +3,8 @@
 //! Signatures are checked, names and issuers are not: a machine that was never
 //! reached by a CA serves a certificate of its own.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,21 +14,8 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-use super::network::connect_from;
-
 /// An encrypted connection.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
-
-/// Connects from one of this side's addresses and speaks TLS at once.
-pub fn connect_tls(
-    source: IpAddr,
-    target: SocketAddr,
-    name: &str,
-    limit: Duration,
-) -> Result<TlsStream> {
-    start_tls(connect_from(source, target, limit)?, name)
-        .with_context(|| format!("speaking TLS with {target}"))
-}
 
 /// Speaks TLS on a connection from now on.
 pub fn start_tls(stream: TcpStream, name: &str) -> Result<TlsStream> {

@@ -16,6 +16,7 @@ use super::super::network::{CLIENTS, OUTSIDE_CLIENTS};
 use super::super::site::{DOMAIN, FRIENDS_DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation, Reply};
 use super::super::ssh::SshKey;
+use super::super::wait::until;
 
 /// `MESSAGE_SIZE_LIMIT`, in bytes.
 pub const MESSAGE_SIZE: usize = 200 << 10;
@@ -85,10 +86,13 @@ impl World {
         machine.wait_for_ssh(&key, BOOT_LIMIT)?;
         key.keep_connection(machine.address())?;
         for domain in [DOMAIN, SECOND_DOMAIN] {
-            let record = key.run(
-                machine.address(),
-                &format!("cat /var/lib/mailimg/dkim/{domain}/*.txt"),
-            )?;
+            // Keys are made beside the boot, one after the other.
+            let record = until(&format!("the key of {domain}"), BOOT_LIMIT, || {
+                let command = format!("cat /var/lib/mailimg/dkim/{domain}/*.txt");
+                let output = key.output(machine.address(), &command)?;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                Ok(output.status.success().then_some(text))
+            })?;
             site.dns.add(&format!("{domain}."), &record)?;
         }
         let world = Self {
@@ -241,7 +245,7 @@ impl World {
     /// What services of mail said while a row ran.
     pub fn recent_log(&self, time: Duration) -> String {
         self.run(&format!(
-            "journalctl --no-pager -o cat --since '-{} s' -n 40 -u 'postfix*' -u 'dovecot*' \
+            "journalctl --no-pager -o cat --since '-{} s' -n 15 -u 'postfix*' -u 'dovecot*' \
              -u 'opend*' -u 'unbound*' -u 'mailimg-*'",
             time.as_secs() + 2
         ))
