@@ -6,7 +6,7 @@ use super::settings_command::{
 };
 use super::user_command::{add_user, change_password, delete_user, list_users};
 use super::{console, dkim, filter, guard, health, import, provision, render, resolver, status};
-use crate::error::EXIT_DONE;
+use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
@@ -51,6 +51,9 @@ enum Verb {
         /// How long to wait, in seconds.
         #[arg(long, default_value_t = 300, value_name = "SECONDS")]
         timeout: u64,
+        /// Print JSON: every probe with its outcome.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what the consoles show, and bring them up to date.
     Console,
@@ -162,6 +165,7 @@ enum DkimVerb {
 /// Whatever the verb failed with.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let place = Place::new(arguments.root.as_deref());
+    let mut code = EXIT_DONE;
     let said = match &arguments.verb {
         Verb::User(verb) => run_user(&place, verb)?,
         Verb::Settings(SettingsVerb::Check { file }) => check_settings(&place, file.as_deref())?,
@@ -172,7 +176,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
         Verb::Dkim(DkimVerb::Ensure) => ensure_dkim(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
-        Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
+        Verb::Health { timeout, json } => {
+            let deadline = Duration::from_secs(*timeout);
+            if *json {
+                let (text, healthy) = health::show_health(&place, deadline)?;
+                if !healthy {
+                    code = EXIT_FAILED;
+                }
+                text
+            } else {
+                health::check_health(&place, deadline)?
+            }
+        }
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
@@ -197,7 +212,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         result => result.context("writing to standard output")?,
     }
-    Ok(EXIT_DONE)
+    Ok(code)
 }
 
 /// One process instead of three, since every boot waits for it.
