@@ -213,6 +213,23 @@ async fn one_from_header() {
 }
 
 #[tokio::test]
+async fn endless_forgeries_are_not_kept() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let mut session = filter.session("192.0.2.1").await;
+        session.mail("a@b.example", None).await;
+        let mut headers = vec![("Received-SPF", "pass"); 2000];
+        headers.push(FROM);
+        let said = session.message(&headers).await;
+        assert!(
+            said[0].starts_with("y550 5.7.1 The message claims"),
+            "{said:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn users_write_as_themselves() {
     local(async {
         let filter = Filter::start(None).await;
