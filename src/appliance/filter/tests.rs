@@ -1,6 +1,8 @@
 //! The filter as Postfix talks to it, over a socket.
 
-use super::protocol::{actions, steps};
+use super::from::parse_from;
+use super::protocol::{actions, parse_command, steps};
+use super::results::names_host;
 use super::{Shared, name_server, serve};
 use crate::appliance::place::Place;
 use proptest::prelude::{any, prop};
@@ -353,5 +355,17 @@ proptest::proptest! {
             session.mail("", None).await;
             assert_eq!(session.message(&[FROM]).await, ["c"]);
         }));
+    }
+
+    /// Readers of what strangers wrote take any bytes.
+    #[test]
+    fn any_value(value in prop::collection::vec(any::<u8>(), 0..200), text in "[<>@,:;()\"\\\\ a.\\[\\]]{0,40}") {
+        for value in [&value[..], text.as_bytes()] {
+            let _ = parse_command(value);
+            let _ = names_host(value, "mx.example");
+            for address in parse_from(value).unwrap_or_default() {
+                assert!(address.contains('@'));
+            }
+        }
     }
 }
