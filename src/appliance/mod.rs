@@ -9,6 +9,9 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
+//! Two verbs are services that stay: `filter`, which Postfix asks about every
+//! message, and `guard`, to which Dovecot reports every login.
+//!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
 //! templates, so that it can neither drift nor survive an upgrade. This half
