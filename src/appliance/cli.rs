@@ -7,7 +7,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, health, import, provision, render, resolver, status,
+    alias_command, console, dkim, dkim_rotate, health, import, provision, queue, render, resolver,
+    status,
 };
 use crate::error::EXIT_DONE;
 use anyhow::Context;
@@ -49,6 +50,12 @@ enum Verb {
     Dkim(DkimVerb),
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What waits to be delivered, and why.
+    Queue {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -200,6 +207,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
+        Verb::Queue { json } => queue::show_queue(&place, *json)?,
         Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
