@@ -8,7 +8,7 @@ use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
     alias_command, console, dkim, dkim_rotate, health, import, provision, queue, render, resolver,
-    status,
+    status, takeover,
 };
 use crate::error::EXIT_DONE;
 use anyhow::Context;
@@ -53,6 +53,14 @@ enum Verb {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Take over a workspace of t-lo/mailserver; what exists here is never replaced.
+    Import {
+        /// The folder, `_server_workspace_` unless renamed; it is only read.
+        workspace: PathBuf,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// What waits to be delivered, and why.
     Queue {
@@ -207,6 +215,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
+        Verb::Import { workspace, dry_run } => {
+            takeover::import_workspace(&place, workspace, *dry_run)?
+        }
         Verb::Queue { json } => queue::show_queue(&place, *json)?,
         Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
         Verb::Console => console::refresh_console(&place)?,

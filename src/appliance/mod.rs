@@ -31,6 +31,7 @@ mod facts;
 mod health;
 mod import;
 mod mailbox;
+mod maildir;
 mod maps;
 mod network;
 mod password;
@@ -45,8 +46,10 @@ mod settings_command;
 mod ssh;
 mod state;
 mod status;
+mod takeover;
 mod user_command;
 mod user_list;
 mod users;
+mod workspace;
 
 pub use cli::{Arguments, VERSION_MARKER, run};
