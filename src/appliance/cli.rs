@@ -7,8 +7,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, render,
-    resolver, status,
+    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
+    render, resolver, status, takeover,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -51,6 +51,20 @@ enum Verb {
     Dkim(DkimVerb),
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take over a workspace of t-lo/mailserver; what exists here is never replaced.
+    Import {
+        /// The folder, `_server_workspace_` unless renamed; it is only read.
+        workspace: PathBuf,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What waits to be delivered, and why.
+    Queue {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -232,6 +246,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
+        Verb::Import { workspace, dry_run } => {
+            takeover::import_workspace(&place, workspace, *dry_run)?
+        }
+        Verb::Queue { json } => queue::show_queue(&place, *json)?,
         Verb::Health { timeout, json } => {
             let deadline = Duration::from_secs(*timeout);
             if *json {
