@@ -32,6 +32,7 @@ mod query;
 mod self_test;
 mod sink;
 mod site;
+mod small_guest;
 mod smtp;
 mod ssh;
 mod store;
