@@ -37,6 +37,7 @@ mod smtp;
 mod ssh;
 mod store;
 mod tls;
+mod tls_scan;
 mod wait;
 mod wire;
 mod write_log;

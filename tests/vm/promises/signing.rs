@@ -141,7 +141,7 @@ fn spf_is_marked(world: &World) -> Result<()> {
 }
 
 fn forged_results_are_gone(world: &World) -> Result<()> {
-    let subject = world.unique("forged results");
+    let subject = world.unique("whose results");
     let forged = format!(
         "Authentication-Results: {HOST_NAME}; dkim=pass header.d=forged-one\r\n\
          Authentication-Results: MAIL.Wombat.Example; dmarc=pass header.from=forged-two\r\n\
