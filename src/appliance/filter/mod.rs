@@ -48,8 +48,8 @@ pub use configuration::ensure_configuration;
 
 /// Unbound, the machine's only resolver.
 const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
-/// Most sessions at once; Postfix's own `default_process_limit` is far below.
-const MOST_SESSIONS: usize = 1000;
+/// Most sessions at once; the `default_process_limit` of Postfix is a fifth of it.
+const MOST_SESSIONS: usize = 500;
 /// Longest wait for Postfix to take an answer.
 const SENDING: Duration = Duration::from_secs(30);
 /// Pause when no connection can be taken.
