@@ -3,6 +3,7 @@
 mod machine;
 
 use machine::Machine;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 #[test]
@@ -27,12 +28,14 @@ fn the_texts_are_those_of_the_seed_project() {
     let inbox = machine.path("var/vmail/mail/inboxes/wombathub.de/jens@wombathub.de");
     std::fs::create_dir_all(inbox.join("Maildir/new")).unwrap();
     std::fs::write(inbox.join("Maildir/new/1"), vec![0; 2048]).unwrap();
-    machine.run(&["user", "list"]).success().stdout(
-        "USER                        MAILBOX  SANITY\n\
-         jens@wombathub.de           2.0 KiB  ok\n\
-         meier@entropiesenke.de            -  ok\n\
-         postmaster@wombathub.de           -  ok\n",
-    );
+    let size = du(&inbox.join("Maildir"));
+    machine.run(&["user", "list"]).success().stdout(format!(
+        "                                    user |  mbox size | sanity checks\n\
+         \u{20}                   -------------------- + ---------- + ------------\n\
+         \u{20}                      jens@wombathub.de | {size:>10} | OK\n\
+         \u{20}                 meier@entropiesenke.de |    <empty> | OK\n\
+         \u{20}                postmaster@wombathub.de |    <empty> | OK\n"
+    ));
     machine
         .run(&["user", "del", "--purge-inbox", "jens@wombathub.de"])
         .success()
@@ -41,6 +44,18 @@ fn the_texts_are_those_of_the_seed_project() {
              mail/inboxes/wombathub.de/jens@wombathub.de.\n",
         );
     assert!(!inbox.exists());
+    assert!(!machine.path("var/vmail/purged/jens@wombathub.de").exists());
+}
+
+/// What du(1) says about a folder.
+fn du(folder: &std::path::Path) -> String {
+    let output = std::process::Command::new("du")
+        .arg("-sh")
+        .arg(folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
 }
 
 #[test]
@@ -73,7 +88,7 @@ fn passwords_come_from_standard_input_too() {
     machine
         .run(&["user", "passwd", "jens@wombathub.de", "other"])
         .success()
-        .stdout("Changed password of 'jens@wombathub.de' to the one provided.\n");
+        .stdout("Updated password for user 'jens@wombathub.de'\n");
     assert_ne!(machine.read("var/lib/mailimg/users"), before);
     machine
         .command(&["user", "passwd", "jens@wombathub.de", "--password-stdin"])
@@ -131,6 +146,165 @@ fn refusals_say_what_to_do() {
         machine.run(&["user", "del", "--purge-inbox", bad]).code(2);
     }
     assert_eq!(machine.read("var/lib/mailimg/users"), before);
+}
+
+#[test]
+fn passwords_may_look_like_options() {
+    let machine = Machine::provisioned();
+    for (index, password) in ["-secret", "--secret", "-hx", "-", "--purge=x", "-1"]
+        .iter()
+        .enumerate()
+    {
+        let address = format!("user{index}@wombathub.de");
+        machine
+            .run(&["user", "add", &address, password])
+            .success()
+            .stdout(format!(
+                "Created user '{address}' with password provided.\n"
+            ));
+        machine
+            .run(&["user", "passwd", &address, password])
+            .success();
+    }
+    // Options of mailctl itself need the two dashes that every program knows.
+    machine
+        .run(&["user", "passwd", "user0@wombathub.de", "--", "--help"])
+        .success()
+        .stdout("Updated password for user 'user0@wombathub.de'\n");
+}
+
+#[test]
+fn a_new_password_needs_an_account_and_ends_sessions() {
+    let machine = Machine::provisioned();
+    machine
+        .run(&["user", "passwd", "jens@wombathub.de", "x"])
+        .code(1)
+        .stderr(
+            "error: User 'jens@wombathub.de' does not exist. Please create the user first.\n\
+             hint: mailctl user add jens@wombathub.de creates it\n",
+        );
+    machine
+        .run(&["user", "add", "jens@wombathub.de", "x"])
+        .success();
+    let revoked = machine.path("run/mailimg/revoked/jens@wombathub.de");
+    assert!(!revoked.exists());
+    let output = machine.run(&["user", "passwd", "Jens@WombatHub.de"]);
+    let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+    let password = text
+        .strip_prefix("Updated password for user 'jens@wombathub.de', generated password is:'")
+        .and_then(|rest| rest.strip_suffix("'.\n"))
+        .unwrap();
+    assert_eq!(password.len(), 20);
+    assert!(revoked.exists());
+    std::fs::remove_file(&revoked).unwrap();
+    machine.run(&["user", "del", "jens@wombathub.de"]).success();
+    assert!(revoked.exists());
+}
+
+#[test]
+fn purging_goes_on_where_it_stopped() {
+    let machine = Machine::provisioned();
+    machine
+        .run(&["user", "add", "jens@wombathub.de", "x"])
+        .success();
+    // Cut short after the mail was set aside; new mail came with a new account of that name.
+    for folder in [
+        "var/vmail/purged/jens@wombathub.de/0/Maildir/cur",
+        "var/vmail/mail/inboxes/wombathub.de/jens@wombathub.de/Maildir/cur",
+    ] {
+        std::fs::create_dir_all(machine.path(folder)).unwrap();
+        std::fs::write(machine.path(folder).join("1"), "x").unwrap();
+    }
+    machine
+        .run(&["user", "del", "jens@wombathub.de", "--purge-inbox"])
+        .success()
+        .stdout(
+            "Deleted 'jens@wombathub.de' and purged \
+             mail/inboxes/wombathub.de/jens@wombathub.de.\n",
+        );
+    assert!(!machine.path("var/vmail/purged/jens@wombathub.de").exists());
+    assert!(
+        !machine
+            .path("var/vmail/mail/inboxes/wombathub.de/jens@wombathub.de")
+            .exists()
+    );
+    machine
+        .run(&["user", "del", "--purge-inbox", "jens@wombathub.de"])
+        .code(1)
+        .stderr(contains("does not exist"));
+    std::fs::create_dir_all(machine.path("var/vmail/purged/jens@wombathub.de/0")).unwrap();
+    machine
+        .run(&["user", "del", "--purge-inbox", "jens@wombathub.de"])
+        .success();
+}
+
+#[test]
+fn quotas_and_foreign_fields_survive_every_change() {
+    let machine = Machine::provisioned();
+    let users = machine.path("var/lib/mailimg/users");
+    machine
+        .run(&["user", "add", "jens@wombathub.de", "x"])
+        .success();
+    let text = std::fs::read_to_string(&users).unwrap();
+    let text = text.replacen("::::::\n", "::::::allow_nets=192.0.2.0/24,::1\n", 1);
+    std::fs::write(&users, text).unwrap();
+    machine
+        .run(&["user", "quota", "jens@wombathub.de", "2G"])
+        .success()
+        .stdout("Mailbox of 'jens@wombathub.de' has a quota of 2147483648 bytes.\n");
+    machine
+        .run(&["user", "passwd", "jens@wombathub.de", "y"])
+        .success();
+    machine
+        .run(&["user", "add", "anna@wombathub.de", "x"])
+        .success();
+    let line = |text: &str| {
+        let mut lines = text.lines().map(str::to_owned);
+        lines.find(|line| line.starts_with("jens@")).unwrap()
+    };
+    assert!(
+        line(&machine.read("var/lib/mailimg/users"))
+            .ends_with("::::::allow_nets=192.0.2.0/24,::1 userdb_quota_storage_size=2147483648B")
+    );
+    let list = |expected: &str| {
+        machine
+            .run(&["user", "list", "--json"])
+            .success()
+            .stdout(contains(expected));
+    };
+    list("\"quota_bytes\": 2147483648");
+    machine
+        .run(&["user", "quota", "jens@wombathub.de", "none"])
+        .success()
+        .stdout("Mailbox of 'jens@wombathub.de' has no quota.\n");
+    assert!(line(&machine.read("var/lib/mailimg/users")).ends_with("=0B"));
+    machine
+        .run(&["user", "quota", "jens@wombathub.de", "default"])
+        .success();
+    assert!(line(&machine.read("var/lib/mailimg/users")).ends_with("::1"));
+    machine
+        .run(&["user", "quota", "jens@wombathub.de", "2 GB"])
+        .code(2)
+        .stderr(contains("'2 GB' is no size").and(contains("or default")));
+    machine
+        .run(&["user", "quota", "nobody@wombathub.de", "2G"])
+        .code(1)
+        .stderr(contains("does not exist"));
+}
+
+#[test]
+fn the_list_says_what_is_wrong() {
+    let machine = Machine::provisioned();
+    std::fs::write(
+        machine.path("var/lib/mailimg/users"),
+        "jens@foreign.example:{CRYPT}x::::::\nanna@wombathub.de:::::::\nbob:{CRYPT}x::::::\n",
+    )
+    .unwrap();
+    machine.run(&["user", "list"]).success().stdout(
+        contains("jens@foreign.example |    <empty> | [domain is not served: add it to ADDITIONAL_DOMAINS]\n")
+            .and(contains("anna@wombathub.de |    <empty> | [no password set: user cannot log in]\n"))
+            .and(contains("bob |    <empty> | [no valid address]\n")),
+    );
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
-use super::place::{Place, SETTINGS};
+use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
 };
-use super::user_command::{add_user, change_password, delete_user, list_users};
-use super::{console, dkim, health, import, provision, render, resolver, status};
+use super::user_command::{add_user, change_password, change_quota, delete_user};
+use super::user_list::list_users;
+use super::{
+    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, render,
+    resolver, status,
+};
 use crate::error::EXIT_DONE;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +38,11 @@ enum Verb {
     /// Accounts and their passwords.
     #[command(subcommand)]
     User(UserVerb),
+    /// Addresses that lead to accounts or elsewhere.
+    #[command(subcommand)]
+    Alias(AliasVerb),
+    /// Take an edited aliases file into use.
+    UpdateAliases,
     /// The settings of this machine.
     #[command(subcommand)]
     Settings(SettingsVerb),
@@ -63,6 +73,17 @@ enum Verb {
     Provision,
     /// Bring the resolver's upstream and validation up to date.
     Resolver,
+    /// Addresses kept out because passwords were guessed from there.
+    #[command(subcommand)]
+    Ban(BanVerb),
+    /// Serve Postfix as its mail filter, until stopped.
+    Filter,
+    /// Ban addresses that guess passwords, until stopped.
+    Guard {
+        /// Where Dovecot reports logins.
+        #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
+        listen: SocketAddr,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,7 +93,7 @@ enum UserVerb {
         /// The full address.
         address: String,
         /// The password; other people on this machine may see it in the process list.
-        #[arg(conflicts_with = "password_stdin")]
+        #[arg(conflicts_with = "password_stdin", allow_hyphen_values = true)]
         password: Option<String>,
         /// Read the password from the first line of standard input.
         #[arg(long)]
@@ -91,13 +112,47 @@ enum UserVerb {
         /// The full address.
         address: String,
         /// The password; other people on this machine may see it in the process list.
-        #[arg(conflicts_with = "password_stdin")]
+        #[arg(conflicts_with = "password_stdin", allow_hyphen_values = true)]
         password: Option<String>,
         /// Read the password from the first line of standard input.
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Give an account a quota of its own.
+    Quota {
+        /// The full address.
+        address: String,
+        /// A size such as 500M or 2G, none for no limit, default for that of MAILBOX_QUOTA.
+        size: String,
+    },
     /// List accounts with the size of their mailboxes.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an edited aliases file into use.
+    UpdateAliases,
+}
+
+#[derive(Debug, Subcommand)]
+enum AliasVerb {
+    /// Add an alias, or targets to one that is there.
+    Add {
+        /// An address in a served domain, or @DOMAIN for all of it.
+        alias: String,
+        /// Full addresses, here or elsewhere, or user names of the first domain.
+        #[arg(required = true)]
+        targets: Vec<String>,
+    },
+    /// Delete an alias, or only some of its targets.
+    Del {
+        /// The alias.
+        alias: String,
+        /// The targets to delete; all when absent.
+        targets: Vec<String>,
+    },
+    /// List aliases.
     List {
         /// Print JSON.
         #[arg(long)]
@@ -119,11 +174,40 @@ enum SettingsVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum BanVerb {
+    /// List who is banned, since when and for how long.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an address in again; an IPv6 one with its whole /64.
+    Lift {
+        /// The address, or 'all'.
+        address: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
         /// Only this domain's.
         domain: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the next key of a domain, or sign with it once its record is published.
+    Rotate {
+        /// Only this domain's; all when absent.
+        domain: Option<String>,
+        /// Sign with the next key from now on.
+        #[arg(long)]
+        activate: bool,
+        /// Do not ask DNS whether the record is published.
+        #[arg(long, requires = "activate")]
+        force: bool,
     },
     /// Make the keys that are missing.
     Ensure,
@@ -137,13 +221,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let place = Place::new(arguments.root.as_deref());
     let said = match &arguments.verb {
         Verb::User(verb) => run_user(&place, verb)?,
+        Verb::Alias(verb) => run_alias(&place, verb)?,
+        Verb::UpdateAliases => alias_command::update_aliases(&place)?,
         Verb::Settings(SettingsVerb::Check { file }) => check_settings(&place, file.as_deref())?,
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
-        Verb::Dkim(DkimVerb::Show { domain }) => {
-            dkim::show_records(&place, &load_stored(&place)?.settings, domain.as_deref())?
-        }
-        Verb::Dkim(DkimVerb::Ensure) => ensure_dkim(&place)?,
+        Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
         Verb::Console => console::refresh_console(&place)?,
@@ -151,6 +234,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::ImportSettings => import::import_settings(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
+        Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
+        Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
+        Verb::Filter => filter::run_filter(&place)?,
+        Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {
@@ -175,6 +262,22 @@ fn start(place: &Place) -> anyhow::Result<String> {
     render::render_all(place)?;
     console::refresh_console(place)?;
     Ok(imported)
+}
+
+fn run_dkim(place: &Place, verb: &DkimVerb) -> anyhow::Result<String> {
+    match verb {
+        DkimVerb::Show { domain, json } => {
+            let settings = load_stored(place)?.settings;
+            dkim::show_records(place, &settings, domain.as_deref(), *json)
+        }
+        DkimVerb::Rotate {
+            domain,
+            activate: true,
+            force,
+        } => dkim_rotate::activate(place, domain.as_deref(), *force),
+        DkimVerb::Rotate { domain, .. } => dkim_rotate::prepare(place, domain.as_deref()),
+        DkimVerb::Ensure => ensure_dkim(place),
+    }
 }
 
 fn ensure_dkim(place: &Place) -> anyhow::Result<String> {
@@ -210,7 +313,17 @@ fn run_user(place: &Place, verb: &UserVerb) -> anyhow::Result<String> {
             password,
             password_stdin,
         } => change_password(place, address, password.as_deref(), *password_stdin),
+        UserVerb::Quota { address, size } => change_quota(place, address, size),
         UserVerb::List { json } => list_users(place, *json),
+        UserVerb::UpdateAliases => alias_command::update_aliases(place),
+    }
+}
+
+fn run_alias(place: &Place, verb: &AliasVerb) -> anyhow::Result<String> {
+    match verb {
+        AliasVerb::Add { alias, targets } => alias_command::add_alias(place, alias, targets),
+        AliasVerb::Del { alias, targets } => alias_command::delete_alias(place, alias, targets),
+        AliasVerb::List { json } => alias_command::list_aliases(place, *json),
     }
 }
 

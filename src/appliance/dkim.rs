@@ -1,96 +1,217 @@
-//! DKIM keys: RSA with 2048 bits (RFC 8301, <https://www.rfc-editor.org/rfc/rfc8301>), one per domain.
+//! Which key signs for each domain, which comes next, which went.
 //!
-//! The private key is PKCS #8 PEM, readable by the signer alone; the record to
-//! publish is kept beside it in the form of opendkim-genkey.
+//! Every domain has keys of its own. The state is a small file beside them:
+//! the selector that signs, the one that waits for its record to be published,
+//! and those whose records must stay in DNS while mail that they signed is
+//! still under way (RFC 6376 section 3.6.2,
+//! <https://www.rfc-editor.org/rfc/rfc6376#section-3.6.2>). Changing
+//! DKIM_KEY_SELECTOR in the settings retires the old key at once.
 
 use super::accounts::owner;
+use super::dkim_key::{domain_folder, ensure_key, key_path, load_record, record_name};
 use super::place::{self, Place};
-use super::state::{PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, write_file};
-use crate::error::{Hint, hinted};
+use super::state::{
+    Owner, PUBLIC, ensure_folder, lock_file, read_optional, remove_file, write_file,
+};
+use crate::error::hinted;
 use crate::settings::Settings;
 use anyhow::Context;
-use base64::Engine;
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
-use rsa::rand_core::OsRng;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::path::PathBuf;
 
-/// What verifiers must accept, and what fits one DNS answer.
-const BITS: usize = 2048;
+/// How long mail may be under way: Postfix gives up after 5 days, others after a week or more.
+const RETIRED_SECONDS: i64 = 14 * 24 * 3600;
 
-/// The private key of a domain.
-pub fn key_path(domain: &str, selector: &str) -> PathBuf {
-    PathBuf::from(format!("{}/{domain}/{selector}.private", place::DKIM))
+/// A key that signs no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Its selector.
+    pub selector: String,
+    /// Until when its record must stay published, in seconds since 1970.
+    pub until: i64,
 }
 
-fn record_path(domain: &str, selector: &str) -> PathBuf {
-    PathBuf::from(format!("{}/{domain}/{selector}.txt", place::DKIM))
+/// The keys of one domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selectors {
+    /// `DKIM_KEY_SELECTOR` when this was written.
+    pub configured: String,
+    /// The key that signs.
+    pub active: String,
+    /// The key that will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// Keys that did.
+    #[serde(default)]
+    pub retired: Vec<Retired>,
 }
 
-/// Makes the keys that are missing, `DOMAIN`'s first.
+impl Selectors {
+    fn new(selector: &str) -> Self {
+        Self {
+            configured: selector.to_owned(),
+            active: selector.to_owned(),
+            pending: None,
+            retired: Vec::new(),
+        }
+    }
+
+    /// Signs with another key from now on.
+    pub fn activate(&mut self, selector: &str, now: i64) {
+        if self.active != selector {
+            let old = std::mem::replace(&mut self.active, selector.to_owned());
+            self.retire(old, now);
+        }
+        self.retired.retain(|retired| retired.selector != selector);
+        self.pending = self.pending.take().filter(|pending| pending != selector);
+    }
+
+    /// Notes a key that signs no more.
+    pub fn retire(&mut self, selector: String, now: i64) {
+        self.retired.retain(|retired| retired.selector != selector);
+        self.retired.push(Retired {
+            selector,
+            until: now + RETIRED_SECONDS,
+        });
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// The day of a time, `YYYY-MM-DD`.
+pub fn date(seconds: i64) -> String {
+    Timestamp::from_second(seconds)
+        .map(|time| time.to_string().chars().take(10).collect())
+        .unwrap_or_default()
+}
+
+fn state_path(domain: &str) -> PathBuf {
+    domain_folder(domain).join("selectors.json")
+}
+
+/// Keys of a domain as the settings have them now.
+///
+/// A damaged file counts as none: signing with the configured key is better
+/// than a machine that does not start.
+pub fn load_selectors(place: &Place, settings: &Settings, domain: &str) -> Selectors {
+    let configured = &settings.dkim_selector;
+    let stored = read_optional(&place.path(state_path(domain)))
+        .ok()
+        .flatten()
+        .and_then(|bytes| serde_json::from_slice::<Selectors>(&bytes).ok());
+    match stored {
+        Some(mut selectors) => {
+            if selectors.configured != *configured {
+                configured.clone_into(&mut selectors.configured);
+                selectors.activate(configured, now());
+            }
+            selectors
+        }
+        None => Selectors::new(configured),
+    }
+}
+
+/// Keys while nobody else can change them.
+pub struct LockedKeys<'a> {
+    place: &'a Place,
+    /// Who reads the private keys.
+    pub signer: Owner,
+    _lock: File,
+}
+
+impl<'a> LockedKeys<'a> {
+    /// Waits for its turn.
+    ///
+    /// # Errors
+    /// State that cannot be locked.
+    pub fn open(place: &'a Place) -> anyhow::Result<Self> {
+        ensure_folder(&place.path(place::DKIM), 0o755, None)?;
+        Ok(Self {
+            place,
+            signer: owner(place, "opendkim", "opendkim")?,
+            _lock: lock_file(&place.path(place::DKIM).join("lock"))?,
+        })
+    }
+
+    /// Keeps the state of a domain.
+    ///
+    /// # Errors
+    /// A write that failed; the old state is then still there.
+    pub fn store(&self, domain: &str, selectors: &Selectors) -> anyhow::Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(selectors).context("writing JSON")?;
+        bytes.push(b'\n');
+        let path = self.place.path(state_path(domain));
+        if read_optional(&path)?.is_some_and(|old| old == bytes) {
+            return Ok(());
+        }
+        ensure_folder(&self.place.path(domain_folder(domain)), 0o700, self.signer)?;
+        write_file(&path, &bytes, PUBLIC, self.signer)
+    }
+}
+
+/// Makes the keys that are missing, `DOMAIN`'s first, and removes those long retired.
 ///
 /// # Errors
 /// Keys that cannot be made, read or written.
 pub fn ensure_keys(place: &Place, settings: &Settings) -> anyhow::Result<()> {
-    let folder_owner = owner(place, "opendkim", "opendkim")?;
-    ensure_folder(&place.path(place::DKIM), 0o755, None)?;
+    let locked = LockedKeys::open(place)?;
     for domain in settings.domains() {
-        ensure_key(place, domain, &settings.dkim_selector, folder_owner)
-            .with_context(|| format!("making the DKIM key of {domain}"))?;
+        let selectors = load_selectors(place, settings, domain);
+        for selector in std::iter::once(&selectors.active).chain(&selectors.pending) {
+            ensure_key(place, domain, selector, locked.signer)
+                .with_context(|| format!("making the DKIM key of {domain}"))?;
+        }
+        locked.store(domain, &selectors)?;
+        for retired in &selectors.retired {
+            if retired.until < now() {
+                remove_file(&place.path(key_path(domain, &retired.selector)))?;
+            }
+        }
     }
     Ok(())
 }
 
-fn ensure_key(
-    place: &Place,
-    domain: &str,
-    selector: &str,
-    signer: super::state::Owner,
-) -> anyhow::Result<()> {
-    let path = place.path(key_path(domain, selector));
-    let folder = path.parent().context("a key without a folder")?;
-    ensure_folder(folder, 0o700, signer)?;
-    let key = match read_optional(&path)? {
-        Some(bytes) => RsaPrivateKey::from_pkcs8_pem(&String::from_utf8_lossy(&bytes))
-            .with_context(|| format!("reading {}", path.display()))
-            .hint(
-                "move the damaged file away and run `mailctl dkim ensure`, then publish the new record",
-            )?,
-        None => {
-            let key = RsaPrivateKey::new(&mut OsRng, BITS)?;
-            let pem = key.to_pkcs8_pem(LineEnding::LF)?;
-            write_file(&path, pem.as_bytes(), SECRET, signer)?;
-            key
-        }
-    };
-    let public = key.to_public_key().to_public_key_der()?;
-    let record = zone_record(domain, selector, public.as_bytes());
-    ensure_file(
-        &place.path(record_path(domain, selector)),
-        record.as_bytes(),
-        PUBLIC,
-        signer,
-    )
-    .map(|_| ())
+/// Served domains, or the one asked for.
+///
+/// # Errors
+/// A domain that is not served.
+pub fn chosen_domains(settings: &Settings, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let only = only.map(str::to_ascii_lowercase);
+    let chosen: Vec<String> = settings
+        .domains()
+        .filter(|domain| only.as_ref().is_none_or(|only| only == domain))
+        .map(str::to_owned)
+        .collect();
+    if chosen.is_empty() {
+        return Err(hinted(
+            format!(
+                "'{}' is no domain of this machine",
+                only.unwrap_or_default()
+            ),
+            "mailctl settings show names the domains",
+        ));
+    }
+    Ok(chosen)
 }
 
-/// The TXT record as a line of a zone, its text cut into strings of at most 255 bytes.
-fn zone_record(domain: &str, selector: &str, public: &[u8]) -> String {
-    // RFC 1035 section 3.3: one character-string.
-    const LONGEST_STRING: usize = 255;
-    let text = format!(
-        "v=DKIM1; k=rsa; p={}",
-        base64::engine::general_purpose::STANDARD.encode(public)
-    );
-    let strings: Vec<String> = text
-        .as_bytes()
-        .chunks(LONGEST_STRING)
-        .map(|part| format!("\"{}\"", String::from_utf8_lossy(part)))
-        .collect();
-    format!(
-        "{selector}._domainkey.{domain}. 3600 IN TXT ( {} )\n",
-        strings.join(" ")
-    )
+/// One record to publish.
+#[derive(Debug, Serialize)]
+struct Row {
+    domain: String,
+    selector: String,
+    /// `active`, `pending` or `retired`.
+    state: &'static str,
+    name: String,
+    /// A line of a zone.
+    record: String,
+    /// The day after which a retired record may go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removable_after: Option<String>,
 }
 
 /// The records to publish, of one domain or of all.
@@ -101,45 +222,88 @@ pub fn show_records(
     place: &Place,
     settings: &Settings,
     only: Option<&str>,
+    json: bool,
 ) -> anyhow::Result<String> {
-    let mut lines = Vec::new();
-    for domain in settings.domains() {
-        if only.is_some_and(|only| only != domain) {
-            continue;
+    let mut rows = Vec::new();
+    for domain in chosen_domains(settings, only)? {
+        let selectors = load_selectors(place, settings, &domain);
+        let row = |selector: &str, state, record, until: Option<i64>| Row {
+            name: record_name(&domain, selector),
+            domain: domain.clone(),
+            selector: selector.to_owned(),
+            state,
+            record,
+            removable_after: until.map(date),
+        };
+        let active = load_record(place, &domain, &selectors.active)?;
+        rows.push(row(&selectors.active, "active", active, None));
+        if let Some(pending) = &selectors.pending {
+            let record = load_record(place, &domain, pending)?;
+            rows.push(row(pending, "pending", record, None));
         }
-        let path = place.path(record_path(domain, &settings.dkim_selector));
-        let record = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}", path.display()))
-            .hint("`mailctl dkim ensure` makes what is missing")?;
-        lines.push(record.trim_end().to_owned());
+        for retired in &selectors.retired {
+            // Removed by a person who also removed the record.
+            if let Ok(record) = load_record(place, &domain, &retired.selector) {
+                rows.push(row(
+                    &retired.selector,
+                    "retired",
+                    record,
+                    Some(retired.until),
+                ));
+            }
+        }
     }
-    if lines.is_empty() {
-        return Err(hinted(
-            format!(
-                "'{}' is no domain of this machine",
-                only.unwrap_or_default()
-            ),
-            "mailctl settings show names the domains",
-        ));
+    if json {
+        return serde_json::to_string_pretty(&rows).context("writing JSON");
     }
+    let lines: Vec<String> = rows.iter().map(render_row).collect();
     Ok(lines.join("\n"))
+}
+
+/// A comment of a zone file, and the record.
+fn render_row(row: &Row) -> String {
+    let domain = &row.domain;
+    let note = match &row.removable_after {
+        Some(after) => format!("retired, the record may be removed after {after}"),
+        None if row.state == "pending" => format!(
+            "pending: publish this one too, then run mailctl dkim rotate --activate {domain}"
+        ),
+        None => "active".to_owned(),
+    };
+    format!("; {domain}: {note}\n{}", row.record)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::zone_record;
+    use super::{RETIRED_SECONDS, Selectors, date};
 
     #[test]
-    fn long_records_are_cut_into_strings() {
-        let record = zone_record("a.example", "mailserver", &[0; 294]);
-        assert!(record.starts_with(
-            "mailserver._domainkey.a.example. 3600 IN TXT ( \"v=DKIM1; k=rsa; p=AAAA"
-        ));
-        let strings: Vec<&str> = record.split('"').skip(1).step_by(2).collect();
+    fn a_key_is_active_pending_or_retired_and_never_two_of_them() {
+        let mut selectors = Selectors::new("one");
+        selectors.pending = Some("two".to_owned());
+        selectors.activate("two", 1000);
         assert_eq!(
-            strings.iter().map(|text| text.len()).collect::<Vec<_>>(),
-            [255, 155]
+            (selectors.active.as_str(), &selectors.pending),
+            ("two", &None)
         );
-        assert!(record.ends_with("\" )\n"));
+        assert_eq!(selectors.retired[0].selector, "one");
+        assert_eq!(selectors.retired[0].until, 1000 + RETIRED_SECONDS);
+        selectors.pending = Some("three".to_owned());
+        selectors.activate("one", 2000);
+        assert_eq!(selectors.pending.as_deref(), Some("three"));
+        let retired: Vec<&str> = selectors
+            .retired
+            .iter()
+            .map(|retired| retired.selector.as_str())
+            .collect();
+        assert_eq!(retired, ["two"]);
+        selectors.activate("one", 3000);
+        assert_eq!(selectors.retired[0].until, 2000 + RETIRED_SECONDS);
+    }
+
+    #[test]
+    fn days() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(1_795_305_600), "2026-11-22");
     }
 }

@@ -15,27 +15,39 @@
 //! of the crate imports `settings` and `error` and nothing of the builder.
 
 mod accounts;
+mod alias_check;
+mod alias_command;
+mod aliases;
 mod certificate;
 mod cli;
 mod console;
 mod dh;
 mod dkim;
+mod dkim_key;
+mod dkim_rotate;
+mod dns_text;
 mod esp;
+mod filter;
+mod guard;
 mod health;
 mod import;
+mod mailbox;
 mod maps;
 mod network;
+mod notify;
 mod password;
 mod place;
 mod provision;
 mod render;
 mod resolver;
 mod run;
+mod sessions;
 mod settings_command;
 mod ssh;
 mod state;
 mod status;
 mod user_command;
+mod user_list;
 mod users;
 
 pub use cli::{Arguments, VERSION_MARKER, run};

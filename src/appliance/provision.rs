@@ -14,7 +14,7 @@ use super::settings_command::load_checked;
 use super::state::{
     PUBLIC, SECRET, ensure_file, ensure_folder, ensure_version, read_optional, write_file,
 };
-use super::users::LockedUsers;
+use super::users::{Account, LockedUsers};
 use super::{certificate, console, dh, ssh};
 use crate::settings::Settings;
 use anyhow::Context;
@@ -73,7 +73,7 @@ fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let admin = settings.admin.to_string();
     let created = read_optional(&place.path(place::ADMIN_CREATED))?.is_some();
     let mut locked = LockedUsers::open(place)?;
-    let missing = !created && !locked.users.hashes.contains_key(&admin);
+    let missing = !created && !locked.users.contains(&admin);
     if missing {
         let password = match &settings.admin_password {
             Some(password) => password.clone(),
@@ -92,8 +92,8 @@ fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
         };
         locked
             .users
-            .hashes
-            .insert(admin.clone(), hash_password(&password)?);
+            .accounts
+            .insert(admin.clone(), Account::new(hash_password(&password)?));
     }
     if missing || !place.path(place::USERS).exists() {
         locked.store()?;

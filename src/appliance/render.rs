@@ -9,7 +9,7 @@ use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
-use super::{certificate, dkim, maps, network, provision, resolver};
+use super::{certificate, dkim, dkim_key, filter, guard, maps, network, provision, resolver};
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
 use serde::Serialize;
@@ -80,6 +80,21 @@ pub fn dh_bits(settings: &Settings) -> u32 {
     }
 }
 
+/// The key that signs for each domain, `DOMAIN`'s first.
+fn signing_keys(place: &Place, settings: &Settings) -> Vec<SigningKey> {
+    settings
+        .domains()
+        .map(|domain| {
+            let selector = dkim::load_selectors(place, settings, domain).active;
+            SigningKey {
+                domain: domain.to_owned(),
+                path: dkim_key::key_path(domain, &selector).display().to_string(),
+                selector,
+            }
+        })
+        .collect()
+}
+
 fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a>> {
     Ok(Values {
         hostname: &settings.hostname,
@@ -108,16 +123,7 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         disk_reserve: DISK_RESERVE,
         mailbox_quota: settings.mailbox_quota,
         deliveries_per_user: DELIVERIES_PER_USER,
-        signing_keys: settings
-            .domains()
-            .map(|domain| SigningKey {
-                domain: domain.to_owned(),
-                selector: settings.dkim_selector.clone(),
-                path: dkim::key_path(domain, &settings.dkim_selector)
-                    .display()
-                    .to_string(),
-            })
-            .collect(),
+        signing_keys: signing_keys(place, settings),
         ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
         ssh_allow_from: &settings.ssh_allow_from,
     })
@@ -183,6 +189,8 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    filter::ensure_configuration(place, &settings)?;
+    guard::ensure_key(place)?;
     let locked = LockedUsers::open(place)?;
     maps::ensure_maps(place, &settings, &locked.users)?;
     ensure_file(&place.path(place::CONFIGURED), b"", PUBLIC, None)?;

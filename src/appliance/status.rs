@@ -1,10 +1,10 @@
 //! `mailctl status`: the machine on one screen.
 
+use super::mailbox::human_size as readable_size;
 use super::place::{self, Place};
 use super::run::run_program;
 use super::settings_command::load_checked;
 use super::state::list_files;
-use super::user_command::readable_size;
 use super::{certificate, users};
 use anyhow::Context;
 use serde::Serialize;
@@ -89,7 +89,7 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
             .flat_map(|settings| settings.domains())
             .map(str::to_owned)
             .collect(),
-        accounts: users::load_users(place)?.hashes.len(),
+        accounts: users::load_users(place)?.accounts.len(),
         services: if place.is_machine() {
             units()?
         } else {

@@ -1,16 +1,18 @@
 //! `mailctl user`: accounts, with the texts that t-lo/mailserver prints.
 
+use super::mailbox::{has_inbox, inbox_name, remove_set_aside, set_inbox_aside};
 use super::maps::ensure_maps;
 use super::password::{check_password, generate_password, hash_password};
 use super::place::{self, Place};
+use super::sessions::end_sessions;
 use super::settings_command::load_stored;
 use super::state::{check_state, remove_file};
-use super::users::{LockedUsers, inbox_name, inbox_path, inbox_size, load_users};
+use super::users::{Account, LockedUsers, Quota};
+use super::{alias_check, aliases};
 use crate::error::{Hint, hinted};
-use crate::settings::{MailAddress, Settings, parse_mail_address};
+use crate::settings::{MailAddress, Settings, parse_mail_address, parse_quota};
 use anyhow::Context;
-use serde::Serialize;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 /// Longest password line read from standard input, in bytes.
 const MAXIMUM_INPUT: u64 = 4096;
@@ -73,19 +75,35 @@ pub fn add_user(
     // Hashing takes its time; nobody else should wait for it.
     let hash = hash_password(&password)?;
     let mut locked = LockedUsers::open(place)?;
-    if locked.users.hashes.contains_key(&address.to_string()) {
+    if locked.users.contains(&address.to_string()) {
         return Err(hinted(
             format!("'{address}' exists already"),
             format!("mailctl user passwd {address} sets a new password"),
         ));
     }
-    locked.users.hashes.insert(address.to_string(), hash);
+    refuse_alias(place, &settings, &address)?;
+    locked
+        .users
+        .accounts
+        .insert(address.to_string(), Account::new(hash));
     locked.store()?;
     take_into_use(place, &settings, &locked)?;
     Ok(match given {
         Some(_) => format!("Created user '{address}' with password provided."),
         None => format!("Created user '{address}', generated password is:'{password}'."),
     })
+}
+
+/// Mail goes to the alias first: an account of the same name would never get any.
+fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> anyhow::Result<()> {
+    let text = aliases::load_aliases(place)?;
+    if alias_check::written_aliases(settings, &text).contains(&address.to_string()) {
+        return Err(hinted(
+            format!("'{address}' is an alias already"),
+            format!("mailctl alias del {address} makes room for an account"),
+        ));
+    }
+    Ok(())
 }
 
 /// Sets a new password and returns what to say.
@@ -104,19 +122,60 @@ pub fn change_password(
     let password = given.clone().unwrap_or_else(generate_password);
     let hash = hash_password(&password)?;
     let mut locked = LockedUsers::open(place)?;
-    let Some(stored) = locked.users.hashes.get_mut(&address.to_string()) else {
-        return Err(unknown(&address));
+    let Some(account) = locked.users.accounts.get_mut(&address.to_string()) else {
+        return Err(hinted(
+            format!("User '{address}' does not exist. Please create the user first."),
+            format!("mailctl user add {address} creates it"),
+        ));
     };
-    *stored = hash;
+    account.hash = hash;
     locked.store()?;
+    drop(locked);
+    warn(&end_sessions(place, &address.to_string()));
     forget_first_password(place, &address)?;
     Ok(match given {
-        Some(_) => format!("Changed password of '{address}' to the one provided."),
-        None => format!("Changed password of '{address}', generated password is:'{password}'."),
+        Some(_) => format!("Updated password for user '{address}'"),
+        None => {
+            format!("Updated password for user '{address}', generated password is:'{password}'.")
+        }
     })
 }
 
+/// Gives an account its own quota, or takes it away, and returns what to say.
+///
+/// # Errors
+/// An unknown address, a bad size; state that cannot be written.
+pub fn change_quota(place: &Place, text: &str, size: &str) -> anyhow::Result<String> {
+    check_state(place)?;
+    let address = parse_address(text)?;
+    let quota = parse_own_quota(size)?;
+    let mut locked = LockedUsers::open(place)?;
+    let Some(account) = locked.users.accounts.get_mut(&address.to_string()) else {
+        return Err(unknown(&address));
+    };
+    account.set_quota(quota);
+    locked.store()?;
+    Ok(match quota {
+        Quota::Default => format!("Mailbox of '{address}' has the quota of MAILBOX_QUOTA."),
+        Quota::Unlimited => format!("Mailbox of '{address}' has no quota."),
+        Quota::Bytes(bytes) => format!("Mailbox of '{address}' has a quota of {bytes} bytes."),
+    })
+}
+
+fn parse_own_quota(text: &str) -> anyhow::Result<Quota> {
+    if text.eq_ignore_ascii_case("default") {
+        return Ok(Quota::Default);
+    }
+    parse_quota(text)
+        .map(|bytes| bytes.map_or(Quota::Unlimited, Quota::Bytes))
+        .map_err(|(wrong, expected)| hinted(wrong, format!("expected {expected}, or default")))
+        .usage()
+}
+
 /// Deletes an account, its mail only on request, and returns what to say.
+///
+/// First nobody can log in and no mail arrives, then open sessions end, then
+/// the mail goes: nothing can write what is about to be removed.
 ///
 /// # Errors
 /// An unknown address; state that cannot be written; mail that cannot be removed.
@@ -124,32 +183,54 @@ pub fn delete_user(place: &Place, text: &str, purge: bool) -> anyhow::Result<Str
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let address = parse_address(text)?;
+    let name = address.to_string();
     let mut locked = LockedUsers::open(place)?;
-    let inbox = inbox_path(place, &address);
-    let known = locked.users.hashes.remove(&address.to_string()).is_some();
+    let known = locked.users.accounts.remove(&name).is_some();
     // A purge that was cut short after the account was gone can be run again.
-    let unfinished = purge && inbox.exists();
-    if !known && !unfinished {
+    if !known && !(purge && has_inbox(place, &address)) {
         return Err(unknown(&address));
     }
-    locked.store()?;
-    take_into_use(place, &settings, &locked)?;
+    if known {
+        locked.store()?;
+    }
+    let taken = take_into_use(place, &settings, &locked);
+    // Even if mail still arrives for a while: whoever is logged in must go.
+    warn(&end_sessions(place, &name));
+    let aliases = taken?;
+    if let Some(aliases) = aliases {
+        warn(&left_behind(&aliases, &name));
+    }
     forget_first_password(place, &address)?;
     if !purge {
         return Ok(format!("Deleted '{address}'."));
     }
-    match std::fs::remove_dir_all(&inbox) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error)
-                .with_context(|| format!("removing {}", inbox.display()))
-                .hint("the account is gone already; run the same command again");
-        }
-        _ => {}
-    }
+    const AGAIN: &str = "the account is gone already; run the same command again";
+    set_inbox_aside(place, &address).hint(AGAIN)?;
+    drop(locked);
+    remove_set_aside(place, &address).hint(AGAIN)?;
     Ok(format!(
         "Deleted '{address}' and purged {}.",
         inbox_name(&address)
     ))
+}
+
+/// Lines of the aliases file that still name an address which is gone.
+fn left_behind(aliases: &alias_check::Aliases, name: &str) -> Vec<String> {
+    let missing = format!("'{name}' is neither");
+    aliases
+        .problems
+        .iter()
+        .filter(|problem| problem.wrong.starts_with(&missing))
+        .filter_map(|problem| problem.line)
+        .map(|line| format!("line {line} of {} still leads to '{name}'", place::ALIASES))
+        .collect()
+}
+
+/// Prints what went wrong beside a change that is done.
+fn warn(lines: &[String]) {
+    for line in lines {
+        eprintln!("warning: {line}");
+    }
 }
 
 fn unknown(address: &MailAddress) -> anyhow::Error {
@@ -159,17 +240,22 @@ fn unknown(address: &MailAddress) -> anyhow::Error {
     )
 }
 
-fn take_into_use(
+/// Brings Postfix's tables up to date.
+///
+/// # Errors
+/// Tables that cannot be made.
+pub fn take_into_use(
     place: &Place,
     settings: &Settings,
     locked: &LockedUsers<'_>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<alias_check::Aliases>> {
     // Before the first render there is nothing to bring up to date.
     if !place.path(place::CONFIGURED).exists() {
-        return Ok(());
+        return Ok(None);
     }
     ensure_maps(place, settings, &locked.users)
-        .hint("the accounts are stored; mailctl render takes them into use")
+        .map(Some)
+        .hint("the change is stored; mailctl render takes it into use")
 }
 
 /// The first password is shown on the console until it is no longer true.
@@ -180,90 +266,4 @@ fn forget_first_password(place: &Place, address: &MailAddress) -> anyhow::Result
         super::console::refresh_console(place)?;
     }
     Ok(())
-}
-
-/// One row of `mailctl user list`.
-#[derive(Debug, Serialize)]
-struct Row {
-    user: String,
-    /// Bytes; absent before the first mail.
-    mailbox_bytes: Option<u64>,
-    sanity: &'static str,
-}
-
-/// Lists the accounts as text or JSON.
-///
-/// # Errors
-/// Unreadable state.
-pub fn list_users(place: &Place, json: bool) -> anyhow::Result<String> {
-    let settings = load_stored(place)?.settings;
-    let rows: Vec<Row> = load_users(place)?
-        .hashes
-        .iter()
-        .map(|(user, hash)| row(place, &settings, user, hash))
-        .collect();
-    if json {
-        return serde_json::to_string_pretty(&rows).context("writing JSON");
-    }
-    let width = rows
-        .iter()
-        .map(|row| row.user.len())
-        .max()
-        .unwrap_or(0)
-        .max(4);
-    let mut lines = vec![format!("{:width$}  {:>10}  SANITY", "USER", "MAILBOX")];
-    for row in &rows {
-        let size = row
-            .mailbox_bytes
-            .map_or_else(|| "-".to_owned(), readable_size);
-        lines.push(format!("{:width$}  {size:>10}  {}", row.user, row.sanity));
-    }
-    Ok(lines.join("\n"))
-}
-
-fn row(place: &Place, settings: &Settings, user: &str, hash: &str) -> Row {
-    let address = parse_mail_address(user).ok();
-    let sanity = match &address {
-        None => "no valid address",
-        Some(address) if !settings.domains().any(|domain| domain == address.domain) => {
-            "domain not served"
-        }
-        Some(_) if !hash.starts_with('{') => "no password",
-        Some(_) => "ok",
-    };
-    Row {
-        user: user.to_owned(),
-        mailbox_bytes: address.and_then(|address| inbox_size(place, &address)),
-        sanity,
-    }
-}
-
-/// Bytes in the largest unit that keeps the number above one.
-pub fn readable_size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    let mut scaled = bytes;
-    let mut rest = 0;
-    while scaled >= 1024 && unit + 1 < UNITS.len() {
-        rest = scaled % 1024;
-        scaled /= 1024;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{scaled} {}", UNITS[unit])
-    } else {
-        format!("{scaled}.{} {}", rest * 10 / 1024, UNITS[unit])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::readable_size;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(readable_size(1023), "1023 B");
-        assert_eq!(readable_size(1536), "1.5 KiB");
-        assert_eq!(readable_size(5 << 30), "5.0 GiB");
-    }
 }

@@ -11,17 +11,22 @@
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 
 mod boots_and_delivers;
+mod certificate;
 mod clock;
 mod dhcp;
 mod disk;
 mod dkim;
 mod dns;
 mod gpt;
+mod hello;
 mod imap;
 mod machine;
+mod managesieve;
 mod network;
 mod peers;
+mod power_cut;
 mod process;
+mod promises;
 mod qmp;
 mod query;
 mod self_test;
@@ -32,3 +37,5 @@ mod ssh;
 mod store;
 mod tls;
 mod wait;
+mod wire;
+mod write_log;
