@@ -209,6 +209,18 @@ fn an_edited_file_is_taken_whole_or_not_at_all() {
     machine.boot();
     let table = machine.read(TABLE);
     assert!(table.contains("sales@wombathub.de jens@wombathub.de\n") && !table.contains("x@"));
+    let console = || machine.read("run/issue.d/50-mailimg.issue");
+    assert!(console().contains("/var/lib/mailimg/aliases has 2 mistakes"));
+    machine.run(&["provision"]).success().stderr(contains(
+        "warning: /var/lib/mailimg/aliases: line 2: 'info' has no '@'",
+    ));
+    machine
+        .run(&["status", "--json"])
+        .success()
+        .stdout(contains("\"line 2: 'info' has no '@'"));
+    write(&machine, "");
+    machine.run(&["update-aliases"]).success();
+    assert!(!console().contains("mistakes"));
 }
 
 #[test]

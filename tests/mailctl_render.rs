@@ -18,7 +18,7 @@ fn assert_golden(name: &str, text: &str) {
 }
 
 /// New at each boot.
-const RANDOM: [&str; 2] = ["guard-key", "dovecot/guard.conf"];
+const RANDOM: [&str; 3] = ["guard-key", "dovecot/guard.conf", "probe"];
 
 fn rendered(machine: &Machine) -> String {
     let root = machine.path("run/mailimg");

@@ -187,3 +187,79 @@ fn keys_and_certificate_are_made_once() {
             "mailserver._domainkey.entropiesenke.de. 3600 IN TXT ( \"v=DKIM1; k=rsa; p=",
         ));
 }
+
+#[test]
+fn edited_settings_come_into_use_without_a_reboot() {
+    let machine = Machine::provisioned();
+    let file = machine.path("var/lib/mailimg/settings.env");
+    machine
+        .run(&["user", "add", "meier@entropiesenke.de", "x"])
+        .success();
+    std::fs::write(
+        &file,
+        "DOMAIN=wombathub.de\nHOSTNAME=mail.wombathub.de\nADDITIONAL_DOMAINS=new.example\n\
+         ADMIN_USER=boss\nMETRIX=true\n",
+    )
+    .unwrap();
+    machine.run(&["settings", "apply"]).success().stdout(
+        contains("warning: line 5: METRIX: is no known key and is ignored; expected METRICS\n")
+            .and(contains(
+                "warning: 1 accounts lie in domains that are not served and get no mail: \
+                 meier@entropiesenke.de\n",
+            ))
+            .and(contains("Settings are in use.\n")),
+    );
+    assert!(
+        machine
+            .path("var/lib/mailimg/dkim/new.example/mailserver.private")
+            .exists()
+    );
+    let keys = machine.read("run/mailimg/opendkim/KeyTable");
+    assert!(keys.contains("new.example:mailserver:") && !keys.contains("entropiesenke"));
+    // The account stays, for the day the domain is back.
+    assert!(
+        machine
+            .read("run/mailimg/postfix/mailboxes")
+            .contains("meier@entropiesenke.de")
+    );
+    machine
+        .run(&["user", "list"])
+        .success()
+        .stdout(contains("[domain is not served"));
+    // Another admin: an account of its own, and the mail to the role addresses.
+    let aliases = machine.read("run/mailimg/postfix/aliases");
+    assert!(aliases.contains("abuse@new.example boss@wombathub.de\n"));
+    assert!(
+        machine
+            .read("var/lib/mailimg/users")
+            .contains("boss@wombathub.de:{ARGON2ID}")
+    );
+    assert_eq!(
+        machine.read("var/lib/mailimg/admin-password").trim().len(),
+        20
+    );
+    machine.run(&["user", "del", "boss@wombathub.de"]).success();
+    machine.run(&["settings", "apply"]).success().stdout(contains(
+        "warning: mail to postmaster reaches nobody: mailctl user add boss@wombathub.de mends it\n",
+    ));
+}
+
+#[test]
+fn wrong_settings_change_nothing() {
+    let machine = Machine::provisioned();
+    let file = machine.path("var/lib/mailimg/settings.env");
+    let before = machine.read("run/mailimg/postfix/main.cf");
+    std::fs::write(
+        &file,
+        "DOMAIN=wombathub.de\nHOSTNAM=mx.wombathub.de\nMETRICS=maybe\n",
+    )
+    .unwrap();
+    for verb in [&["settings", "apply"][..], &["settings", "check"]] {
+        machine.run(verb).code(1).stderr(
+            contains("line 2: HOSTNAM: is no known key and is ignored; expected HOSTNAME")
+                .and(contains("line 3: METRICS: 'maybe' is neither yes nor no"))
+                .and(contains("HOSTNAME: is missing")),
+        );
+    }
+    assert_eq!(machine.read("run/mailimg/postfix/main.cf"), before);
+}

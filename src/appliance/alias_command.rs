@@ -2,6 +2,7 @@
 
 use super::alias_check::{Aliases, check_aliases, parse_alias, parse_target, written_aliases};
 use super::aliases::{AliasText, load_aliases, load_aliases_to_change, store_aliases};
+use super::console::refresh_console;
 use super::place::{self, Place};
 use super::settings_command::load_stored;
 use super::state::check_state;
@@ -82,6 +83,7 @@ pub fn add_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::Resu
     refuse_new(&before, after)?;
     store_aliases(place, &text)?;
     take_into_use(place, &settings, &locked)?;
+    refresh_console(place)?;
     Ok(format!("Added alias '{alias}' for {}.", quoted(&added)))
 }
 
@@ -158,6 +160,7 @@ pub fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::R
     });
     store_aliases(place, &text)?;
     take_into_use(place, &settings, &locked)?;
+    refresh_console(place)?;
     Ok(if all {
         format!("Deleted alias '{alias}'.")
     } else {
@@ -181,6 +184,7 @@ pub fn update_aliases(place: &Place) -> anyhow::Result<String> {
             .hint("nothing was changed; edit the file, then run mailctl update-aliases again");
     }
     take_into_use(place, &settings, &locked)?;
+    refresh_console(place)?;
     let aliases = written(&settings, &text).len();
     Ok(format!("Updated aliases: {aliases} in use."))
 }

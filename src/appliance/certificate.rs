@@ -5,12 +5,15 @@
 //! certificate's validity. Obtaining a real one is left out here.
 
 use super::place::{self, Place};
-use super::state::{PUBLIC, SECRET, ensure_folder, read_optional, write_file};
+use super::state::{PUBLIC, SECRET, ensure_folder, read_optional, remove_file, write_file};
 use anyhow::{Context, bail};
 use base64::Engine;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
+use x509_parser::extensions::GeneralName;
 
 /// Certificate chain of HOSTNAME, PEM.
 pub fn chain_path() -> PathBuf {
@@ -80,6 +83,75 @@ fn self_signed(hostname: &str) -> anyhow::Result<(String, String)> {
 /// Whether the certificate in use is the self-signed one.
 pub fn is_self_signed(place: &Place) -> bool {
     place.path(marker_path()).exists()
+}
+
+/// What became of a certificate from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It serves from now on.
+    New,
+    /// A real one is here already.
+    Kept,
+}
+
+/// Replaces the self-signed certificate by a real one, unless only asked whether it would do.
+///
+/// # Errors
+/// One for another name, out of date, or without its key; files that cannot be written.
+pub fn take_certificate(
+    place: &Place,
+    hostname: &str,
+    chain: &str,
+    key: &str,
+    dry_run: bool,
+) -> anyhow::Result<Taken> {
+    if !is_self_signed(place) && place.path(chain_path()).exists() {
+        return Ok(Taken::Kept);
+    }
+    check_pair(hostname, chain, key)?;
+    if !dry_run {
+        ensure_folder(&place.path(place::TLS), 0o755, None)?;
+        // The marker goes last: with it, a pair torn by a power cut is made anew.
+        write_file(&place.path(key_path()), key.as_bytes(), SECRET, None)?;
+        write_file(&place.path(chain_path()), chain.as_bytes(), PUBLIC, None)?;
+        remove_file(&place.path(marker_path()))?;
+    }
+    Ok(Taken::New)
+}
+
+/// Whether a chain is for this host, in date, and belongs to the key.
+fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> {
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .context("reading the chain")?;
+    let first = certificates.first().context("the chain is empty")?;
+    let (_, leaf) =
+        x509_parser::parse_x509_certificate(first).context("reading the certificate")?;
+    if !leaf.validity().is_valid() {
+        bail!("it is out of date: valid until {}", valid_until(chain)?);
+    }
+    let names = leaf
+        .subject_alternative_name()
+        .context("reading its names")?
+        .map_or_else(Vec::new, |names| names.value.general_names.clone());
+    let named = names.iter().any(
+        |name| matches!(name, GeneralName::DNSName(name) if name.eq_ignore_ascii_case(hostname)),
+    );
+    if !named {
+        bail!("it is not for {hostname}");
+    }
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("reading its key")?;
+    let key = rustls::crypto::ring::default_provider()
+        .key_provider
+        .load_private_key(key)
+        .context("reading its key")?;
+    rustls::sign::CertifiedKey::new(certificates.clone(), key)
+        .keys_match()
+        .context("comparing it with its key")
 }
 
 /// Until when the first certificate of a PEM file is valid, as `YYYY-MM-DDTHH:MM:SSZ`.

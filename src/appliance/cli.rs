@@ -7,10 +7,10 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, render,
-    resolver, status,
+    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
+    render, resolver, status, takeover,
 };
-use crate::error::EXIT_DONE;
+use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
@@ -55,11 +55,28 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Take over a workspace of t-lo/mailserver; what exists here is never replaced.
+    Import {
+        /// The folder, `_server_workspace_` unless renamed; it is only read.
+        workspace: PathBuf,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// What waits to be delivered, and why.
+    Queue {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until mail is accepted; fails when the time is up.
     Health {
         /// How long to wait, in seconds.
         #[arg(long, default_value_t = 300, value_name = "SECONDS")]
         timeout: u64,
+        /// Print JSON: every probe with its outcome.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what the consoles show, and bring them up to date.
     Console,
@@ -219,6 +236,7 @@ enum DkimVerb {
 /// Whatever the verb failed with.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let place = Place::new(arguments.root.as_deref());
+    let mut code = EXIT_DONE;
     let said = match &arguments.verb {
         Verb::User(verb) => run_user(&place, verb)?,
         Verb::Alias(verb) => run_alias(&place, verb)?,
@@ -228,7 +246,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
-        Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
+        Verb::Import { workspace, dry_run } => {
+            takeover::import_workspace(&place, workspace, *dry_run)?
+        }
+        Verb::Queue { json } => queue::show_queue(&place, *json)?,
+        Verb::Health { timeout, json } => {
+            let deadline = Duration::from_secs(*timeout);
+            if *json {
+                let (text, healthy) = health::show_health(&place, deadline)?;
+                if !healthy {
+                    code = EXIT_FAILED;
+                }
+                text
+            } else {
+                health::check_health(&place, deadline)?
+            }
+        }
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
@@ -253,7 +286,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         result => result.context("writing to standard output")?,
     }
-    Ok(EXIT_DONE)
+    Ok(code)
 }
 
 /// One process instead of three, since every boot waits for it.

@@ -5,11 +5,14 @@
 //! consoles. A generated first password goes into a file of its own that only
 //! the first console's agetty is told to show: providers keep the serial log.
 
+use super::alias_check::check_aliases;
+use super::aliases::load_aliases;
 use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, remove_file};
+use super::users::load_users;
 use crate::error::render as render_error;
-use crate::settings::{KEPT_SECRET, KEYS, load_settings};
+use crate::settings::{KEPT_SECRET, KEYS, Settings, load_settings};
 
 /// Shown on all consoles.
 const ISSUE: &str = "/run/issue.d/50-mailimg.issue";
@@ -60,9 +63,10 @@ fn console_text(place: &Place) -> String {
             format!(
                 "Mail server {} for {}\n\
                  Publish the DKIM record that 'mailctl dkim show' prints; \
-                 'mailctl status' shows the rest.\n",
+                 'mailctl status' shows the rest.\n{}",
                 settings.hostname,
-                domains.join(", ")
+                domains.join(", "),
+                alias_mistakes(place, &settings)
             )
         }
         Ok(None) => unprovisioned_text(place),
@@ -76,6 +80,20 @@ fn console_text(place: &Place) -> String {
         text.push_str(&problems);
     }
     text
+}
+
+/// A line about the aliases file, when there is something to say.
+fn alias_mistakes(place: &Place, settings: &Settings) -> String {
+    let (Ok(text), Ok(users)) = (load_aliases(place), load_users(place)) else {
+        return String::new();
+    };
+    match check_aliases(settings, &users, &text).problems.len() {
+        0 => String::new(),
+        number => format!(
+            "{} has {number} mistakes, named by 'mailctl update-aliases'; the rest is in use.\n",
+            place::ALIASES
+        ),
+    }
 }
 
 fn unprovisioned_text(place: &Place) -> String {

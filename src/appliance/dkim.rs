@@ -149,8 +149,16 @@ impl<'a> LockedKeys<'a> {
         if read_optional(&path)?.is_some_and(|old| old == bytes) {
             return Ok(());
         }
-        ensure_folder(&self.place.path(domain_folder(domain)), 0o700, self.signer)?;
+        self.ensure_folder(domain)?;
         write_file(&path, &bytes, PUBLIC, self.signer)
+    }
+
+    /// Makes the folder of a domain's keys.
+    ///
+    /// # Errors
+    /// Any failure of the file system.
+    pub fn ensure_folder(&self, domain: &str) -> anyhow::Result<()> {
+        ensure_folder(&self.place.path(domain_folder(domain)), 0o700, self.signer)
     }
 }
 

@@ -4,7 +4,9 @@
 //! publish is kept beside it in the form of opendkim-genkey.
 
 use super::place::{self, Place};
-use super::state::{Owner, PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, write_file};
+use super::state::{
+    Owner, PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, remove_file, write_file,
+};
 use crate::error::Hint;
 use anyhow::Context;
 use base64::Engine;
@@ -123,6 +125,14 @@ pub fn load_record(place: &Place, domain: &str, selector: &str) -> anyhow::Resul
         .map(|record| record.trim_end().to_owned())
         .with_context(|| format!("reading {}", path.display()))
         .hint("`mailctl dkim ensure` makes what is missing")
+}
+
+/// Removes the record of a key that got another selector.
+///
+/// # Errors
+/// Any failure but absence.
+pub fn remove_record(place: &Place, domain: &str, selector: &str) -> anyhow::Result<()> {
+    remove_file(&place.path(record_path(domain, selector)))
 }
 
 /// The strings of a zone's line, joined as a resolver joins them.

@@ -11,7 +11,6 @@ use super::place::Place;
 use super::settings_command::load_stored;
 use super::{dns_text, render, run};
 use crate::error::{Hint, hinted};
-use crate::settings::Settings;
 use anyhow::{Context, bail};
 
 /// RFC 1035 section 2.3.4.
@@ -30,7 +29,7 @@ pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
         let mut selectors = load_selectors(place, &settings, domain);
         let pending = match selectors.pending.clone() {
             Some(pending) => pending,
-            None => free_selector(place, &settings, domain),
+            None => free_selector(place, &settings.dkim_selector, domain),
         };
         ensure_key(place, domain, &pending, locked.signer)
             .with_context(|| format!("making the next DKIM key of {domain}"))?;
@@ -46,7 +45,7 @@ pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
 }
 
 /// A selector that names its day and was never used.
-fn free_selector(place: &Place, settings: &Settings, domain: &str) -> String {
+pub fn free_selector(place: &Place, base: &str, domain: &str) -> String {
     let day = date(now()).replace('-', "");
     let mut number = 1;
     loop {
@@ -54,12 +53,8 @@ fn free_selector(place: &Place, settings: &Settings, domain: &str) -> String {
             1 => format!("-{day}"),
             _ => format!("-{day}-{number}"),
         };
-        let base: String = settings
-            .dkim_selector
-            .chars()
-            .take(LONGEST_LABEL - end.len())
-            .collect();
-        let selector = format!("{}{end}", base.trim_end_matches('-'));
+        let start: String = base.chars().take(LONGEST_LABEL - end.len()).collect();
+        let selector = format!("{}{end}", start.trim_end_matches('-'));
         let used = place.path(key_path(domain, &selector));
         if !used.exists() && !used.with_extension("txt").exists() {
             return selector;

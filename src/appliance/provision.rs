@@ -6,6 +6,8 @@
 //! (`mailctl dkim ensure`).
 
 use super::accounts::owner;
+use super::alias_check::written_aliases;
+use super::aliases::load_aliases;
 use super::maps::ensure_maps;
 use super::password::{generate_password, hash_password};
 use super::place::{self, Place};
@@ -68,12 +70,14 @@ fn ensure_dh(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     write_file(&path, pem.as_bytes(), PUBLIC, None)
 }
 
-/// Makes the passwd-file, and the admin's account once in a machine's life.
+/// Makes the passwd-file, and the account of each admin once: one deleted on purpose stays so.
 fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let admin = settings.admin.to_string();
-    let created = read_optional(&place.path(place::ADMIN_CREATED))?.is_some();
+    let created = read_optional(&place.path(place::ADMIN_CREATED))?
+        .is_some_and(|name| String::from_utf8_lossy(&name).trim() == admin);
     let mut locked = LockedUsers::open(place)?;
-    let missing = !created && !locked.users.contains(&admin);
+    let alias = written_aliases(settings, &load_aliases(place)?).contains(&admin);
+    let missing = !created && !alias && !locked.users.contains(&admin);
     if missing {
         let password = match &settings.admin_password {
             Some(password) => password.clone(),
@@ -108,7 +112,10 @@ fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
         )?;
     }
     if place.path(place::CONFIGURED).exists() {
-        ensure_maps(place, settings, &locked.users)?;
+        // In the journal: a mistake in the file stops no boot, and must not go unseen.
+        for problem in ensure_maps(place, settings, &locked.users)?.problems {
+            eprintln!("warning: {}: {problem}", place::ALIASES);
+        }
     }
     Ok(())
 }

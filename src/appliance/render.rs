@@ -9,7 +9,9 @@ use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
-use super::{certificate, dkim, dkim_key, filter, guard, maps, network, provision, resolver};
+use super::{
+    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver,
+};
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
 use serde::Serialize;
@@ -191,6 +193,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     }
     filter::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
+    health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;
     maps::ensure_maps(place, &settings, &locked.users)?;
     ensure_file(&place.path(place::CONFIGURED), b"", PUBLIC, None)?;

@@ -1,16 +1,22 @@
 //! `mailctl settings`, and reading the settings in use.
 
+use super::alias_check::check_aliases;
+use super::aliases::load_aliases;
 use super::place::{self, Place};
-use super::{network, provision, render, run};
+use super::users::load_users;
+use super::{dkim, network, provision, render, run};
 use crate::error::{Hint, hinted};
-use crate::settings::{KEYS, Resolved, load_settings, resolve_settings};
+use crate::settings::{KEYS, Resolved, Settings, load_settings, resolve_settings};
 use anyhow::Context;
 use std::path::Path;
 
 /// Units that read what `render` writes; each is reloaded only if it runs.
-const USERS_OF_SETTINGS: [&str; 5] = [
+const USERS_OF_SETTINGS: [&str; 8] = [
     "unbound.service",
+    "mailimg-filter.service",
+    "mailimg-guard.service",
     "opendkim.service",
+    "opendmarc.service",
     "dovecot.service",
     "postfix.service",
     "ssh.service",
@@ -88,19 +94,74 @@ pub fn show_settings(place: &Place) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// Takes edited settings into use without a reboot.
+/// Takes edited settings into use without a reboot, and returns what to say.
+///
+/// Keys come before the tables that name them, and all of them before the
+/// services that read them, so that nothing runs with half of a change.
 ///
 /// # Errors
 /// Settings that are wrong: nothing is changed then; a service that cannot be reloaded.
 pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     let resolved = load_stored(place)?;
+    let settings = &resolved.settings;
+    dkim::ensure_keys(place, settings)?;
     render::render_all(place)?;
     provision::provision(place)?;
     if place.is_machine() {
-        network::reload(&resolved.settings)?;
+        network::reload(settings)?;
         for unit in USERS_OF_SETTINGS {
             run::reload_unit(unit)?;
         }
     }
-    Ok("Settings are in use.".to_owned())
+    let mut lines: Vec<String> = resolved
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    lines.extend(left_over(place, settings)?);
+    lines.push("Settings are in use.".to_owned());
+    Ok(lines.join("\n"))
+}
+
+/// What the settings leave without use or without an owner.
+fn left_over(place: &Place, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let users = load_users(place)?;
+    let foreign: Vec<&str> = users
+        .accounts
+        .keys()
+        .map(String::as_str)
+        .filter(|user| {
+            let domain = user.rsplit_once('@').map_or("", |(_, domain)| domain);
+            !settings.domains().any(|served| served == domain)
+        })
+        .collect();
+    if !foreign.is_empty() {
+        lines.push(format!(
+            "warning: {} accounts lie in domains that are not served and get no mail: {}",
+            foreign.len(),
+            shortened(&foreign)
+        ));
+    }
+    let aliases = check_aliases(settings, &users, &load_aliases(place)?);
+    lines.extend(
+        aliases
+            .problems
+            .iter()
+            .map(|problem| format!("warning: {}: {problem}", place::ALIASES)),
+    );
+    let admin = settings.admin.to_string();
+    if !users.contains(&admin) && !aliases.targets.contains_key(&admin) {
+        lines.push(format!(
+            "warning: mail to postmaster reaches nobody: mailctl user add {admin} mends it"
+        ));
+    }
+    Ok(lines)
+}
+
+/// The first few of a list.
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }

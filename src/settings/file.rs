@@ -9,6 +9,7 @@
 
 use super::key::find_key;
 use super::problem::{Problem, Problems};
+use super::resolve::unknown_keys;
 use anyhow::Context;
 use std::io::Read;
 use std::path::Path;
@@ -106,6 +107,9 @@ pub fn parse_settings(bytes: &[u8]) -> Result<Written, Problems> {
                 expected: expected.to_owned(),
             }),
         }
+    }
+    if !problems.0.is_empty() {
+        problems.0.extend(unknown_keys(&written.entries));
     }
     problems.into_result().map(|()| written)
 }

@@ -2,7 +2,7 @@
 
 use super::address::{MailAddress, parse_local_part, parse_mail_address};
 use super::expand::expand_key;
-use super::file::{KEPT_SECRET, Written};
+use super::file::{Entry, KEPT_SECRET, Written};
 use super::host::parse_host_name;
 use super::key::{KEYS, find_key, nearest_key};
 use super::problem::{Problem, Problems};
@@ -352,24 +352,32 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
         ipv4: reader.interface("IPV4_ADDRESS", "IPV4_GATEWAY", true),
         ipv6: reader.interface("IPV6_ADDRESS", "IPV6_GATEWAY", false),
     };
+    if !reader.problems.0.is_empty() {
+        // A misspelt key is often why another one is missing.
+        reader.problems.0.extend(unknown_keys(&written.entries));
+    }
     reader.problems.into_result()?;
     let warnings = check(written, &settings);
     Ok(Resolved { settings, warnings })
 }
 
+/// Keys that mean nothing, each with the one that was probably meant.
+pub(super) fn unknown_keys(entries: &[Entry]) -> Vec<Problem> {
+    entries
+        .iter()
+        .filter(|entry| find_key(&entry.key).is_none())
+        .map(|entry| Problem {
+            line: Some(entry.line),
+            key: Some(entry.key.clone()),
+            wrong: "is no known key and is ignored".to_owned(),
+            expected: nearest_key(&entry.key).map_or_else(String::new, str::to_owned),
+        })
+        .collect()
+}
+
 /// What is allowed and may still surprise.
 fn check(written: &Written, settings: &Settings) -> Vec<Problem> {
-    let mut warnings = Vec::new();
-    for entry in &written.entries {
-        if find_key(&entry.key).is_none() {
-            warnings.push(Problem {
-                line: Some(entry.line),
-                key: Some(entry.key.clone()),
-                wrong: "is no known key and is ignored".to_owned(),
-                expected: nearest_key(&entry.key).map_or_else(String::new, str::to_owned),
-            });
-        }
-    }
+    let mut warnings = unknown_keys(&written.entries);
     let mut warn = |key: &str, wrong: &str| {
         warnings.push(Problem {
             line: written.entry(key).map(|entry| entry.line),
@@ -433,6 +441,23 @@ mod tests {
             "2 problems\n  \
              DOMAIN: is missing; expected a full name such as mail.example.org\n  \
              HOSTNAME: is missing; expected a full name such as mail.example.org"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_named_whatever_else_is_wrong() {
+        assert_eq!(
+            problems("DOMAIN=a.example\nHOSTNAM=mail.a.example\n"),
+            "2 problems\n  \
+             line 2: HOSTNAM: is no known key and is ignored; expected HOSTNAME\n  \
+             HOSTNAME: is missing; expected a full name such as mail.example.org"
+        );
+        let error = parse_settings(b"DOMAIN=a.example\nHOSTNAM=mail.a.example\nMETRICS\n");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "2 problems\n  \
+             line 2: HOSTNAM: is no known key and is ignored; expected HOSTNAME\n  \
+             line 3: has no '='; expected KEY=value, or '#' before a comment"
         );
     }
 

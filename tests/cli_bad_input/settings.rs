@@ -97,7 +97,8 @@ fn a_hostname_that_is_none() {
 fn every_mistake_is_told_at_once() {
     assert_eq!(
         refused(b"DOMAIN=example.org\nHOSTNMAE=mail.example.org\nHTTPS_PORT=65536\n"),
-        "error: checking settings.env: 2 problems\n\
+        "error: checking settings.env: 3 problems\n\
+         \x20 line 2: HOSTNMAE: is no known key and is ignored; expected HOSTNAME\n\
          \x20 line 3: HTTPS_PORT: '65536' is no port; expected a number from 1 to 65535\n\
          \x20 HOSTNAME: is missing; expected a full name such as mail.example.org\n\
          hint: README.md lists every key; DOMAIN and HOSTNAME must be there"

@@ -2,7 +2,10 @@
 //!
 //! The rules are those of the crate `mail-auth`; this file says whom to ask,
 //! for how long, and how the outcome is written down (RFC 8601 section 2.7.2).
-//! No result refuses mail: DMARC, further on, decides what follows from it.
+//! No result refuses mail: DMARC, further on, decides what follows from it. The
+//! crate is milder than the RFC where a record is wrong: it passes over
+//! mechanisms it does not know, takes the first of several records, and counts
+//! lookups without counting empty ones apart.
 
 use anyhow::Context;
 use mail_auth::hickory_resolver::config::{

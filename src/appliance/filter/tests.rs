@@ -1,6 +1,8 @@
 //! The filter as Postfix talks to it, over a socket.
 
-use super::protocol::{actions, steps};
+use super::from::parse_from;
+use super::protocol::{actions, parse_command, steps};
+use super::results::names_host;
 use super::{Shared, name_server, serve};
 use crate::appliance::place::Place;
 use proptest::prelude::{any, prop};
@@ -213,6 +215,23 @@ async fn one_from_header() {
 }
 
 #[tokio::test]
+async fn endless_forgeries_are_not_kept() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let mut session = filter.session("192.0.2.1").await;
+        session.mail("a@b.example", None).await;
+        let mut headers = vec![("Received-SPF", "pass"); 2000];
+        headers.push(FROM);
+        let said = session.message(&headers).await;
+        assert!(
+            said[0].starts_with("y550 5.7.1 The message claims"),
+            "{said:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn users_write_as_themselves() {
     local(async {
         let filter = Filter::start(None).await;
@@ -336,5 +355,17 @@ proptest::proptest! {
             session.mail("", None).await;
             assert_eq!(session.message(&[FROM]).await, ["c"]);
         }));
+    }
+
+    /// Readers of what strangers wrote take any bytes.
+    #[test]
+    fn any_value(value in prop::collection::vec(any::<u8>(), 0..200), text in "[<>@,:;()\"\\\\ a.\\[\\]]{0,40}") {
+        for value in [&value[..], text.as_bytes()] {
+            let _ = parse_command(value);
+            let _ = names_host(value, "mx.example");
+            for address in parse_from(value).unwrap_or_default() {
+                assert!(address.contains('@'));
+            }
+        }
     }
 }

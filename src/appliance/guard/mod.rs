@@ -140,6 +140,8 @@ impl<'a> Keeper<'a> {
         let mut forgetting = interval(FORGETTING);
         loop {
             tokio::select! {
+                // Whoever lists bans sees what all reports before led to.
+                biased;
                 Some(attempt) = attempts.recv() => self.note(attempt).await,
                 Some((request, answer)) = requests.recv() => {
                     let response = self.answer(request).await;

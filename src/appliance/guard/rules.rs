@@ -103,7 +103,7 @@ pub struct Attempt {
     pub source: Source,
     /// The name that was tried.
     pub account: String,
-    /// Stands for name and password together, without telling them.
+    /// Stands for name and password together, without telling them; empty when unknown.
     pub password: String,
     /// Whether it was let in.
     pub success: bool,
@@ -175,7 +175,8 @@ impl Rules {
         if record.ban.as_ref().is_some_and(|ban| ban.until > now) {
             return None;
         }
-        if record.repeats_slowly(try_id, now) {
+        // Without a password to compare, each counts.
+        if !attempt.password.is_empty() && record.repeats_slowly(try_id, now) {
             return None;
         }
         while record
@@ -364,6 +365,9 @@ mod tests {
         assert_eq!(banned, [false, false, false, false, false, true]);
         let mut rules = Rules::default();
         assert!((0..500).all(|n| rules.note(same(), n * 60).is_none()));
+        let unknown = || attempt("192.0.2.1", "", false);
+        let mut rules = Rules::default();
+        assert!((0..10).any(|n| rules.note(unknown(), n * 60).is_some()));
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn failure(remote: &str, fail_type: &str) -> String {
     )
 }
 
+/// Sends requests one after the other on one connection, the last of which closes it.
 async fn send(requests: &str) -> (String, Receiver<super::Attempt>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,8 +38,9 @@ async fn send(requests: &str) -> (String, Receiver<super::Attempt>) {
         let _ = axum::serve(listener, reports::router(KEY.to_owned(), sender)).await;
     });
     let mut stream = TcpStream::connect(address).await.unwrap();
+    let (first, last) = requests.rsplit_once("Keep-Alive").unwrap();
+    let requests = format!("{first}close{last}");
     stream.write_all(requests.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
     let mut said = String::new();
     stream.read_to_string(&mut said).await.unwrap();
     (said, attempts)

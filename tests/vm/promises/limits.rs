@@ -64,6 +64,7 @@ fn above_the_limit(world: &World) -> Result<()> {
         &format!("MAIL FROM:<{}> SIZE={}", friend("big"), MESSAGE_SIZE + 1),
         "552",
     )?;
+    stranger.say("RSET", "250")?;
     stranger.envelope(&friend("big"), &["carla@wombat.example"])?;
     stranger
         .data(&message_of(MESSAGE_SIZE + 1, &world.unique("too large")))?

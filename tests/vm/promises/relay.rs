@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, ensure};
 
 use super::super::network::OUTSIDE_CLIENTS;
+use super::super::smtp::Account;
 use super::Promise;
-use super::world::{World, friend};
+use super::world::{ADMIN_PASSWORD, World, friend, letter, must_refuse};
 
 /// How many refusals one conversation takes; after twenty the machine hangs up.
 const PER_CONVERSATION: usize = 6;
@@ -45,7 +46,7 @@ pub const PROMISES: &[Promise] = &[
         check: all_forms_are_refused,
     },
     Promise {
-        says: "mail to root, to system accounts and to the machine's own name is refused",
+        says: "no system account gets mail; root's at the machine's own name goes to the administrator",
         check: no_local_accounts,
     },
     Promise {
@@ -82,7 +83,6 @@ fn no_local_accounts(world: &World) -> Result<()> {
     stranger.say(&format!("MAIL FROM:<{}>", friend("relay")), "250")?;
     for address in [
         "root@wombat.example",
-        "root@mail.wombat.example",
         "root",
         "root@localhost",
         "vmail@mail.wombat.example",
@@ -90,15 +90,23 @@ fn no_local_accounts(world: &World) -> Result<()> {
     ] {
         let line = format!("RCPT TO:<{address}>");
         let reply = stranger.ask(&line)?;
-        // An alias of root's would be fine; today there is none.
-        super::world::must_refuse(&reply, &line)?;
+        must_refuse(&reply, &line)?;
     }
+    let subject = world.unique("to root");
+    world
+        .receive(&["root@mail.wombat.example"], &subject)?
+        .must_be(&[250], "mail to the machine's root")?;
+    let admin = Account {
+        address: "postmaster@wombat.example".to_owned(),
+        password: ADMIN_PASSWORD.to_owned(),
+    };
+    world.read(&admin, &subject)?;
     Ok(())
 }
 
 fn own_domain_from_outside(world: &World) -> Result<()> {
     let mut stranger = world.stranger()?;
-    let letter = super::world::letter(
+    let message = letter(
         "anna@wombat.example",
         "bert@wombat.example",
         "in your own name",
@@ -112,6 +120,6 @@ fn own_domain_from_outside(world: &World) -> Result<()> {
     if second.code >= 500 {
         return Ok(());
     }
-    let reply = stranger.data(letter.as_bytes())?;
-    super::world::must_refuse(&reply, "a message from anna@wombat.example")
+    let reply = stranger.data(message.as_bytes())?;
+    must_refuse(&reply, "a message from anna@wombat.example")
 }

@@ -9,7 +9,7 @@ use super::super::query::lookup_txt;
 use super::super::site::{
     DOMAIN, HOST_NAME, OUTSIDE_DOMAIN, QUARANTINE_DOMAIN, REJECT_DOMAIN, SECOND_DOMAIN,
 };
-use super::super::smtp::Reply;
+use super::super::smtp::{Conversation, Reply};
 use super::super::{dkim, dns};
 use super::Promise;
 use super::world::{World, friend, header_values, letter, must_refuse};
@@ -141,7 +141,7 @@ fn spf_is_marked(world: &World) -> Result<()> {
 }
 
 fn forged_results_are_gone(world: &World) -> Result<()> {
-    let subject = world.unique("forged results");
+    let subject = world.unique("whose results");
     let forged = format!(
         "Authentication-Results: {HOST_NAME}; dkim=pass header.d=forged-one\r\n\
          Authentication-Results: MAIL.Wombat.Example; dmarc=pass header.from=forged-two\r\n\
@@ -216,28 +216,31 @@ fn bounces_are_signed(world: &World) -> Result<()> {
 
 fn signer_down(world: &World) -> Result<()> {
     let nils = world.account("nils");
+    let mut open = world.submission(&nils)?;
     world.run("systemctl kill --signal=KILL opendkim.service; systemctl stop opendkim.service")?;
-    let refused = (|| -> Result<Reply> {
-        let mut client = world.submission(&nils)?;
-        let line = format!("MAIL FROM:<{}>", nils.address);
-        let reply = client.ask(&line)?;
-        if reply.code != 250 {
-            return Ok(reply);
+    let outcome = (|| -> Result<(Reply, Reply)> {
+        let mut reply = open.ask(&format!("MAIL FROM:<{}>", nils.address))?;
+        if reply.code == 250 {
+            reply = open.ask("RCPT TO:<unsigned@outside.example>")?;
         }
-        let reply = client.ask("RCPT TO:<unsigned@outside.example>")?;
-        if reply.code != 250 {
-            return Ok(reply);
+        if reply.code == 250 {
+            let letter = letter(
+                &nils.address,
+                "unsigned@outside.example",
+                "unsigned",
+                "Hello.",
+            );
+            reply = open.data(letter.as_bytes())?;
         }
-        let letter = letter(
-            &nils.address,
-            "unsigned@outside.example",
-            "unsigned",
-            "Hello.",
-        );
-        client.data(letter.as_bytes())
+        // Whoever comes now is put off even earlier.
+        let mut next = Conversation::open_tls(world.client(), world.port(465), HOST_NAME)?;
+        next.hello()?;
+        Ok((reply, next.log_in(&nils)?))
     })();
     world.run("systemctl reset-failed opendkim.service; systemctl start opendkim.service")?;
-    refused?.must_be(&[451], "a message while the signer is down")?;
+    let (reply, next) = outcome?;
+    reply.must_be(&[451], "a message while the signer is down")?;
+    next.must_be(&[235, 451, 454], "a login while the signer is down")?;
     let recipient = format!("{}@outside.example", world.unique("later"));
     let subject = world.unique("later");
     super::super::wait::until("mail to go on", super::world::DELIVERY_LIMIT, || {

@@ -24,6 +24,8 @@ pub const MESSAGE_SIZE: usize = 200 << 10;
 pub const QUOTA: usize = 2 << 20;
 /// `SENDING_LIMIT`.
 pub const SENDING_LIMIT: u32 = 20;
+/// `ADMIN_USER_INITIAL_PASSWORD`.
+pub const ADMIN_PASSWORD: &str = "correct-horse";
 /// Mail from one server to another, under emulation.
 pub const DELIVERY_LIMIT: Duration = Duration::from_secs(240);
 
@@ -69,7 +71,7 @@ impl World {
         let disk = Arc::new(Disk::over(image)?);
         let settings = format!(
             "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADDITIONAL_DOMAINS={SECOND_DOMAIN},{}\n\
-             SSH_AUTHORIZED_KEYS={}\nADMIN_USER_INITIAL_PASSWORD=correct-horse\n\
+             SSH_AUTHORIZED_KEYS={}\nADMIN_USER_INITIAL_PASSWORD={ADMIN_PASSWORD}\n\
              MESSAGE_SIZE_LIMIT={MESSAGE_SIZE}\nMAILBOX_QUOTA={QUOTA}\nSENDING_LIMIT={SENDING_LIMIT}\n",
             MANUAL_DOMAINS.join(","),
             key.public
@@ -114,7 +116,7 @@ impl World {
             ));
         }
         script.push_str(&format!(
-            "cat >/var/lib/mailimg/aliases <<'END'\n{ALIASES}END\nmailctl update-aliases || true\n"
+            "cat >/var/lib/mailimg/aliases <<'END'\n{ALIASES}END\nmailctl update-aliases\n"
         ));
         world.run(&script)?;
         Ok(world)
