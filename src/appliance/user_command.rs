@@ -200,6 +200,11 @@ pub fn delete_user(place: &Place, text: &str, purge: bool) -> anyhow::Result<Str
     warn(&end_sessions(place, &name));
     if let Some(aliases) = taken? {
         warn(&left_behind(&aliases, &name));
+        if address == settings.admin {
+            warn(&[format!(
+                "mail to postmaster reaches nobody until '{name}' is an account or an alias again"
+            )]);
+        }
     }
     forget_first_password(place, &address)?;
     if !purge {
