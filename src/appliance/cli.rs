@@ -1,19 +1,20 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
-use super::place::{Place, SETTINGS};
+use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
 };
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, health, import, provision, queue, render, resolver,
-    status, takeover,
+    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
+    render, resolver, status, takeover,
 };
-use crate::error::EXIT_DONE;
+use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ enum Verb {
         /// How long to wait, in seconds.
         #[arg(long, default_value_t = 300, value_name = "SECONDS")]
         timeout: u64,
+        /// Print JSON: every probe with its outcome.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what the consoles show, and bring them up to date.
     Console,
@@ -86,6 +90,17 @@ enum Verb {
     Provision,
     /// Bring the resolver's upstream and validation up to date.
     Resolver,
+    /// Addresses kept out because passwords were guessed from there.
+    #[command(subcommand)]
+    Ban(BanVerb),
+    /// Serve Postfix as its mail filter, until stopped.
+    Filter,
+    /// Ban addresses that guess passwords, until stopped.
+    Guard {
+        /// Where Dovecot reports logins.
+        #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
+        listen: SocketAddr,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -176,6 +191,21 @@ enum SettingsVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum BanVerb {
+    /// List who is banned, since when and for how long.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an address in again; an IPv6 one with its whole /64.
+    Lift {
+        /// The address, or 'all'.
+        address: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
@@ -206,6 +236,7 @@ enum DkimVerb {
 /// Whatever the verb failed with.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let place = Place::new(arguments.root.as_deref());
+    let mut code = EXIT_DONE;
     let said = match &arguments.verb {
         Verb::User(verb) => run_user(&place, verb)?,
         Verb::Alias(verb) => run_alias(&place, verb)?,
@@ -219,12 +250,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             takeover::import_workspace(&place, workspace, *dry_run)?
         }
         Verb::Queue { json } => queue::show_queue(&place, *json)?,
-        Verb::Health { timeout } => health::check_health(&place, Duration::from_secs(*timeout))?,
+        Verb::Health { timeout, json } => {
+            let deadline = Duration::from_secs(*timeout);
+            if *json {
+                let (text, healthy) = health::show_health(&place, deadline)?;
+                if !healthy {
+                    code = EXIT_FAILED;
+                }
+                text
+            } else {
+                health::check_health(&place, deadline)?
+            }
+        }
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
+        Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
+        Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
+        Verb::Filter => filter::run_filter(&place)?,
+        Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {
@@ -240,7 +286,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         result => result.context("writing to standard output")?,
     }
-    Ok(EXIT_DONE)
+    Ok(code)
 }
 
 /// One process instead of three, since every boot waits for it.

@@ -9,6 +9,9 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
+//! Two verbs are services that stay: `filter`, which Postfix asks about every
+//! message, and `guard`, to which Dovecot reports every login.
+//!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
 //! templates, so that it can neither drift nor survive an upgrade. This half
@@ -29,12 +32,15 @@ mod dkim_rotate;
 mod dns_text;
 mod esp;
 mod facts;
+mod filter;
+mod guard;
 mod health;
 mod import;
 mod mailbox;
 mod maildir;
 mod maps;
 mod network;
+mod notify;
 mod password;
 mod place;
 mod provision;

@@ -54,6 +54,8 @@ pub const SSH_HOST_KEYS: &str = "/var/lib/mailimg/ssh";
 pub const MAIL: &str = "/var/vmail";
 /// Postfix's queue.
 pub const QUEUE: &str = "/var/spool/postfix";
+/// The compiled filter of all mailboxes, which the first delivery makes.
+pub const SIEVE: &str = "/run/mailimg-sieve";
 /// Rendered configuration.
 pub const RENDERED: &str = "/run/mailimg";
 /// Exists when settings are there and rendered.

@@ -52,14 +52,6 @@ fn ensure_folders(place: &Place) -> anyhow::Result<()> {
     let folders = [
         (place::STATE.to_owned(), 0o755, "root", "root"),
         (place::MAIL.to_owned(), 0o700, "vmail", "vmail"),
-        // Postfix makes the rest of its queue; Dovecot's sockets need these two before.
-        (place::QUEUE.to_owned(), 0o755, "root", "root"),
-        (
-            format!("{}/private", place::QUEUE),
-            0o700,
-            "postfix",
-            "root",
-        ),
         (place::RENDERED.to_owned(), 0o755, "root", "root"),
     ];
     for (path, mode, user, group) in folders {

@@ -9,26 +9,31 @@ use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
-use super::{certificate, dkim, dkim_key, maps, network, provision, resolver};
+use super::{
+    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver,
+};
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Rendered files, by their path below both the templates and /run/mailimg.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "postfix/main.cf",
     "postfix/master.cf",
     "dovecot/dovecot.conf",
+    "dovecot/junk.sieve",
     "opendkim/opendkim.conf",
     "opendkim/KeyTable",
     "opendkim/SigningTable",
     "opendkim/TrustedHosts",
+    "opendmarc/opendmarc.conf",
+    "opendmarc/IgnoreHosts",
     "ssh/sshd_config",
 ];
 
-/// All messages up to this size are accepted, in bytes.
-const MESSAGE_BYTES: u64 = 50 << 20;
+/// What mail leaves of the disk to everything else, in bytes.
+const DISK_RESERVE: u64 = 128 << 20;
 /// Simultaneous deliveries to one mailbox; Dovecot defers what is above its own limit.
 const DELIVERIES_PER_USER: u32 = 5;
 
@@ -56,8 +61,13 @@ struct Values<'a> {
     mail: &'a str,
     vmail_user: u32,
     rendered: &'a str,
-    queue: &'a str,
+    sieve: &'a str,
+    probe: &'a str,
+    filter_socket: &'a str,
+    guard_port: u16,
     message_bytes: u64,
+    disk_reserve: u64,
+    mailbox_quota: Option<u64>,
     deliveries_per_user: u32,
     signing_keys: Vec<SigningKey>,
     ssh_host_key: String,
@@ -107,8 +117,13 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         mail: place::MAIL,
         vmail_user: find_account(place, "vmail")?.user,
         rendered: place::RENDERED,
-        queue: place::QUEUE,
-        message_bytes: MESSAGE_BYTES,
+        sieve: place::SIEVE,
+        probe: place::PROBE,
+        filter_socket: place::FILTER_SOCKET,
+        guard_port: place::GUARD_PORT,
+        message_bytes: settings.message_size,
+        disk_reserve: DISK_RESERVE,
+        mailbox_quota: settings.mailbox_quota,
         deliveries_per_user: DELIVERIES_PER_USER,
         signing_keys: signing_keys(place, settings),
         ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
@@ -176,6 +191,9 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    filter::ensure_configuration(place, &settings)?;
+    guard::ensure_key(place)?;
+    health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;
     maps::ensure_maps(place, &settings, &locked.users)?;
     ensure_file(&place.path(place::CONFIGURED), b"", PUBLIC, None)?;

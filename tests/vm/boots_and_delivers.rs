@@ -18,7 +18,7 @@ use super::ssh::SshKey;
 use super::{dkim, dns, imap};
 
 /// Names the image.
-const IMAGE: &str = "MAILIMG_IMAGE";
+pub const IMAGE: &str = "MAILIMG_IMAGE";
 /// From one mail server to another, both on this host.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(240);
 /// Where EROFS keeps its superblock, which every mount reads.

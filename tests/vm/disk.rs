@@ -1,9 +1,7 @@
 //! Disks of machines: overlays over an image, and overlays over those.
 //!
 //! Provision one machine, end it, then fork its disk for each case. A case
-//! that cuts the power needs what QEMU wrote in order (a `blklogwrites`
-//! filter); it goes into [`Disk::arguments`], through which all machines get
-//! their disk.
+//! that cuts the power keeps what QEMU wrote in order, see [`Disk::logged`].
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use mailimg::command::boot::overlay::{Format, Image, MINIMUM_DISK_BYTES, disk_arguments};
+use mailimg::command::boot::qemu::escape_commas;
 use tempfile::TempDir;
 
 use super::peers;
@@ -24,6 +23,8 @@ const SECTOR: usize = 512;
 pub struct Disk {
     path: PathBuf,
     bytes: u64,
+    /// Where its writes are kept in order, if they are.
+    log: Option<PathBuf>,
     _folder: TempDir,
     /// Keeps the files below until nobody needs them.
     _below: Option<Arc<Disk>>,
@@ -45,6 +46,21 @@ impl Disk {
         Self::make(&image, Some(self.clone()))
     }
 
+    /// A fresh disk over an image, whose writes and flushes are kept in order
+    /// for [`super::write_log::replay`].
+    pub fn logged(image: &Path) -> Result<Self> {
+        let mut disk = Self::over(image)?;
+        let log = disk.path.with_file_name("writes.log");
+        File::create(&log)?;
+        disk.log = Some(log);
+        Ok(disk)
+    }
+
+    /// The log of [`Disk::logged`].
+    pub fn log(&self) -> Result<&Path> {
+        self.log.as_deref().context("the disk keeps no log")
+    }
+
     fn make(image: &Image, below: Option<Arc<Disk>>) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-disk-")
@@ -55,6 +71,7 @@ impl Disk {
         Ok(Self {
             path,
             bytes,
+            log: None,
             _folder: folder,
             _below: below,
         })
@@ -62,7 +79,10 @@ impl Disk {
 
     /// QEMU's options.
     pub fn arguments(&self) -> Vec<String> {
-        disk_arguments(&self.path)
+        match &self.log {
+            None => disk_arguments(&self.path),
+            Some(log) => logged_arguments(&self.path, log),
+        }
     }
 
     /// Changes one byte of this disk, given the raw image far below it.
@@ -85,4 +105,39 @@ impl Disk {
         .context("flipping a byte")?;
         Ok(())
     }
+}
+
+/// QEMU's options for a disk whose writes are logged.
+///
+/// The filter hears of flushes, the files below need none: nothing outlives
+/// the host's page cache. Zeroes are written as data, since QEMU before 9.0
+/// logs requests to write zeroes in the wrong place when there are others.
+fn logged_arguments(disk: &Path, log: &Path) -> Vec<String> {
+    [
+        "-blockdev".to_owned(),
+        format!(
+            "driver=file,node-name=disk-file,cache.no-flush=on,discard=unmap,{}",
+            option("filename", disk)
+        ),
+        "-blockdev".to_owned(),
+        "driver=qcow2,node-name=disk-below,file=disk-file,cache.no-flush=on,discard=unmap"
+            .to_owned(),
+        "-blockdev".to_owned(),
+        format!(
+            "driver=file,node-name=log-file,cache.no-flush=on,{}",
+            option("filename", log)
+        ),
+        "-blockdev".to_owned(),
+        format!(
+            "driver=blklogwrites,node-name=disk0,file=disk-below,log=log-file,\
+             log-sector-size={SECTOR},discard=unmap"
+        ),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=disk0,bootindex=1,write-zeroes=off".to_owned(),
+    ]
+    .into()
+}
+
+fn option(key: &str, path: &Path) -> String {
+    format!("{key}={}", escape_commas(&path.display().to_string()))
 }

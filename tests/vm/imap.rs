@@ -1,69 +1,86 @@
-//! Mail out of a machine: as much of IMAP4rev1 (RFC 3501) as reading an inbox takes.
+//! Mail out of a machine: as much of IMAP4rev1 (RFC 3501) as reading a mailbox takes.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::smtp::Account;
-use super::tls::{TlsStream, connect_tls};
 use super::wait::until;
+use super::wire::{LIMIT, Wire};
 
-/// A busy emulated machine takes its time to answer.
-const LIMIT: Duration = Duration::from_secs(120);
+/// The port with TLS from the first byte.
+const PORT: u16 = 993;
 
-/// A session with an open inbox.
-pub struct Inbox {
-    reader: BufReader<TlsStream>,
+/// A session over TLS, before and after the login.
+pub struct Imap {
+    wire: Wire,
     next_tag: u32,
-    /// How many messages there were when it was opened.
-    pub messages: u32,
 }
 
 /// One answer: its lines, with literals taken out.
-struct Answer {
-    lines: Vec<String>,
-    literals: Vec<Vec<u8>>,
+#[derive(Debug)]
+pub struct Answer {
+    /// Untagged lines, then the tagged one without its tag.
+    pub lines: Vec<String>,
+    /// The literals in between.
+    pub literals: Vec<Vec<u8>>,
 }
 
-impl Inbox {
-    /// Logs in over TLS from one of this side's addresses and selects the inbox.
+impl Answer {
+    /// `OK`, `NO` or `BAD` and what follows.
+    pub fn status(&self) -> &str {
+        self.lines.last().map_or("", String::as_str)
+    }
+}
+
+impl Imap {
+    /// Connects over TLS from one of this side's addresses.
+    pub fn connect(source: IpAddr, machine: IpAddr, host_name: &str) -> Result<Self> {
+        let target = SocketAddr::new(machine, PORT);
+        let mut imap = Self {
+            wire: Wire::open_tls(source, target, host_name)?,
+            next_tag: 1,
+        };
+        let greeting = imap.line()?;
+        ensure!(
+            greeting.starts_with("* OK"),
+            "the IMAP server greets with {greeting:?}"
+        );
+        Ok(imap)
+    }
+
+    /// Connects and logs in.
     pub fn open(
         source: IpAddr,
         machine: IpAddr,
         host_name: &str,
         account: &Account,
     ) -> Result<Self> {
-        let stream = connect_tls(source, SocketAddr::new(machine, 993), host_name, LIMIT)?;
-        let mut inbox = Self {
-            reader: BufReader::new(stream),
-            next_tag: 1,
-            messages: 0,
-        };
-        let greeting = inbox.read_line()?;
-        if !greeting.starts_with("* OK") {
-            bail!("the IMAP server greets with {greeting:?}");
-        }
-        inbox
-            .say(&format!(
-                "LOGIN {} {}",
-                quoted(&account.address),
-                quoted(&account.password)
-            ))
-            .with_context(|| format!("logging in as {}", account.address))?;
-        let answer = inbox.say("SELECT INBOX")?;
-        inbox.messages = answer
-            .lines
-            .iter()
-            .find_map(|line| {
-                line.strip_prefix("* ")?
-                    .strip_suffix(" EXISTS")?
-                    .parse()
-                    .ok()
-            })
-            .context("the server says not how many messages there are")?;
-        Ok(inbox)
+        let mut imap = Self::connect(source, machine, host_name)?;
+        let status = imap.log_in(account)?;
+        ensure!(
+            status.starts_with("OK"),
+            "logging in as {}: {status}",
+            account.address
+        );
+        Ok(imap)
+    }
+
+    /// LOGIN and its status.
+    pub fn log_in(&mut self, account: &Account) -> Result<String> {
+        let answer = self.ask(&format!(
+            "LOGIN {} {}",
+            quoted(&account.address),
+            quoted(&account.password)
+        ))?;
+        Ok(answer.status().to_owned())
+    }
+
+    /// Opens a folder and returns how many messages it has.
+    pub fn select(&mut self, folder: &str) -> Result<u32> {
+        let answer = self.say(&format!("SELECT {}", quoted(folder)))?;
+        exists(&answer.lines).context("the server says not how many messages there are")
     }
 
     /// A message as it was stored, by its number from 1.
@@ -75,48 +92,123 @@ impl Inbox {
             .with_context(|| format!("message {number} has no body"))
     }
 
+    /// All messages of a folder; none when there is no such folder.
+    pub fn messages(&mut self, folder: &str) -> Result<Vec<Vec<u8>>> {
+        let answer = self.ask(&format!("SELECT {}", quoted(folder)))?;
+        if !answer.status().starts_with("OK") || exists(&answer.lines).unwrap_or(0) == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(self.say("FETCH 1:* BODY.PEEK[]")?.literals)
+    }
+
+    /// Puts a message into a folder and returns the status.
+    pub fn append(&mut self, folder: &str, message: &[u8]) -> Result<String> {
+        let tag = self.tag();
+        self.wire.send_line(&format!(
+            "{tag} APPEND {} {{{}}}",
+            quoted(folder),
+            message.len()
+        ))?;
+        let line = self.line()?;
+        if !line.starts_with('+') {
+            return Ok(line
+                .strip_prefix(&format!("{tag} "))
+                .unwrap_or(&line)
+                .to_owned());
+        }
+        self.wire.send(message)?;
+        self.wire.send(b"\r\n")?;
+        Ok(self.answer(&tag)?.status().to_owned())
+    }
+
+    /// Waits in IDLE (RFC 2177) for a line that contains a text; `begun` is
+    /// called once the server waits too. Returns how long after it the line came.
+    pub fn idle(
+        &mut self,
+        text: &str,
+        limit: Duration,
+        begun: impl FnOnce() -> Result<()>,
+    ) -> Result<Duration> {
+        let tag = self.tag();
+        self.wire.send_line(&format!("{tag} IDLE"))?;
+        let line = self.line()?;
+        ensure!(line.starts_with('+'), "IDLE is answered {line:?}");
+        begun()?;
+        let started = Instant::now();
+        self.wire.set_limit(limit)?;
+        while !self.line()?.contains(text) {}
+        let took = started.elapsed();
+        self.wire.set_limit(LIMIT)?;
+        self.wire.send_line("DONE")?;
+        self.answer(&tag)?;
+        Ok(took)
+    }
+
+    /// Waits until the server ends the session, and returns its last words.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<String> {
+        self.wire.set_limit(limit)?;
+        let mut last = String::new();
+        while let Some(line) = self
+            .wire
+            .line()
+            .context("waiting for the end of a session")?
+        {
+            last = line;
+        }
+        Ok(last)
+    }
+
     /// Ends the session.
     pub fn log_out(mut self) -> Result<()> {
         self.say("LOGOUT").map(drop)
     }
 
-    fn say(&mut self, command: &str) -> Result<Answer> {
-        let tag = format!("t{}", self.next_tag);
+    /// Gives a command, which must succeed.
+    pub fn say(&mut self, command: &str) -> Result<Answer> {
+        let answer = self.ask(command)?;
+        if !answer.status().starts_with("OK") {
+            // Only the verb: a login has a password behind it.
+            bail!(
+                "{}: {}",
+                command.split(' ').next().unwrap_or_default(),
+                answer.status()
+            );
+        }
+        Ok(answer)
+    }
+
+    /// Gives a command.
+    pub fn ask(&mut self, command: &str) -> Result<Answer> {
+        let tag = self.tag();
+        self.wire.send_line(&format!("{tag} {command}"))?;
+        self.answer(&tag)
+    }
+
+    fn tag(&mut self) -> String {
         self.next_tag += 1;
-        let stream = self.reader.get_mut();
-        stream.write_all(format!("{tag} {command}\r\n").as_bytes())?;
-        stream.flush()?;
+        format!("t{}", self.next_tag)
+    }
+
+    fn answer(&mut self, tag: &str) -> Result<Answer> {
         let mut answer = Answer {
             lines: Vec::new(),
             literals: Vec::new(),
         };
         loop {
-            let line = self.read_line()?;
+            let line = self.line()?;
             if let Some(length) = literal_length(&line) {
-                let mut literal = vec![0; length];
-                self.reader.read_exact(&mut literal)?;
-                answer.literals.push(literal);
+                answer.literals.push(self.wire.bytes(length)?);
             }
             if let Some(status) = line.strip_prefix(&format!("{tag} ")) {
-                if status.starts_with("OK") {
-                    return Ok(answer);
-                }
-                // Only the verb: a login has a password behind it.
-                bail!(
-                    "{}: {status}",
-                    command.split(' ').next().unwrap_or_default()
-                );
+                answer.lines.push(status.to_owned());
+                return Ok(answer);
             }
             answer.lines.push(line);
         }
     }
 
-    fn read_line(&mut self) -> Result<String> {
-        let mut line = Vec::new();
-        if self.reader.read_until(b'\n', &mut line)? == 0 {
-            bail!("the IMAP server hung up");
-        }
-        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+    fn line(&mut self) -> Result<String> {
+        self.wire.line()?.context("the IMAP server hung up")
     }
 }
 
@@ -128,21 +220,33 @@ pub fn wait_for_message(
     account: &Account,
     subject: &str,
 ) -> Result<String> {
+    let mut imap = Imap::open(source, machine, host_name, account)?;
+    let message = wait_in(&mut imap, "INBOX", subject)
+        .with_context(|| format!("reading the mail of {}", account.address))?;
+    imap.log_out()?;
+    Ok(message)
+}
+
+/// The same in an open session and any folder.
+pub fn wait_in(imap: &mut Imap, folder: &str, subject: &str) -> Result<String> {
     let wanted = format!("Subject: {subject}\r\n");
-    until(
-        &format!("{subject:?} in the inbox of {}", account.address),
-        LIMIT,
-        || {
-            let mut inbox = Inbox::open(source, machine, host_name, account)?;
-            let mut found = None;
-            for number in 1..=inbox.messages {
-                let message = String::from_utf8_lossy(&inbox.fetch(number)?).into_owned();
-                found = found.or_else(|| message.contains(&wanted).then_some(message));
-            }
-            inbox.log_out()?;
-            Ok(found)
-        },
-    )
+    until(&format!("{subject:?} in {folder}"), LIMIT, || {
+        Ok(imap
+            .messages(folder)?
+            .iter()
+            .map(|message| String::from_utf8_lossy(message).into_owned())
+            .find(|message| message.contains(&wanted)))
+    })
+}
+
+/// The number of `* 3 EXISTS`.
+fn exists(lines: &[String]) -> Option<u32> {
+    lines.iter().find_map(|line| {
+        line.strip_prefix("* ")?
+            .strip_suffix(" EXISTS")?
+            .parse()
+            .ok()
+    })
 }
 
 /// `{123}` at the end of a line announces as many bytes.

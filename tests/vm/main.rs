@@ -11,24 +11,33 @@
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 
 mod boots_and_delivers;
+mod certificate;
 mod clock;
 mod dhcp;
 mod disk;
 mod dkim;
 mod dns;
 mod gpt;
+mod hello;
 mod imap;
 mod machine;
+mod managesieve;
 mod network;
 mod peers;
+mod power_cut;
 mod process;
+mod promises;
 mod qmp;
 mod query;
 mod self_test;
 mod sink;
 mod site;
+mod small_guest;
 mod smtp;
 mod ssh;
 mod store;
 mod tls;
+mod tls_scan;
 mod wait;
+mod wire;
+mod write_log;

@@ -56,6 +56,37 @@ pub const OUTSIDE_CLIENTS: [Ipv4Addr; 2] = [
 /// The same on IPv6.
 pub const OUTSIDE_CLIENTS6: [Ipv6Addr; 2] = [outside6(0x101), outside6(0x102)];
 
+/// Mail servers of the outside with a manner of their own: one whose certificate
+/// is what its TLSA record says, one whose is not, and somebody's relay.
+pub const OUTSIDE_SERVERS: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(198, 18, 0, 26),
+    Ipv4Addr::new(198, 18, 0, 27),
+    Ipv4Addr::new(198, 18, 0, 28),
+];
+/// More clients from the outside, each for one test to be banned or refused.
+pub const STRANGERS: [Ipv4Addr; 10] = [
+    stranger(0),
+    stranger(1),
+    stranger(2),
+    stranger(3),
+    stranger(4),
+    stranger(5),
+    stranger(6),
+    stranger(7),
+    stranger(8),
+    stranger(9),
+];
+/// The same on IPv6: two in one network, and one in another.
+pub const STRANGERS6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 1),
+    Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 2),
+    Ipv6Addr::new(0x2001, 2, 0, 2, 0, 0, 0, 1),
+];
+
+const fn stranger(index: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 0, 110 + index)
+}
+
 const fn client6(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0, 0, 0, last)
 }
@@ -148,7 +179,8 @@ fn make_network() -> Result<()> {
         OUTSIDE_CLIENTS[1],
         GATEWAY,
     ];
-    for address in short.into_iter().chain(CLIENTS) {
+    let more = CLIENTS.into_iter().chain(OUTSIDE_SERVERS).chain(STRANGERS);
+    for address in short.into_iter().chain(more) {
         script.push_str(&format!("addr add {address}/24 dev {BRIDGE}\n"));
     }
     let long: [Ipv6Addr; 5] = [
@@ -158,7 +190,7 @@ fn make_network() -> Result<()> {
         OUTSIDE_CLIENTS6[1],
         GATEWAY6,
     ];
-    for address in long.into_iter().chain(CLIENTS6) {
+    for address in long.into_iter().chain(CLIENTS6).chain(STRANGERS6) {
         script.push_str(&format!("addr add {address}/64 dev {BRIDGE} nodad\n"));
     }
     script.push_str("route add unreachable default\n-6 route add unreachable default\n");

@@ -47,6 +47,13 @@ impl Process {
         }
     }
 
+    /// Ends the program at once.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Fails with the log's end when the program has ended.
     pub fn check_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {

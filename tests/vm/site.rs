@@ -1,16 +1,19 @@
 //! The world around the machines: names, addresses, time, and mail outside.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
+use super::certificate::Certificate;
 use super::clock;
 use super::dhcp::Dhcp;
 use super::dns::{Dns, Zone};
 use super::network::{
-    GATEWAY, GATEWAY6, OUTSIDE_MAIL, OUTSIDE_MAIL6, machine_address, machine_address6,
+    GATEWAY, GATEWAY6, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_SERVERS, machine_address,
+    machine_address6,
 };
-use super::sink::Sink;
+use super::sink::{Manner, Sink};
+use super::smtp::Account;
 
 /// The domain whose mail the machine handles.
 pub const DOMAIN: &str = "wombat.example";
@@ -22,23 +25,69 @@ pub const OUTSIDE_DOMAIN: &str = "outside.example";
 /// Its mail server, the sink.
 pub const OUTSIDE_HOST_NAME: &str = "mx.outside.example";
 
+/// Another domain that a machine may serve.
+pub const SECOND_DOMAIN: &str = "koala.example";
+/// Whose mail may come from all addresses of ours; says nothing about DMARC.
+pub const FRIENDS_DOMAIN: &str = "friends.example";
+/// Whose mail comes from nowhere and is to be rejected (RFC 7489).
+pub const REJECT_DOMAIN: &str = "strict.example";
+/// The same, to be put into quarantine.
+pub const QUARANTINE_DOMAIN: &str = "careful.example";
+/// Reached on IPv4 only.
+pub const FOUR_DOMAIN: &str = "four.example";
+/// Reached on IPv6 only.
+pub const SIX_DOMAIN: &str = "six.example";
+/// Its mail server has the certificate that its TLSA record names (RFC 7672).
+pub const DANE_DOMAIN: &str = "dane.example";
+/// Its mail server has another one.
+pub const FORGED_DOMAIN: &str = "forged.example";
+/// Sends mail on for whoever logs in.
+pub const RELAY_HOST_NAME: &str = "relay.outside.example";
+/// The port it does this on.
+pub const RELAY_PORT: u16 = 587;
+
 /// Everything a machine talks to.
 pub struct Site {
     /// Our DNS.
     pub dns: Dns,
-    /// The outside's mail server.
+    /// The outside's mail servers.
     pub sink: Sink,
+    /// Who may use the relay.
+    pub relay_login: Account,
     dhcp: Dhcp,
 }
 
 impl Site {
     /// Starts it all; call inside a network of the test's own.
     pub fn start() -> Result<Self> {
-        let dns = Dns::start(zones())?;
+        let good = Certificate::make(&format!("mx.{DANE_DOMAIN}"))?;
+        let bad = Certificate::make(&format!("mx.{FORGED_DOMAIN}"))?;
+        let dns = Dns::start(zones(&good))?;
         let dhcp = Dhcp::start()?;
         clock::start()?;
+        let relay_login = Account {
+            address: "wombat".to_owned(),
+            password: "let me through".to_owned(),
+        };
         let sink = Sink::start(&[IpAddr::from(OUTSIDE_MAIL), IpAddr::from(OUTSIDE_MAIL6)])?;
-        let mut site = Self { dns, sink, dhcp };
+        let [dane, forged, relay] = OUTSIDE_SERVERS;
+        for (address, port, certificate, login) in [
+            (dane, 25, &good, None),
+            (forged, 25, &bad, None),
+            (relay, RELAY_PORT, &bad, Some(relay_login.clone())),
+        ] {
+            let manner = Manner {
+                tls: Some(certificate.config.clone()),
+                login,
+            };
+            sink.listen((address, port).into(), &manner)?;
+        }
+        let mut site = Self {
+            dns,
+            sink,
+            relay_login,
+            dhcp,
+        };
         site.check_running()?;
         Ok(site)
     }
@@ -49,11 +98,35 @@ impl Site {
     }
 }
 
-/// The zones: the machine's domain complete but for DKIM, whose key the
+/// The zones: the machine's domains complete but for DKIM, whose keys the
 /// machine makes, and the outside.
-fn zones() -> Vec<Zone> {
+fn zones(certificate: &Certificate) -> Vec<Zone> {
     let machine = machine_address(0);
     let machine6 = machine_address6(0);
+    let [dane, forged, relay] = OUTSIDE_SERVERS;
+    let nobodys = |domain: &str, policy: &str| {
+        Zone::new(
+            &format!("{domain}."),
+            &[
+                "@ MX 10 mx.outside.example.",
+                "@ TXT \"v=spf1 -all\"",
+                &format!("_dmarc TXT \"v=DMARC1; p={policy}\""),
+            ],
+        )
+    };
+    let reached_by =
+        |domain: &str, record: &str| Zone::new(&format!("{domain}."), &["@ MX 10 mx", record]);
+    // The record vouches for one key; the other server has another one.
+    let with_tlsa = |domain: &str, address: Ipv4Addr| {
+        Zone::new(
+            &format!("{domain}."),
+            &[
+                "@ MX 10 mx",
+                &format!("mx A {address}"),
+                &format!("_25._tcp.mx TLSA {}", certificate.tlsa),
+            ],
+        )
+    };
     vec![
         Zone::new("example.", &[]),
         Zone::new(
@@ -67,6 +140,14 @@ fn zones() -> Vec<Zone> {
             ],
         ),
         Zone::new(
+            "koala.example.",
+            &[
+                &format!("@ MX 10 {HOST_NAME}."),
+                "@ TXT \"v=spf1 mx -all\"",
+                "_dmarc TXT \"v=DMARC1; p=reject\"",
+            ],
+        ),
+        Zone::new(
             "outside.example.",
             &[
                 "@ MX 10 mx",
@@ -75,8 +156,22 @@ fn zones() -> Vec<Zone> {
                 "@ TXT \"v=spf1 mx -all\"",
                 &format!("ntp A {GATEWAY}"),
                 &format!("ntp AAAA {GATEWAY6}"),
+                &format!("relay A {relay}"),
             ],
         ),
+        Zone::new(
+            "friends.example.",
+            &[
+                "@ MX 10 mx.outside.example.",
+                "@ TXT \"v=spf1 ip4:10.20.0.0/24 ip4:198.18.0.0/24 ip6:fd00:20::/64 ip6:2001:2::/32 -all\"",
+            ],
+        ),
+        nobodys(REJECT_DOMAIN, "reject"),
+        nobodys(QUARANTINE_DOMAIN, "quarantine"),
+        reached_by(FOUR_DOMAIN, &format!("mx A {OUTSIDE_MAIL}")),
+        reached_by(SIX_DOMAIN, &format!("mx AAAA {OUTSIDE_MAIL6}")),
+        with_tlsa(DANE_DOMAIN, dane),
+        with_tlsa(FORGED_DOMAIN, forged),
         reverse_zone("10.in-addr.arpa.", &[(machine.into(), HOST_NAME)]),
         reverse_zone(
             "18.198.in-addr.arpa.",

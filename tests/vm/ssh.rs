@@ -2,17 +2,26 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::peers;
-use super::process::run;
+use super::process::{Process, run};
+use super::wait::until;
+
+/// Under emulation, on a busy host.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A key pair.
+///
+/// Kept connections end with it.
 pub struct SshKey {
     folder: TempDir,
+    kept: Mutex<Option<Process>>,
     /// The line for `authorized_keys`.
     pub public: String,
 }
@@ -28,7 +37,27 @@ impl SshKey {
         let public = std::fs::read_to_string(path.with_extension("pub"))?
             .trim()
             .to_owned();
-        Ok(Self { folder, public })
+        Ok(Self {
+            folder,
+            kept: Mutex::new(None),
+            public,
+        })
+    }
+
+    /// Keeps one connection for all commands from now on: under emulation a
+    /// handshake takes longer than most commands.
+    pub fn keep_connection(&self, machine: IpAddr) -> Result<()> {
+        let mut master = self.ssh(machine)?;
+        master.args(["-M", "-N"]);
+        let process = Process::start(&mut master, &self.folder.path().join("master.log"))?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        until("a connection to keep", LIMIT, || {
+            Ok(self.socket().exists().then_some(()))
+        })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("connection")
     }
 
     fn path(&self) -> PathBuf {
@@ -52,7 +81,16 @@ impl SshKey {
     /// Runs a shell command as root and returns whatever came of it; status
     /// 255 is ssh's own.
     pub fn output(&self, machine: IpAddr, command: &str) -> Result<Output> {
-        peers::program("ssh")?
+        self.ssh(machine)?
+            .arg(command)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context("running ssh")
+    }
+
+    fn ssh(&self, machine: IpAddr) -> Result<Command> {
+        let mut ssh = peers::program("ssh")?;
+        ssh
             // No configuration, no host keys, no questions; a machine under
             // emulation is slow to shake hands.
             .args([
@@ -77,10 +115,9 @@ impl SshKey {
                 "-i",
             ])
             .arg(self.path())
-            .arg(format!("root@{machine}"))
-            .arg(command)
-            .stdin(std::process::Stdio::null())
-            .output()
-            .context("running ssh")
+            .arg("-S")
+            .arg(self.socket())
+            .arg(format!("root@{machine}"));
+        Ok(ssh)
     }
 }

@@ -3,9 +3,8 @@
 //! Signatures are checked, names and issuers are not: a machine that was never
 //! reached by a CA serves a certificate of its own.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,18 +14,11 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-use super::network::connect_from;
-
 /// An encrypted connection.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Connects from one of this side's addresses and speaks TLS at once.
-pub fn connect_tls(
-    source: IpAddr,
-    target: SocketAddr,
-    name: &str,
-    limit: Duration,
-) -> Result<TlsStream> {
+/// Speaks TLS on a connection from now on.
+pub fn start_tls(stream: TcpStream, name: &str) -> Result<TlsStream> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
@@ -35,12 +27,12 @@ pub fn connect_tls(
         .with_no_client_auth();
     let name = ServerName::try_from(name.to_owned())?;
     let connection = ClientConnection::new(Arc::new(config), name)?;
-    let mut stream = StreamOwned::new(connection, connect_from(source, target, limit)?);
+    let mut stream = StreamOwned::new(connection, stream);
     while stream.conn.is_handshaking() {
         stream
             .conn
             .complete_io(&mut stream.sock)
-            .with_context(|| format!("speaking TLS with {target}"))?;
+            .context("shaking hands")?;
     }
     Ok(stream)
 }

@@ -1,0 +1,84 @@
+//! Which accounts may write as which address.
+//!
+//! The text of Postfix's `smtpd_sender_login_maps`
+//! (<https://www.postfix.org/postconf.5.html#smtpd_sender_login_maps>), which
+//! Postfix itself checks for the envelope; here it is held against the From
+//! header, which is what people see.
+
+use std::collections::HashMap;
+
+/// Separates the extension of a local part, `recipient_delimiter`.
+const DELIMITER: char = '+';
+
+/// Owners by address or `@domain`.
+#[derive(Debug, Default)]
+pub struct Senders(HashMap<String, Vec<String>>);
+
+impl Senders {
+    /// Reads `KEY owner,owner` lines.
+    ///
+    /// # Errors
+    /// None; the signature is that of other parsers.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let table = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.trim().split_once(char::is_whitespace))
+            .map(|(key, owners)| {
+                let owners = owners
+                    .split([',', ' ', '\t'])
+                    .filter(|owner| !owner.is_empty())
+                    .map(str::to_lowercase)
+                    .collect();
+                (key.to_lowercase(), owners)
+            })
+            .collect();
+        Ok(Self(table))
+    }
+
+    /// Whether the account owns the address, both in lower case; the first key that is there decides.
+    pub fn owns(&self, account: &str, address: &str) -> bool {
+        let Some((local, domain)) = address.rsplit_once('@') else {
+            return false;
+        };
+        let plain = local
+            .split_once(DELIMITER)
+            .filter(|(user, _)| !user.is_empty())
+            .map(|(user, _)| format!("{user}@{domain}"));
+        [Some(address.to_owned()), plain, Some(format!("@{domain}"))]
+            .into_iter()
+            .flatten()
+            .find_map(|key| self.0.get(&key))
+            .is_some_and(|owners| owners.iter().any(|owner| owner == account))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Senders;
+
+    #[test]
+    fn the_first_key_decides() {
+        let text = "jens@a.example jens@a.example\nsales@a.example jens@a.example,Eva@a.example\n\
+                    @b.example eva@a.example\ninfo@b.example jens@a.example\n";
+        let senders = Senders::parse(text).unwrap();
+        for (account, address, expected) in [
+            ("jens@a.example", "jens@a.example", true),
+            ("jens@a.example", "jens+shop@a.example", true),
+            ("eva@a.example", "jens+shop@a.example", false),
+            ("eva@a.example", "sales@a.example", true),
+            ("eva@a.example", "anything@b.example", true),
+            ("jens@a.example", "anything@b.example", false),
+            // Given to somebody else explicitly, so the catch-all's owner has no say.
+            ("eva@a.example", "info@b.example", false),
+            ("jens@a.example", "ceo@c.example", false),
+            ("jens@a.example", "+x@a.example", false),
+        ] {
+            assert_eq!(
+                senders.owns(account, address),
+                expected,
+                "{account} {address}"
+            );
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One SMTP session as the filter sees it, from negotiation to the last message.
+//!
+//! A message's headers are looked at one by one as they arrive and answered all
+//! at once when it is complete, which saves a round trip per header.
+
+use super::Shared;
+use super::configuration::Configuration;
+use super::from::parse_from;
+use super::protocol::{Command, Replies, VERSION, actions, steps};
+use super::results::{RESULTS, names_host};
+use super::spf::Question;
+use anyhow::{Context, bail, ensure};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::SystemTime;
+use tokio::task::JoinSet;
+
+/// The account that logged in, as Postfix calls it.
+const ACCOUNT_MACRO: &str = "{auth_authen}";
+/// Older headers with a verdict on SPF, RFC 7208 section 9.1.
+const RECEIVED_SPF: &str = "Received-SPF";
+/// Most headers deleted from one message; nobody honest sends any.
+const MOST_DELETED: usize = 1000;
+/// Below the header with which Postfix says where it received the message. Above
+/// it, that header would be shown to the filters behind us as if it were the sender's.
+const TOP: u32 = 1;
+
+/// What follows from a command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing is said.
+    Silent,
+    /// This is said.
+    Answer(Replies),
+    /// The connection ends.
+    Close,
+}
+
+/// What is known of the message under way.
+#[derive(Default)]
+struct Message {
+    account: Option<String>,
+    sender: String,
+    from_count: u32,
+    from: Vec<u8>,
+    results_seen: u32,
+    received_spf_seen: u32,
+    deleted: Vec<(&'static str, u32)>,
+    too_many: bool,
+    /// At most one lookup; given up with the message.
+    spf: JoinSet<String>,
+}
+
+/// One session of the mail server.
+pub struct Session {
+    shared: Rc<Shared>,
+    configuration: Rc<Configuration>,
+    started: SystemTime,
+    negotiated: bool,
+    client: Option<IpAddr>,
+    helo: String,
+    message: Message,
+}
+
+impl Session {
+    /// A session that begins now.
+    ///
+    /// # Errors
+    /// A missing configuration.
+    pub fn new(shared: Rc<Shared>) -> anyhow::Result<Self> {
+        let configuration = shared.configuration.borrow_mut().get()?;
+        Ok(Self {
+            shared,
+            configuration,
+            started: SystemTime::now(),
+            negotiated: false,
+            client: None,
+            helo: String::new(),
+            message: Message::default(),
+        })
+    }
+
+    /// Takes one command and says what is to be done.
+    ///
+    /// # Errors
+    /// A command out of order, or trouble of ours that ends the session.
+    pub async fn take(&mut self, command: Command<'_>) -> anyhow::Result<Step> {
+        let begins = matches!(command, Command::Negotiate { .. });
+        ensure!(begins != self.negotiated, "a command out of order");
+        let mut replies = Replies::default();
+        match command {
+            Command::Negotiate {
+                version,
+                actions,
+                steps,
+            } => self.negotiate(version, actions, steps, &mut replies)?,
+            Command::Macros { command, pairs } => {
+                if command == b'M' {
+                    self.message.account = pairs
+                        .iter()
+                        .find(|(name, _)| *name == ACCOUNT_MACRO.as_bytes())
+                        .map(|(_, value)| String::from_utf8_lossy(value).to_lowercase())
+                        .filter(|account| !account.is_empty());
+                }
+                return Ok(Step::Silent);
+            }
+            Command::Connect { address } => {
+                self.client = address.map(|address| address.to_canonical());
+                return Ok(Step::Silent);
+            }
+            Command::Helo(name) => {
+                self.helo = String::from_utf8_lossy(name).into_owned();
+                return Ok(Step::Silent);
+            }
+            Command::Mail(sender) => {
+                // The account came just before, as a macro of this command.
+                self.message = Message {
+                    account: self.message.account.take(),
+                    sender: bare_address(sender),
+                    ..Message::default()
+                };
+                self.check_revoked(&mut replies)?;
+            }
+            Command::Recipient => self.check_limit(&mut replies),
+            Command::Data => {
+                // Looked up while the message is on its way.
+                self.start_spf();
+                return Ok(Step::Silent);
+            }
+            Command::Header { name, value } => {
+                self.note_header(name, value);
+                return Ok(Step::Silent);
+            }
+            Command::EndOfMessage => {
+                self.conclude(&mut replies).await?;
+                self.message = Message::default();
+            }
+            Command::Abort => {
+                self.message = Message::default();
+                return Ok(Step::Silent);
+            }
+            Command::Quit | Command::NextSession => return Ok(Step::Close),
+        }
+        Ok(Step::Answer(replies))
+    }
+
+    fn negotiate(
+        &mut self,
+        version: u32,
+        offered_actions: u32,
+        offered_steps: u32,
+        replies: &mut Replies,
+    ) -> anyhow::Result<()> {
+        let wanted_actions =
+            actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHOOSE_MACROS;
+        let mut wanted_steps = steps::NO_BODY
+            | steps::NO_END_OF_HEADERS
+            | steps::NO_UNKNOWN
+            | steps::SILENT_CONNECT
+            | steps::SILENT_HELO
+            | steps::SILENT_HEADER
+            | steps::SILENT_DATA;
+        if self.configuration.sending_limit.is_none() {
+            wanted_steps |= steps::NO_RECIPIENT;
+        }
+        if version < VERSION
+            || offered_actions & wanted_actions != wanted_actions
+            || offered_steps & wanted_steps != wanted_steps
+        {
+            bail!(
+                "the mail server offers version {version}, actions {offered_actions:#x} and \
+                 steps {offered_steps:#x}, which is too little"
+            );
+        }
+        self.negotiated = true;
+        replies.negotiate(wanted_actions, wanted_steps, ACCOUNT_MACRO);
+        Ok(())
+    }
+
+    fn is_local(&self) -> bool {
+        self.client.is_some_and(|client| client.is_loopback())
+    }
+
+    fn check_revoked(&self, replies: &mut Replies) -> anyhow::Result<()> {
+        let Some(account) = &self.message.account else {
+            replies.go_on();
+            return Ok(());
+        };
+        ensure!(
+            !account.contains(['/', '\0']) && !account.starts_with('.'),
+            "an account that is no file name"
+        );
+        let path = self.shared.revoked.join(account);
+        let revoked = match path.symlink_metadata().and_then(|found| found.modified()) {
+            Ok(when) => when >= self.started,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => {
+                return Err(error).with_context(|| format!("looking at {}", path.display()));
+            }
+        };
+        if revoked {
+            replies.refuse("421 4.7.0 The password of this account was changed, log in again");
+        } else {
+            replies.go_on();
+        }
+        Ok(())
+    }
+
+    fn check_limit(&self, replies: &mut Replies) {
+        let (Some(account), Some(limit)) =
+            (&self.message.account, self.configuration.sending_limit)
+        else {
+            replies.go_on();
+            return;
+        };
+        let second = self.shared.began.elapsed().as_secs();
+        let taken = self.shared.limit.borrow_mut().take(account, limit, second);
+        match taken {
+            Ok(()) => replies.go_on(),
+            Err(minutes) => replies.refuse(&format!(
+                "450 4.7.1 {account} has reached its limit of {limit} recipients an hour, \
+                 try again in {minutes} minutes"
+            )),
+        };
+    }
+
+    fn note_header(&mut self, name: &[u8], value: &[u8]) {
+        let message = &mut self.message;
+        if name.eq_ignore_ascii_case(b"From") {
+            message.from_count += 1;
+            if message.from_count == 1 {
+                message.from = value.to_vec();
+            }
+        }
+        // Mail that comes back over loopback was judged when it first came in.
+        if self.client.is_some_and(|client| client.is_loopback()) {
+            return;
+        }
+        let (name, seen, delete) = if name.eq_ignore_ascii_case(RESULTS.as_bytes()) {
+            let ours = names_host(value, &self.configuration.hostname);
+            (RESULTS, &mut message.results_seen, ours)
+        } else if name.eq_ignore_ascii_case(RECEIVED_SPF.as_bytes()) {
+            (RECEIVED_SPF, &mut message.received_spf_seen, true)
+        } else {
+            return;
+        };
+        *seen += 1;
+        if delete && message.deleted.len() < MOST_DELETED {
+            message.deleted.push((name, *seen));
+        } else if delete {
+            message.too_many = true;
+        }
+    }
+
+    fn start_spf(&mut self) {
+        let Some(client) = self.client else {
+            return;
+        };
+        if self.is_local() || self.message.account.is_some() || !self.message.spf.is_empty() {
+            return;
+        }
+        let question = Question {
+            client,
+            helo: self.helo.clone(),
+            sender: self.message.sender.clone(),
+        };
+        let (shared, configuration) = (self.shared.clone(), self.configuration.clone());
+        self.message.spf.spawn_local(async move {
+            let host = &configuration.hostname;
+            shared.spf.check(host, &question).await
+        });
+    }
+
+    /// Judges the whole message.
+    async fn conclude(&mut self, replies: &mut Replies) -> anyhow::Result<()> {
+        if let Some(refusal) = self.refusal()? {
+            replies.refuse(&refusal);
+            return Ok(());
+        }
+        // From the last to the first, so that no deletion moves what is still to be deleted.
+        for (name, index) in self.message.deleted.iter().rev() {
+            replies.delete_header(*index, name);
+        }
+        self.start_spf();
+        if let Some(result) = self.message.spf.join_next().await {
+            let value = result.context("checking SPF")?;
+            replies.insert_header(TOP, RESULTS, &value);
+        }
+        replies.go_on();
+        Ok(())
+    }
+
+    /// The reply to a message that is not taken.
+    fn refusal(&self) -> anyhow::Result<Option<String>> {
+        let message = &self.message;
+        if message.from_count != 1 {
+            return Ok(Some(format!(
+                "550 5.7.1 The message has {} From headers instead of one (RFC 5322 section 3.6)",
+                message.from_count
+            )));
+        }
+        if message.too_many {
+            return Ok(Some(
+                "550 5.7.1 The message claims too many results in the name of this server"
+                    .to_owned(),
+            ));
+        }
+        let Some(account) = &message.account else {
+            return Ok(None);
+        };
+        let Some(addresses) = parse_from(&message.from) else {
+            return Ok(Some(
+                "550 5.7.1 The From header must hold plain addresses (RFC 5322 section 3.4)"
+                    .to_owned(),
+            ));
+        };
+        let senders = self.shared.senders.borrow_mut().get()?;
+        Ok(addresses
+            .iter()
+            .find(|address| !senders.owns(account, address))
+            .map(|address| format!("550 5.7.1 {account} may not send as {address} (From header)")))
+    }
+}
+
+/// An address of the envelope without its brackets.
+fn bare_address(path: &[u8]) -> String {
+    let path = String::from_utf8_lossy(path);
+    let path = path.trim();
+    path.strip_prefix('<')
+        .and_then(|path| path.strip_suffix('>'))
+        .unwrap_or(path)
+        .to_owned()
+}

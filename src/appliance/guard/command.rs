@@ -1,0 +1,127 @@
+//! `mailctl ban`: who is kept out, and letting them in again.
+
+use super::control::{Request, Response};
+use super::rules::{Ban, Source};
+use crate::appliance::place::{self, Place};
+use crate::error::{Hint, hinted};
+use anyhow::{Context, bail};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Longest wait for the guard.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Lifts all bans instead of one.
+const ALL: &str = "all";
+
+/// A ban as it is printed.
+#[derive(Serialize)]
+struct Shown {
+    address: String,
+    since: String,
+    until: String,
+    failures: usize,
+    account: String,
+}
+
+impl From<&Ban> for Shown {
+    fn from(ban: &Ban) -> Self {
+        Self {
+            address: ban.address.to_string(),
+            since: readable_time(ban.since),
+            until: readable_time(ban.until),
+            failures: ban.failures,
+            account: ban.account.clone(),
+        }
+    }
+}
+
+/// Lists the bans that run, as text or JSON.
+///
+/// # Errors
+/// A guard that does not answer.
+pub fn list_bans(place: &Place, json: bool) -> anyhow::Result<String> {
+    let bans: Vec<Shown> = ask(place, &Request::List)?
+        .iter()
+        .map(Shown::from)
+        .collect();
+    if json {
+        return serde_json::to_string_pretty(&bans).context("writing JSON");
+    }
+    if bans.is_empty() {
+        return Ok("No address is banned.".to_owned());
+    }
+    let mut text = format!(
+        "{:<24} {:<20} {:<20} {:>8}  last account tried\n",
+        "address", "since", "until", "failures"
+    );
+    for ban in bans {
+        // A stranger chose the name: nothing of it may move the cursor.
+        let account: String = ban.account.chars().flat_map(char::escape_default).collect();
+        let _ = writeln!(
+            text,
+            "{:<24} {:<20} {:<20} {:>8}  {account}",
+            ban.address, ban.since, ban.until, ban.failures
+        );
+    }
+    Ok(text)
+}
+
+/// Ends the ban of an address, or all bans.
+///
+/// # Errors
+/// No address, one that is not banned, a guard that does not answer.
+pub fn lift_ban(place: &Place, address: &str) -> anyhow::Result<String> {
+    let wanted = if address == ALL {
+        None
+    } else {
+        let source: Source = address
+            .parse()
+            .with_context(|| format!("reading '{address}'"))
+            .hint("give an address as in 192.0.2.1 or 2001:db8::1, or 'all'")
+            .usage()?;
+        Some(source)
+    };
+    let lifted = ask(place, &Request::Lift { address: wanted })?;
+    match (wanted, lifted.is_empty()) {
+        (Some(source), true) => Err(hinted(
+            format!("{source} is not banned"),
+            "mailctl ban list shows who is",
+        )),
+        (None, true) => Ok("No address is banned.".to_owned()),
+        _ => Ok(lifted
+            .iter()
+            .map(|ban| format!("Lifted the ban of {}.\n", ban.address))
+            .collect()),
+    }
+}
+
+fn ask(place: &Place, request: &Request) -> anyhow::Result<Vec<Ban>> {
+    let path = place.path(place::GUARD_SOCKET);
+    let stream = UnixStream::connect(&path)
+        .with_context(|| format!("asking the guard at {}", path.display()))
+        .hint("systemctl status mailimg-guard says whether it runs; only root may ask")?;
+    let converse = || -> anyhow::Result<Response> {
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        let mut text = serde_json::to_string(request)?;
+        text.push('\n');
+        (&stream).write_all(text.as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    };
+    match converse().context("asking the guard")? {
+        Response::Bans(bans) => Ok(bans),
+        Response::Error(why) => bail!("asking the guard: {why}"),
+    }
+}
+
+fn readable_time(second: u64) -> String {
+    i64::try_from(second)
+        .ok()
+        .and_then(|second| jiff::Timestamp::from_second(second).ok())
+        .map_or_else(|| second.to_string(), |time| time.to_string())
+}

@@ -1,0 +1,91 @@
+//! The socket over which root lists and lifts bans: one JSON line each way.
+
+use super::rules::{Ban, Source};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+/// Longest line of a request.
+const LONGEST_LINE: u64 = 1024;
+/// Longest a whole conversation may take.
+const CONVERSATION: Duration = Duration::from_secs(30);
+/// Pause when no connection can be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is asked.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// The bans that run.
+    List,
+    /// The end of one ban, or of all without an address.
+    Lift {
+        /// Whose.
+        address: Option<Source>,
+    },
+}
+
+/// What is answered: the bans listed, or those lifted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Response {
+    /// The newest first.
+    Bans(Vec<Ban>),
+    /// Why not.
+    Error(String),
+}
+
+/// A request with the way back.
+pub type Asked = (Request, oneshot::Sender<Response>);
+
+/// Takes requests until the process ends.
+pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>) {
+    loop {
+        match listener.accept().await {
+            // One at a time: only people ask.
+            Ok((stream, _)) => match timeout(CONVERSATION, converse(stream, &requests)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => eprintln!("answering on the control socket: {error}"),
+                Err(_) => eprintln!("answering on the control socket: no end in time"),
+            },
+            Err(error) => {
+                eprintln!("taking a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: UnixStream, requests: &mpsc::Sender<Asked>) -> std::io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let response = if user != 0 && user != rustix::process::geteuid().as_raw() {
+        Response::Error("only root may ask".to_owned())
+    } else {
+        let (reader, _) = stream.split();
+        let mut line = String::new();
+        BufReader::new(reader.take(LONGEST_LINE))
+            .read_line(&mut line)
+            .await?;
+        answer(&line, requests).await
+    };
+    let mut text = serde_json::to_string(&response)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).await
+}
+
+async fn answer(line: &str, requests: &mpsc::Sender<Asked>) -> Response {
+    let request = match serde_json::from_str(line) {
+        Ok(request) => request,
+        Err(error) => return Response::Error(format!("a request that cannot be read: {error}")),
+    };
+    let (sender, receiver) = oneshot::channel();
+    if requests.send((request, sender)).await.is_err() {
+        return Response::Error("the guard is ending".to_owned());
+    }
+    receiver
+        .await
+        .unwrap_or_else(|_| Response::Error("the guard is ending".to_owned()))
+}

@@ -1,0 +1,142 @@
+//! Bans in the kernel: one nftables table of ours, and never a change to another.
+//!
+//! nft(8) (<https://www.netfilter.org/projects/nftables/manpage.html>) is fed
+//! scripts; each is one transaction. The chain comes before the usual filter
+//! chains and sees packets of open connections too, so that a ban ends what its
+//! address had begun. It answers with a reset instead of silence: a person who
+//! mistyped gets a plain error at once and their program does not hang.
+
+use super::rules::{Ban, Source};
+use anyhow::{Context, bail};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// The program, from the image.
+const NFT: &str = "/usr/sbin/nft";
+/// The table; all in it is ours.
+const TABLE: &str = "inet mailimg";
+/// Where passwords can be tried, and mail that comes with guessing them.
+const PORTS: &str = "25, 465, 587, 143, 993, 4190";
+
+/// Where scripts go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firewall {
+    /// The kernel's.
+    Kernel,
+    /// Nowhere: the root of the machine is a folder.
+    Absent,
+}
+
+impl Firewall {
+    /// Carries out a script, all of it or nothing.
+    ///
+    /// # Errors
+    /// What nft said.
+    pub fn apply(self, script: &str) -> anyhow::Result<()> {
+        if self == Self::Absent {
+            return Ok(());
+        }
+        let mut child = Command::new(NFT)
+            .args(["-f", "-"])
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {NFT}"))?;
+        if let Some(mut input) = child.stdin.take() {
+            // A child that is gone says why on its standard error.
+            let _ = input.write_all(script.as_bytes());
+        }
+        let output = child.wait_with_output().context("waiting for nft")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{NFT} failed with {}: {}", output.status, said.trim());
+        }
+        Ok(())
+    }
+}
+
+/// Makes table, sets and chain as they should be, with exactly these bans.
+pub fn script_all(bans: &[Ban], now: u64) -> String {
+    let mut script = format!(
+        "add table {TABLE}\n\
+         add set {TABLE} ban4 {{ type ipv4_addr; flags timeout; }}\n\
+         add set {TABLE} ban6 {{ type ipv6_addr; flags interval, timeout; }}\n\
+         add chain {TABLE} bans {{ type filter hook input priority filter - 10; policy accept; }}\n\
+         flush set {TABLE} ban4\n\
+         flush set {TABLE} ban6\n\
+         flush chain {TABLE} bans\n\
+         add rule {TABLE} bans tcp dport {{ {PORTS} }} ip saddr @ban4 reject with tcp reset\n\
+         add rule {TABLE} bans tcp dport {{ {PORTS} }} ip6 saddr @ban6 reject with tcp reset\n"
+    );
+    for ban in bans {
+        script.push_str(&script_ban(ban, now));
+    }
+    script
+}
+
+/// Adds one ban for as long as it has still to run.
+pub fn script_ban(ban: &Ban, now: u64) -> String {
+    let seconds = ban.until.saturating_sub(now).max(1);
+    let set = set_of(ban.address);
+    format!(
+        "add element {TABLE} {set} {{ {} timeout {seconds}s }}\n",
+        ban.address
+    )
+}
+
+/// Takes one ban away; being told twice is no error.
+pub fn script_lift(source: Source) -> String {
+    let set = set_of(source);
+    // Adding first: an element that the kernel has just let go cannot be deleted.
+    format!(
+        "add element {TABLE} {set} {{ {source} timeout 60s }}\n\
+         delete element {TABLE} {set} {{ {source} }}\n"
+    )
+}
+
+fn set_of(source: Source) -> &'static str {
+    match source {
+        Source::Four(_) => "ban4",
+        Source::Six(_) => "ban6",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{script_all, script_lift};
+    use crate::appliance::guard::rules::Ban;
+
+    fn ban(address: &str) -> Ban {
+        Ban {
+            address: address.parse().unwrap(),
+            since: 100,
+            until: 3700,
+            failures: 6,
+            account: String::new(),
+            earlier: 0,
+        }
+    }
+
+    #[test]
+    fn the_scripts_touch_our_table_only() {
+        let bans = [ban("192.0.2.1"), ban("2001:db8::1")];
+        let script = script_all(&bans, 200) + &script_lift(bans[1].address);
+        insta::assert_snapshot!(script, @r"
+        add table inet mailimg
+        add set inet mailimg ban4 { type ipv4_addr; flags timeout; }
+        add set inet mailimg ban6 { type ipv6_addr; flags interval, timeout; }
+        add chain inet mailimg bans { type filter hook input priority filter - 10; policy accept; }
+        flush set inet mailimg ban4
+        flush set inet mailimg ban6
+        flush chain inet mailimg bans
+        add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip saddr @ban4 reject with tcp reset
+        add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip6 saddr @ban6 reject with tcp reset
+        add element inet mailimg ban4 { 192.0.2.1 timeout 3500s }
+        add element inet mailimg ban6 { 2001:db8::/64 timeout 3500s }
+        add element inet mailimg ban6 { 2001:db8::/64 timeout 60s }
+        delete element inet mailimg ban6 { 2001:db8::/64 }
+        ");
+    }
+}

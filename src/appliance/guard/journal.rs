@@ -1,0 +1,32 @@
+//! Bans that outlive the process, as JSON.
+
+use super::rules::Ban;
+use crate::appliance::place::{self, Place};
+use crate::appliance::state::{SECRET, read_optional, write_file};
+use anyhow::Context;
+
+/// Reads the bans of a former process. A damaged file is no reason to guard nothing.
+pub fn load_bans(place: &Place) -> Vec<Ban> {
+    let path = place.path(place::BANS);
+    let load = || -> anyhow::Result<Vec<Ban>> {
+        match read_optional(&path)? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("reading {}", path.display())),
+            None => Ok(Vec::new()),
+        }
+    };
+    load().unwrap_or_else(|error| {
+        eprintln!("beginning without bans: {error:#}");
+        Vec::new()
+    })
+}
+
+/// Replaces the file.
+///
+/// # Errors
+/// A write that failed; the old file is then still there.
+pub fn store_bans(place: &Place, bans: &[Ban]) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string(bans).context("writing JSON")?;
+    text.push('\n');
+    write_file(&place.path(place::BANS), text.as_bytes(), SECRET, None)
+}

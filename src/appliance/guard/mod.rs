@@ -1,0 +1,222 @@
+//! `mailctl guard`: keeps out addresses that guess passwords.
+//!
+//! ```text
+//! Dovecot ─ reports (HTTP) ─► rules ─► firewall (nftables)
+//!    every login of IMAP,       ▲ │
+//!    managesieve, submission    │ └──► journal (bans that outlive the process)
+//!                 mailctl ban ──┘ control socket
+//! ```
+//!
+//! Dovecot answers all password questions, Postfix's too, so its reports are
+//! complete; no log is read. One task owns the rules and works one thing off
+//! after the other, so nothing is locked. Loopback is never banned.
+
+mod command;
+mod control;
+mod firewall;
+mod journal;
+mod key;
+mod reports;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use super::notify::notify_ready;
+use super::place::{self, Place};
+use super::state::remove_file;
+use anyhow::Context;
+use control::{Asked, Request, Response, serve_control};
+use firewall::{Firewall, script_all, script_ban, script_lift};
+use journal::{load_bans, store_bans};
+use rules::{Attempt, Ban, Rules};
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::time::interval;
+
+pub use command::{lift_ban, list_bans};
+pub use key::ensure_key;
+
+/// Reports that may wait while the kernel is told of a ban.
+const WAITING_REPORTS: usize = 1024;
+/// How often what is too old is dropped.
+const FORGETTING: Duration = Duration::from_secs(300);
+
+/// Seconds since 1970 that never jump: what the clock said at the start, and the
+/// time that passed since. Bans in the kernel are measured the same way.
+struct Clock {
+    began: Instant,
+    at_begin: u64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            began: Instant::now(),
+            at_begin: since_epoch.map_or(0, |duration| duration.as_secs()),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.at_begin + self.began.elapsed().as_secs()
+    }
+}
+
+/// Guards until the process is stopped; bans in the kernel then run out by themselves.
+///
+/// # Errors
+/// A missing key, sockets that cannot be made, a kernel that takes no table.
+pub fn run_guard(place: &Place, listen: SocketAddr) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let key_path = place.path(place::GUARD_KEY);
+        let key = std::fs::read_to_string(&key_path)
+            .with_context(|| format!("reading {}", key_path.display()))?;
+        let firewall = if place.is_machine() {
+            Firewall::Kernel
+        } else {
+            Firewall::Absent
+        };
+        let mut keeper = Keeper::start(place, firewall)?;
+        let reports = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listening on {listen}"))?;
+        let socket = place.path(place::GUARD_SOCKET);
+        remove_file(&socket)?;
+        let control = UnixListener::bind(&socket)
+            .and_then(|listener| {
+                std::fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
+                Ok(listener)
+            })
+            .with_context(|| format!("listening on {}", socket.display()))?;
+        let (attempt_sender, attempts) = mpsc::channel(WAITING_REPORTS);
+        let (request_sender, requests) = mpsc::channel(1);
+        tokio::spawn(serve_control(control, request_sender));
+        let server = axum::serve(reports, reports::router(key, attempt_sender));
+        notify_ready()?;
+        tokio::select! {
+            result = server.into_future() => result.context("taking reports")?,
+            () = keeper.keep(attempts, requests) => {}
+        }
+        Ok("The guard has ended.".to_owned())
+    })
+}
+
+/// Owns the rules, and carries out what follows from them.
+struct Keeper<'a> {
+    place: &'a Place,
+    firewall: Firewall,
+    clock: Clock,
+    rules: Rules,
+    /// Whether the kernel missed something and is to be told all of it again.
+    behind: bool,
+}
+
+impl<'a> Keeper<'a> {
+    fn start(place: &'a Place, firewall: Firewall) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let rules = Rules::restore(load_bans(place), now);
+        firewall
+            .apply(&script_all(&rules.running(now), now))
+            .context("making the table of bans")?;
+        Ok(Self {
+            place,
+            firewall,
+            clock,
+            rules,
+            behind: false,
+        })
+    }
+
+    async fn keep(&mut self, mut attempts: Receiver<Attempt>, mut requests: Receiver<Asked>) {
+        let mut forgetting = interval(FORGETTING);
+        loop {
+            tokio::select! {
+                // Whoever lists bans sees what all reports before led to.
+                biased;
+                Some(attempt) = attempts.recv() => self.note(attempt).await,
+                Some((request, answer)) = requests.recv() => {
+                    let response = self.answer(request).await;
+                    // Whoever asked may be gone.
+                    let _ = answer.send(response);
+                }
+                _ = forgetting.tick() => {
+                    let now = self.clock.now();
+                    self.rules.forget(now);
+                    if self.behind {
+                        self.tell_kernel(script_all(&self.rules.running(now), now)).await;
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+
+    async fn note(&mut self, attempt: Attempt) {
+        let now = self.clock.now();
+        let Some(ban) = self.rules.note(attempt, now) else {
+            return;
+        };
+        eprintln!(
+            "ban address={} seconds={} failures={} account={:?}",
+            ban.address,
+            ban.until - ban.since,
+            ban.failures,
+            ban.account
+        );
+        self.tell_kernel(script_ban(&ban, now)).await;
+        self.store();
+    }
+
+    async fn answer(&mut self, request: Request) -> Response {
+        let now = self.clock.now();
+        let running = self.rules.running(now);
+        let Request::Lift { address } = request else {
+            return Response::Bans(running);
+        };
+        let lifted: Vec<Ban> = running
+            .into_iter()
+            .filter(|ban| address.is_none_or(|address| address == ban.address))
+            .filter(|ban| self.rules.lift(ban.address, now))
+            .collect();
+        if lifted.is_empty() {
+            return Response::Bans(lifted);
+        }
+        for ban in &lifted {
+            eprintln!("lift address={}", ban.address);
+        }
+        let script = lifted.iter().map(|ban| script_lift(ban.address)).collect();
+        self.store();
+        if self.tell_kernel(script).await {
+            Response::Bans(lifted)
+        } else {
+            Response::Error("the kernel did not take it; the journal says why".to_owned())
+        }
+    }
+
+    async fn tell_kernel(&mut self, script: String) -> bool {
+        let firewall = self.firewall;
+        // nft takes a moment; reports are queued meanwhile.
+        let told = tokio::task::spawn_blocking(move || firewall.apply(&script)).await;
+        let result = told.context("running nft").and_then(|result| result);
+        if let Err(error) = &result {
+            eprintln!("{error:#}");
+        }
+        self.behind = result.is_err();
+        result.is_ok()
+    }
+
+    fn store(&self) {
+        if let Err(error) = store_bans(self.place, &self.rules.remembered()) {
+            eprintln!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the machine guarantees, one sentence a row, each tried from outside.
+//!
+//! One machine is made and provisioned; then every row runs, whatever became of
+//! the others, and the failures are told together at the end. Rows share the
+//! machine, not the accounts or client addresses that would disturb others.
+//! `MAILIMG_PROMISES` names words; only rows that say one of them run.
+
+mod accounts;
+mod bad_input;
+mod bans;
+mod limits;
+mod mailboxes;
+mod outward;
+mod ports;
+mod recipients;
+mod relay;
+mod services;
+mod sieve;
+mod signing;
+mod smuggling;
+mod submission;
+pub mod world;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+
+use super::boots_and_delivers::IMAGE;
+use super::network::inside;
+use world::World;
+
+/// Chooses rows by comma-separated words.
+const CHOICE: &str = "MAILIMG_PROMISES";
+
+/// One guarantee.
+pub struct Promise {
+    /// What is promised, in words.
+    pub says: &'static str,
+    /// Tries it; an error says what was seen instead.
+    pub check: fn(&World) -> Result<()>,
+}
+
+/// All rows, those that hurt the machine last.
+const AREAS: [(&str, &[Promise]); 14] = [
+    ("ports and TLS", ports::PROMISES),
+    ("relay", relay::PROMISES),
+    ("recipients and aliases", recipients::PROMISES),
+    ("limits", limits::PROMISES),
+    ("one message stays one message", smuggling::PROMISES),
+    ("signing and verifying", signing::PROMISES),
+    ("submission", submission::PROMISES),
+    ("delivery to others", outward::PROMISES),
+    ("sieve", sieve::PROMISES),
+    ("mailboxes", mailboxes::PROMISES),
+    ("accounts", accounts::PROMISES),
+    ("bad input and bad days", bad_input::PROMISES),
+    ("services", services::PROMISES),
+    ("brute force", bans::PROMISES),
+];
+
+#[test]
+fn promises() -> Result<()> {
+    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+        println!("skipped: {IMAGE} names no image");
+        return Ok(());
+    };
+    inside("promises::promises", || run(&image))
+}
+
+fn run(image: &Path) -> Result<()> {
+    let started = Instant::now();
+    let mut world = World::make(image)?;
+    println!("a machine to try: {:.1} s", started.elapsed().as_secs_f64());
+    let choice = std::env::var(CHOICE).unwrap_or_default();
+    let chosen = |area: &str, promise: &Promise| {
+        choice.is_empty()
+            || choice
+                .split(',')
+                .any(|word| area.contains(word) || promise.says.contains(word))
+    };
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for (area, promises) in AREAS {
+        let rows: Vec<&Promise> = promises
+            .iter()
+            .filter(|promise| chosen(area, promise))
+            .collect();
+        if !rows.is_empty() {
+            println!("\n  {area}");
+        }
+        for promise in rows {
+            count += 1;
+            let row = Instant::now();
+            let result = (promise.check)(&world);
+            let time = row.elapsed().as_secs_f64();
+            match result {
+                Ok(()) => println!("ok     {time:6.1} s  {}", promise.says),
+                Err(error) => {
+                    println!("FAILED {time:6.1} s  {}\n       {error:#}", promise.says);
+                    println!("{}", world.recent_log(row.elapsed()));
+                    failures.push(format!("{}: {}: {error:#}", area, promise.says));
+                }
+            }
+            world.check_running()?;
+        }
+    }
+    println!(
+        "\n{count} promises, {} broken, {:.0} s",
+        failures.len(),
+        started.elapsed().as_secs_f64()
+    );
+    ensure!(count > 0, "no promise says {choice:?}");
+    if failures.is_empty() {
+        return world.end();
+    }
+    bail!("broken promises:\n{}", failures.join("\n"))
+}

@@ -1,0 +1,102 @@
+//! Services: nothing failed, everything is confined, and a relay host is used.
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::network::OUTSIDE_SERVERS;
+use super::super::site::{RELAY_HOST_NAME, RELAY_PORT};
+use super::Promise;
+use super::world::World;
+
+/// The highest exposure that `systemd-analyze security` may find.
+const EXPOSURE: f64 = 2.5;
+/// Services that this limit is for: ours and those that mail goes through.
+const CONFINED: [&str; 6] = [
+    "mailimg-",
+    "opendkim",
+    "opendmarc",
+    "unbound",
+    "postfix",
+    "dovecot",
+];
+
+pub const PROMISES: &[Promise] = &[
+    Promise {
+        says: "the exposure of every service of mail is at most 2.5 (systemd-analyze security)",
+        check: exposure,
+    },
+    Promise {
+        says: "with RELAYHOST set, mail goes out through it, encrypted and logged in",
+        check: relay_host,
+    },
+    Promise {
+        says: "after all this no unit has failed",
+        check: nothing_failed,
+    },
+];
+
+fn exposure(world: &World) -> Result<()> {
+    let table = world.run("systemd-analyze --no-pager security")?;
+    for line in table.lines() {
+        println!("       {line}");
+    }
+    let mut exposed = Vec::new();
+    let mut seen = Vec::new();
+    for line in table.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(unit), Some(value)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Some(name) = CONFINED.iter().find(|name| unit.starts_with(**name)) else {
+            continue;
+        };
+        seen.push(*name);
+        let value: f64 = value
+            .parse()
+            .with_context(|| format!("reading the exposure in {line:?}"))?;
+        if value > EXPOSURE {
+            exposed.push(format!("{unit} {value}"));
+        }
+    }
+    for name in CONFINED {
+        ensure!(seen.contains(&name), "{name} is not in the table");
+    }
+    ensure!(exposed.is_empty(), "exposed: {exposed:?}");
+    Ok(())
+}
+
+fn relay_host(world: &World) -> Result<()> {
+    let login = &world.site.relay_login;
+    world.run(&format!(
+        "cp -a /var/lib/mailimg/settings.env /run/settings.kept\n\
+         cat >>/var/lib/mailimg/settings.env <<'END'\nRELAYHOST=[{RELAY_HOST_NAME}]:{RELAY_PORT}\n\
+         RELAYHOST_USER={}\nRELAYHOST_PASSWORD={}\nEND\nmailctl settings apply",
+        login.address, login.password
+    ))?;
+    let outcome = (|| {
+        let recipient = format!("{}@outside.example", world.unique("relayed"));
+        world
+            .submit(&world.account("carla"), &recipient, "through a relay")?
+            .must_be(&[250], "the message")?;
+        let caught = world.caught(&recipient)?;
+        ensure!(
+            caught.server == OUTSIDE_SERVERS[2],
+            "it came to {}",
+            caught.server
+        );
+        ensure!(
+            caught.encrypted && caught.logged_in,
+            "encrypted: {}, logged in: {}",
+            caught.encrypted,
+            caught.logged_in
+        );
+        Ok(())
+    })();
+    world.run("cp -a /run/settings.kept /var/lib/mailimg/settings.env; mailctl settings apply")?;
+    outcome
+}
+
+fn nothing_failed(world: &World) -> Result<()> {
+    let failed = world.run("systemctl --failed --no-legend --plain")?;
+    ensure!(failed.trim().is_empty(), "{failed}");
+    Ok(())
+}

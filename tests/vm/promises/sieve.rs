@@ -1,0 +1,113 @@
+//! Sieve: what a user's filter does, stored through ManageSieve.
+
+use anyhow::{Result, ensure};
+
+use super::super::managesieve::ManageSieve;
+use super::super::site::HOST_NAME;
+use super::super::smtp::Account;
+use super::Promise;
+use super::world::{World, friend, letter};
+
+pub const PROMISES: &[Promise] = &[
+    Promise {
+        says: "a filter stored over ManageSieve sorts mail into a folder",
+        check: fileinto,
+    },
+    Promise {
+        says: "a vacation filter answers a person once",
+        check: vacation,
+    },
+    Promise {
+        says: "a reject filter sends mail back",
+        check: reject,
+    },
+    Promise {
+        says: "a filter with an error is refused when it is stored",
+        check: broken_script,
+    },
+];
+
+fn store(world: &World, account: &Account, script: &str) -> Result<()> {
+    let mut sieve = ManageSieve::open(world.client(), world.address(), HOST_NAME, account)?;
+    sieve.activate("test", script)
+}
+
+fn fileinto(world: &World) -> Result<()> {
+    let fritz = world.account("fritz");
+    store(
+        world,
+        &fritz,
+        "require [\"fileinto\", \"mailbox\"];\r\n\
+         if header :contains \"subject\" \"wombat report\" { fileinto :create \"Reports\"; }\r\n",
+    )?;
+    let sorted = world.unique("wombat report");
+    world
+        .receive(&[&fritz.address], &sorted)?
+        .must_be(&[250], "mail to sort")?;
+    world.read_in(&fritz, "Reports", &sorted)?;
+    let other = world.unique("anything else");
+    world
+        .receive(&[&fritz.address], &other)?
+        .must_be(&[250], "other mail")?;
+    world.read(&fritz, &other)?;
+    Ok(())
+}
+
+fn vacation(world: &World) -> Result<()> {
+    let vera = world.account("vera");
+    store(
+        world,
+        &vera,
+        "require [\"vacation\"];\r\nvacation :days 3 \"I am by the sea.\";\r\n",
+    )?;
+    let asker = friend("vacation-asker");
+    for _ in 0..2 {
+        let subject = world.unique("are you there");
+        let message = letter(&asker, &vera.address, &subject, "Well?");
+        world
+            .stranger()?
+            .send(&asker, &[&vera.address], message.as_bytes())?
+            .must_be(&[250], "the question")?;
+        world.read(&vera, &subject)?;
+    }
+    let caught = world.caught(&asker)?;
+    let text = String::from_utf8_lossy(&caught.message);
+    ensure!(text.contains("I am by the sea."), "{text}");
+    ensure!(
+        text.contains("DKIM-Signature"),
+        "the answer is not signed: {text}"
+    );
+    ensure!(
+        world.site.sink.count(&asker) == 1,
+        "{} answers came",
+        world.site.sink.count(&asker)
+    );
+    Ok(())
+}
+
+fn reject(world: &World) -> Result<()> {
+    let rita = world.account("rita");
+    store(
+        world,
+        &rita,
+        "require [\"reject\"];\r\nreject \"No circulars, please.\";\r\n",
+    )?;
+    let sender = friend("circular");
+    let message = letter(&sender, &rita.address, &world.unique("circular"), "Buy!");
+    world
+        .stranger()?
+        .send(&sender, &[&rita.address], message.as_bytes())?
+        .must_be(&[250], "the circular")?;
+    let caught = world.caught(&sender)?;
+    let text = String::from_utf8_lossy(&caught.message);
+    ensure!(text.contains("No circulars, please."), "{text}");
+    Ok(())
+}
+
+fn broken_script(world: &World) -> Result<()> {
+    let quentin = world.account("quentin");
+    let mut sieve = ManageSieve::open(world.client(), world.address(), HOST_NAME, &quentin)?;
+    let refused = sieve.activate("broken", "this is { no filter");
+    ensure!(refused.is_err(), "a broken filter was stored");
+    Ok(())
+}

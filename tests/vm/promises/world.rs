@@ -1,0 +1,308 @@
+//! A provisioned machine and the ways to it that rows take.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
+
+use super::super::disk::Disk;
+use super::super::imap::{Imap, wait_in};
+use super::super::machine::{BOOT_LIMIT, Machine, Start};
+use super::super::network::{CLIENTS, OUTSIDE_CLIENTS};
+use super::super::site::{DOMAIN, FRIENDS_DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
+use super::super::smtp::{Account, Conversation, Reply};
+use super::super::ssh::SshKey;
+use super::super::wait::until;
+
+/// `MESSAGE_SIZE_LIMIT`, in bytes.
+pub const MESSAGE_SIZE: usize = 200 << 10;
+/// `MAILBOX_QUOTA`, in bytes.
+pub const QUOTA: usize = 2 << 20;
+/// `SENDING_LIMIT`.
+pub const SENDING_LIMIT: u32 = 20;
+/// `ADMIN_USER_INITIAL_PASSWORD`.
+pub const ADMIN_PASSWORD: &str = "correct-horse";
+/// Mail from one server to another, under emulation.
+pub const DELIVERY_LIMIT: Duration = Duration::from_secs(240);
+
+/// Domains of the words that the seed project's manual uses.
+pub const MANUAL_DOMAINS: [&str; 2] = ["wombathub.de", "entropiesenke.de"];
+
+/// Accounts in the first domain, each for the rows that name it.
+const NAMES: [&str; 24] = [
+    "anna", "bert", "carla", "dora", "emil", "fritz", "gerda", "hugo", "idla", "jana", "kurt",
+    "lars", "mona", "nils", "olga", "petra", "quentin", "rita", "sven", "tina", "ulf", "vera",
+    "wilma", "xaver",
+];
+/// Accounts in the second one.
+const SECOND_NAMES: [&str; 2] = ["kim", "real"];
+
+/// The aliases that rows rely on; bert is somebody, `info` and `team` are not.
+const ALIASES: &str = "\
+# Kept by the tests.
+info@wombat.example     anna@wombat.example
+team@wombat.example     anna@wombat.example, bert@wombat.example
+office@wombat.example   anna
+away@wombat.example     alias-target@outside.example
+@koala.example          kim@koala.example
+";
+
+/// Everything that a row may use.
+pub struct World {
+    /// Names, addresses and mail outside.
+    pub site: Site,
+    /// The machine.
+    pub machine: Machine,
+    /// Root's way in.
+    pub key: SshKey,
+    next_client: Cell<usize>,
+    next_number: Cell<u32>,
+}
+
+impl World {
+    /// Boots a machine and gives it accounts, aliases and DKIM records.
+    pub fn make(image: &Path) -> Result<Self> {
+        let mut site = Site::start()?;
+        let key = SshKey::make()?;
+        let disk = Arc::new(Disk::over(image)?);
+        let settings = format!(
+            "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADDITIONAL_DOMAINS={SECOND_DOMAIN},{}\n\
+             SSH_AUTHORIZED_KEYS={}\nADMIN_USER_INITIAL_PASSWORD={ADMIN_PASSWORD}\n\
+             MESSAGE_SIZE_LIMIT={MESSAGE_SIZE}\nMAILBOX_QUOTA={QUOTA}\nSENDING_LIMIT={SENDING_LIMIT}\n",
+            MANUAL_DOMAINS.join(","),
+            key.public
+        );
+        let start = Start {
+            credentials: vec![
+                Credential::new(SETTINGS_NAME, settings),
+                site.dns.credential(),
+            ],
+            ..Start::default()
+        };
+        let mut machine = Machine::start(&disk, &start)?;
+        machine.wait_for_banner(25, BOOT_LIMIT)?;
+        machine.wait_for_ssh(&key, BOOT_LIMIT)?;
+        key.keep_connection(machine.address())?;
+        for domain in [DOMAIN, SECOND_DOMAIN] {
+            // Keys are made beside the boot, one after the other.
+            let record = until(&format!("the key of {domain}"), BOOT_LIMIT, || {
+                let command = format!("cat /var/lib/mailimg/dkim/{domain}/*.txt");
+                let output = key.output(machine.address(), &command)?;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                Ok(output.status.success().then_some(text))
+            })?;
+            site.dns.add(&format!("{domain}."), &record)?;
+        }
+        let world = Self {
+            site,
+            machine,
+            key,
+            next_client: Cell::new(0),
+            next_number: Cell::new(0),
+        };
+        let accounts = NAMES
+            .map(|name| world.account(name))
+            .into_iter()
+            .chain(SECOND_NAMES.map(|name| world.second_account(name)));
+        let mut script = "set -e\n".to_owned();
+        for account in accounts {
+            script.push_str(&format!(
+                "mailctl user add {} '{}'\n",
+                account.address, account.password
+            ));
+        }
+        script.push_str(&format!(
+            "cat >/var/lib/mailimg/aliases <<'END'\n{ALIASES}END\nmailctl update-aliases\n"
+        ));
+        world.run(&script)?;
+        Ok(world)
+    }
+
+    /// An account in the first domain.
+    pub fn account(&self, name: &str) -> Account {
+        Account {
+            address: format!("{name}@{DOMAIN}"),
+            password: format!("{name}: pa$$ word;"),
+        }
+    }
+
+    /// An account in the second domain.
+    pub fn second_account(&self, name: &str) -> Account {
+        Account {
+            address: format!("{name}@{SECOND_DOMAIN}"),
+            password: format!("{name}: pa$$ word;"),
+        }
+    }
+
+    /// The machine's address.
+    pub fn address(&self) -> IpAddr {
+        self.machine.address()
+    }
+
+    /// A port of the machine.
+    pub fn port(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address(), port)
+    }
+
+    /// A shell command as root.
+    pub fn run(&self, command: &str) -> Result<String> {
+        self.key.run(self.address(), command)
+    }
+
+    /// One of the clients beside the machine, in turn: each may log in only so
+    /// often within a minute.
+    pub fn client(&self) -> IpAddr {
+        let next = self.next_client.get();
+        self.next_client.set(next + 1);
+        CLIENTS[next % CLIENTS.len()].into()
+    }
+
+    /// A word that no other message has.
+    pub fn unique(&self, word: &str) -> String {
+        let next = self.next_number.get() + 1;
+        self.next_number.set(next);
+        format!("{word}-{next}")
+    }
+
+    /// Another server's conversation on port 25, after EHLO.
+    pub fn stranger(&self) -> Result<Conversation> {
+        self.stranger_from(OUTSIDE_CLIENTS[0].into())
+    }
+
+    /// The same from a given address.
+    pub fn stranger_from(&self, source: IpAddr) -> Result<Conversation> {
+        let (mut conversation, _) = Conversation::open(source, self.port(25))?;
+        conversation.hello()?;
+        Ok(conversation)
+    }
+
+    /// A conversation on port 465 after the login.
+    pub fn submission(&self, account: &Account) -> Result<Conversation> {
+        let mut conversation = Conversation::open_tls(self.client(), self.port(465), HOST_NAME)?;
+        conversation.hello()?;
+        conversation.log_in(account)?.must_be(&[235], "the login")?;
+        Ok(conversation)
+    }
+
+    /// An IMAP session after the login.
+    pub fn mailbox(&self, account: &Account) -> Result<Imap> {
+        Imap::open(self.client(), self.address(), HOST_NAME, account)
+    }
+
+    /// Waits for a message in an inbox.
+    pub fn read(&self, account: &Account, subject: &str) -> Result<String> {
+        self.read_in(account, "INBOX", subject)
+    }
+
+    /// Waits for a message in any folder.
+    pub fn read_in(&self, account: &Account, folder: &str, subject: &str) -> Result<String> {
+        let mut imap = self.mailbox(account)?;
+        let message = wait_in(&mut imap, folder, subject)
+            .with_context(|| format!("reading the mail of {}", account.address))?;
+        imap.log_out()?;
+        Ok(message)
+    }
+
+    /// Sends one message from a stranger of the friends' domain.
+    pub fn receive(&self, recipients: &[&str], subject: &str) -> Result<Reply> {
+        let sender = friend("stranger");
+        let message = letter(
+            &sender,
+            recipients.first().unwrap_or(&""),
+            subject,
+            "Hello.",
+        );
+        let mut stranger = self.stranger()?;
+        let reply = stranger.send(&sender, recipients, message.as_bytes())?;
+        stranger.say("QUIT", "221")?;
+        Ok(reply)
+    }
+
+    /// Sends one message from an account through port 465.
+    pub fn submit(&self, account: &Account, recipient: &str, subject: &str) -> Result<Reply> {
+        let message = letter(&account.address, recipient, subject, "Hello.");
+        let mut client = self.submission(account)?;
+        let reply = client.send(&account.address, &[recipient], message.as_bytes())?;
+        client.say("QUIT", "221")?;
+        Ok(reply)
+    }
+
+    /// Waits until one of the outside's servers has a message to a recipient.
+    pub fn caught(&self, recipient: &str) -> Result<super::super::sink::Caught> {
+        self.site
+            .sink
+            .wait_for(recipient, DELIVERY_LIMIT)
+            .with_context(|| self.run("postqueue -p").unwrap_or_default())
+    }
+
+    /// How many messages wait in the queue.
+    pub fn queued(&self) -> Result<usize> {
+        Ok(self.run("postqueue -j")?.lines().count())
+    }
+
+    /// What services of mail said while a row ran.
+    pub fn recent_log(&self, time: Duration) -> String {
+        self.run(&format!(
+            "journalctl --no-pager -o cat --since '-{} s' -n 15 -u 'postfix*' -u 'dovecot*' \
+             -u 'opend*' -u 'unbound*' -u 'mailimg-*'",
+            time.as_secs() + 2
+        ))
+        .unwrap_or_else(|error| format!("{error:#}"))
+        .lines()
+        .fold(String::new(), |text, line| text + "       | " + line + "\n")
+    }
+
+    /// Fails when the machine or something around it has ended.
+    pub fn check_running(&mut self) -> Result<()> {
+        self.site.check_running()?;
+        self.machine.check_running()
+    }
+
+    /// Switches the machine off.
+    pub fn end(self) -> Result<()> {
+        self.machine.power_off()
+    }
+}
+
+/// An address whose mail may come from anywhere.
+pub fn friend(name: &str) -> String {
+    format!("{name}@{FRIENDS_DOMAIN}")
+}
+
+/// A whole message.
+pub fn letter(from: &str, to: &str, subject: &str, text: &str) -> String {
+    let identity = subject.replace(' ', "-");
+    format!(
+        "From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\
+         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{identity}@test.example>\r\n\r\n{text}\r\n"
+    )
+}
+
+/// The values of a header, folded lines joined.
+pub fn header_values<'a>(message: &'a str, name: &'a str) -> Vec<String> {
+    let head = message.split("\r\n\r\n").next().unwrap_or_default();
+    head.replace("\r\n ", " ")
+        .replace("\r\n\t", " ")
+        .lines()
+        .filter_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
+        })
+        .collect()
+}
+
+/// Fails unless a reply refuses for ever.
+pub fn must_refuse(reply: &Reply, to: &str) -> Result<()> {
+    ensure!(
+        (500..600).contains(&reply.code),
+        "{to:?} must be refused, the machine says {:?}",
+        reply.text
+    );
+    Ok(())
+}
