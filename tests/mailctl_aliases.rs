@@ -224,6 +224,53 @@ fn an_edited_file_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_stops_no_boot() {
+    let machine = machine();
+    machine
+        .run(&["alias", "add", "info@wombathub.de", "jens"])
+        .success();
+    let table = machine.read(TABLE);
+    std::fs::remove_file(machine.path(FILE)).unwrap();
+    std::fs::create_dir(machine.path(FILE)).unwrap();
+    // What is in use stays in use until the next boot.
+    machine
+        .run(&["user", "add", "anna@wombathub.de", "x"])
+        .code(1)
+        .stderr(contains("reading").and(contains("aliases: Is a directory")));
+    assert_eq!(machine.read(TABLE), table);
+    machine.boot();
+    assert!(!machine.read(TABLE).contains("info@"));
+    machine
+        .run(&["status"])
+        .success()
+        .stdout(contains("Is a directory"));
+}
+
+#[test]
+fn bytes_that_are_no_text_cost_their_line() {
+    let machine = machine();
+    std::fs::write(
+        machine.path(FILE),
+        b"# J\xf6rg\ninfo@wombathub.de jens\nj\xf6rg@wombathub.de jens\n",
+    )
+    .unwrap();
+    machine
+        .run(&["update-aliases"])
+        .code(1)
+        .stderr(contains("line 3: ").and(contains("line 2").not()));
+    machine
+        .run(&["alias", "add", "x@wombathub.de", "jens"])
+        .code(1)
+        .stderr(contains("hint: save the file as UTF-8"));
+    machine.boot();
+    assert!(
+        machine
+            .read(TABLE)
+            .contains("info@wombathub.de jens@wombathub.de\n")
+    );
+}
+
+#[test]
 fn deleting_an_account_leaves_its_aliases_to_the_others() {
     let machine = machine();
     write(&machine, "team@wombathub.de jens, meier@entropiesenke.de\n");

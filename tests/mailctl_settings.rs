@@ -219,8 +219,13 @@ fn edited_settings_come_into_use_without_a_reboot() {
     // The account stays, for the day the domain is back.
     assert!(
         machine
-            .read("run/mailimg/postfix/mailboxes")
-            .contains("meier@entropiesenke.de")
+            .read("var/lib/mailimg/users")
+            .contains("meier@entropiesenke.de:{")
+    );
+    assert!(
+        !machine
+            .read("run/mailimg/postfix/senders")
+            .contains("meier@")
     );
     machine
         .run(&["user", "list"])

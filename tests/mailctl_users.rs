@@ -357,7 +357,8 @@ fn the_first_password_is_kept_until_it_is_changed() {
     // Deleted on purpose: the next boot does not bring it back.
     machine
         .run(&["user", "del", "postmaster@a.example"])
-        .success();
+        .success()
+        .stderr(contains("warning: mail to postmaster reaches nobody"));
     machine.boot();
     assert_eq!(machine.read("var/lib/mailimg/users"), "");
 }

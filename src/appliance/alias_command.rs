@@ -1,6 +1,7 @@
 //! `mailctl alias` and `mailctl update-aliases`: the aliases file, by command or by hand.
 
-use super::alias_check::{Aliases, check_aliases, parse_alias, parse_target, written_aliases};
+use super::alias_check::{Aliases, check_aliases};
+use super::alias_name::{parse_alias, parse_target, written_aliases};
 use super::aliases::{AliasText, load_aliases, load_aliases_to_change, store_aliases};
 use super::console::refresh_console;
 use super::place::{self, Place};

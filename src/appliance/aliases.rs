@@ -261,7 +261,9 @@ mod tests {
     const TEXT: &str = "# ours\n\ninfo@a.example   jens, anna  # both\r\nteam@a.example\tjens\n  \
                         bob,carl\n# between\n  dora\ninfo@a.example x@b.example";
 
-    fn targets(text: &AliasText) -> Vec<(usize, String, Vec<(usize, String)>)> {
+    type Parts = (usize, String, Vec<(usize, String)>);
+
+    fn targets(text: &AliasText) -> Vec<Parts> {
         let entries = text.entries().into_iter();
         entries
             .map(|entry| (entry.line, entry.alias, entry.targets))

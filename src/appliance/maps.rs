@@ -6,12 +6,12 @@
 //! nothing and need no reload (<https://www.postfix.org/LMDB_README.html>).
 
 use super::alias_check::{Aliases, check_aliases};
-use super::aliases::load_aliases;
+use super::aliases::{AliasText, load_aliases};
 use super::place::{self, Place};
 use super::run::run_program;
 use super::state::{PUBLIC, ensure_file, read_optional, remove_file, write_file};
 use super::users::Users;
-use crate::settings::Settings;
+use crate::settings::{Problem, Settings};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -58,9 +58,15 @@ fn alias_table(users: &Users, aliases: &Aliases) -> Table {
 }
 
 /// Who may send as whom: each account as itself and as the aliases that reach it.
-fn senders(users: &Users, aliases: &Aliases) -> Table {
+///
+/// Nobody sends in the name of a domain that is served no more: nothing would sign it.
+fn senders(settings: &Settings, users: &Users, aliases: &Aliases) -> Table {
     let whole = whole_domains(aliases);
     let mut table = mailboxes(users);
+    table.retain(|address, _| {
+        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        settings.domains().any(|served| served == domain)
+    });
     for alias in aliases.targets.keys() {
         let owners: Vec<String> = aliases.owners(users, alias).into_iter().collect();
         if !owners.is_empty() {
@@ -91,13 +97,28 @@ fn render(table: &Table) -> String {
 /// # Errors
 /// A table that cannot be written, or postmap's failure.
 pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> anyhow::Result<Aliases> {
-    let aliases = check_aliases(settings, users, &load_aliases(place)?);
     let folder = place.path(place::RENDERED).join("postfix");
+    // Mail for accounts is better than none, and aliases in use better than none too.
+    let (text, unreadable) = match load_aliases(place) {
+        Ok(text) => (text, None),
+        Err(error) => (AliasText::default(), Some(error)),
+    };
+    let keep = unreadable.is_some() && folder.join("aliases").exists();
+    let mut aliases = check_aliases(settings, users, &text);
+    aliases.problems.extend(unreadable.map(|error| Problem {
+        line: None,
+        key: None,
+        wrong: format!("{error:#}"),
+        expected: String::new(),
+    }));
     for (name, table) in [
         ("mailboxes", mailboxes(users)),
         ("aliases", alias_table(users, &aliases)),
-        ("senders", senders(users, &aliases)),
+        ("senders", senders(settings, users, &aliases)),
     ] {
+        if keep && name != "mailboxes" {
+            continue;
+        }
         let path = folder.join(name);
         let text = render(&table);
         ensure_file(&path, text.as_bytes(), PUBLIC, None)?;
@@ -163,7 +184,7 @@ mod tests {
             render(&mailboxes(&users)),
             "abuse@b.example abuse@b.example\njens@a.example jens@a.example\n"
         );
-        let senders = render(&senders(&users, &aliases));
+        let senders = render(&senders(&settings(), &users, &aliases));
         assert!(senders.contains("root@mail.a.example jens@a.example\n"));
         assert!(senders.contains("abuse@b.example abuse@b.example\n"));
     }
@@ -180,7 +201,7 @@ mod tests {
         assert_eq!(table["abuse@b.example"], "jens@a.example");
         assert_eq!(table["postmaster@b.example"], "anna@b.example");
         assert!(!table.contains_key("jens@a.example"));
-        let senders = senders(&users, &aliases);
+        let senders = senders(&settings(), &users, &aliases);
         assert_eq!(senders["@b.example"], "anna@b.example,jens@a.example");
         assert_eq!(senders["anna@b.example"], "anna@b.example");
         assert_eq!(senders["postmaster@b.example"], "anna@b.example");

@@ -6,7 +6,7 @@
 //! (`mailctl dkim ensure`).
 
 use super::accounts::owner;
-use super::alias_check::written_aliases;
+use super::alias_name::written_aliases;
 use super::aliases::load_aliases;
 use super::maps::ensure_maps;
 use super::password::{generate_password, hash_password};
@@ -76,7 +76,8 @@ fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let created = read_optional(&place.path(place::ADMIN_CREATED))?
         .is_some_and(|name| String::from_utf8_lossy(&name).trim() == admin);
     let mut locked = LockedUsers::open(place)?;
-    let alias = written_aliases(settings, &load_aliases(place)?).contains(&admin);
+    let alias =
+        load_aliases(place).is_ok_and(|text| written_aliases(settings, &text).contains(&admin));
     let missing = !created && !alias && !locked.users.contains(&admin);
     if missing {
         let password = match &settings.admin_password {

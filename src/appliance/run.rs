@@ -38,6 +38,26 @@ pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::R
 /// # Errors
 /// systemctl's own failure.
 pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
+    ask_systemd("try-reload-or-restart", unit)
+}
+
+/// Asks systemd to start a unit, if it does not run.
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn start_unit(unit: &str) -> anyhow::Result<()> {
+    ask_systemd("start", unit)
+}
+
+/// Asks systemd to stop a unit.
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
+    ask_systemd("stop", unit)
+}
+
+fn ask_systemd(verb: &str, unit: &str) -> anyhow::Result<()> {
     // sd_booted(3): without systemd there is nobody to ask and nothing that runs.
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(());
@@ -50,9 +70,5 @@ pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     // Verbs run from units: waiting for a job that waits for us would hang.
-    run_program(
-        "/usr/bin/systemctl",
-        &["--no-block", "try-reload-or-restart", unit],
-    )
-    .map(|_| ())
+    run_program("/usr/bin/systemctl", &["--no-block", verb, unit]).map(|_| ())
 }

@@ -19,8 +19,9 @@ const USERS_OF_SETTINGS: [&str; 8] = [
     "opendmarc.service",
     "dovecot.service",
     "postfix.service",
-    "ssh.service",
+    SSH,
 ];
+const SSH: &str = "ssh.service";
 
 /// The settings in use.
 ///
@@ -104,6 +105,7 @@ pub fn show_settings(place: &Place) -> anyhow::Result<String> {
 pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
+    let first = !place.path(place::PROVISIONED).exists();
     dkim::ensure_keys(place, settings)?;
     render::render_all(place)?;
     provision::provision(place)?;
@@ -111,6 +113,16 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
         network::reload(settings)?;
         for unit in USERS_OF_SETTINGS {
             run::reload_unit(unit)?;
+            // A machine that waited for settings left them out when it booted.
+            if first {
+                run::start_unit(unit)?;
+            }
+        }
+        // The one service that settings switch on and off.
+        if settings.ssh_keys.is_empty() {
+            run::stop_unit(SSH)?;
+        } else {
+            run::start_unit(SSH)?;
         }
     }
     let mut lines: Vec<String> = resolved

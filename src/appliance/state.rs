@@ -3,6 +3,7 @@
 use super::place::{self, Place};
 use crate::error::Hint;
 use anyhow::{Context, bail};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
@@ -55,6 +56,30 @@ fn write_aside(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> anyhow::Re
         let _ = fs::remove_file(&temporary);
     }
     result
+}
+
+/// Removes what killed runs of [`write_file`] left beside a file. The caller holds its lock.
+pub fn remove_unfinished(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str))
+    else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let other = entry.file_name();
+        let number = other.to_str().and_then(|other| {
+            other
+                .strip_prefix(name)?
+                .strip_prefix('.')?
+                .strip_suffix(".new")
+        });
+        if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+            // Only tidiness: what cannot be removed harms nobody.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Makes the names in a folder durable.
@@ -203,7 +228,7 @@ pub fn list_files(folder: &Path) -> Vec<(PathBuf, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SECRET, ensure_file, ensure_version, write_file};
+    use super::{SECRET, ensure_file, ensure_version, remove_unfinished, write_file};
     use crate::appliance::place::Place;
     use crate::error::render;
     use std::os::unix::fs::PermissionsExt;
@@ -219,6 +244,12 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, SECRET);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        for name in ["file.17.new", "file.x.new", "other.17.new"] {
+            std::fs::write(folder.path().join(name), b"").unwrap();
+        }
+        remove_unfinished(&path);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert!(path.exists() && !folder.path().join("file.17.new").exists());
     }
 
     #[test]

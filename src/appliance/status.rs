@@ -1,6 +1,7 @@
 //! `mailctl status`: the machine on one screen of 80 columns and 24 lines.
 
-use super::alias_check::{check_aliases, written_aliases};
+use super::alias_check::check_aliases;
+use super::alias_name::written_aliases;
 use super::aliases::load_aliases;
 use super::facts::{self, Certificate, Disk, Memory, Unit};
 use super::mailbox::human_size;
@@ -96,13 +97,17 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
     match load_checked(place, place::SETTINGS) {
         Ok(Some(resolved)) => {
             let settings = resolved.settings;
-            let text = load_aliases(place)?;
-            status.aliases = written_aliases(&settings, &text).len();
-            status.alias_problems = check_aliases(&settings, &users, &text)
-                .problems
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            match load_aliases(place) {
+                Ok(text) => {
+                    status.aliases = written_aliases(&settings, &text).len();
+                    status.alias_problems = check_aliases(&settings, &users, &text)
+                        .problems
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect();
+                }
+                Err(error) => status.alias_problems.push(format!("{error:#}")),
+            }
             status.domains = settings.domains().map(str::to_owned).collect();
             status.hostname = Some(settings.hostname);
         }

@@ -7,7 +7,8 @@
 //! that nobody can use yet is one that Dovecot does not write to. A message
 //! that was deleted here comes back while it is still there.
 
-use super::alias_check::{check_aliases, parse_alias, parse_target, written_aliases};
+use super::alias_check::check_aliases;
+use super::alias_name::{parse_alias, parse_target, written_aliases};
 use super::aliases::{AliasText, load_aliases, load_aliases_to_change, store_aliases};
 use super::certificate::{self, Taken};
 use super::dkim::{LockedKeys, load_selectors, now};

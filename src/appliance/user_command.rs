@@ -8,7 +8,7 @@ use super::sessions::end_sessions;
 use super::settings_command::load_stored;
 use super::state::{check_state, remove_file};
 use super::users::{Account, LockedUsers, Quota};
-use super::{alias_check, aliases};
+use super::{alias_check, alias_name, aliases};
 use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, Settings, parse_mail_address, parse_quota};
 use anyhow::Context;
@@ -97,7 +97,7 @@ pub fn add_user(
 /// Mail goes to the alias first: an account of the same name would never get any.
 fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> anyhow::Result<()> {
     let text = aliases::load_aliases(place)?;
-    if alias_check::written_aliases(settings, &text).contains(&address.to_string()) {
+    if alias_name::written_aliases(settings, &text).contains(&address.to_string()) {
         return Err(hinted(
             format!("'{address}' is an alias already"),
             format!("mailctl alias del {address} makes room for an account"),
@@ -187,24 +187,37 @@ pub fn delete_user(place: &Place, text: &str, purge: bool) -> anyhow::Result<Str
     let mut locked = LockedUsers::open(place)?;
     let known = locked.users.accounts.remove(&name).is_some();
     // A purge that was cut short after the account was gone can be run again.
-    if !known && !(purge && has_inbox(place, &address)) {
+    let unfinished = purge && has_inbox(place, &address);
+    if !known && !unfinished {
         return Err(unknown(&address));
     }
     if known {
         locked.store()?;
     }
     let taken = take_into_use(place, &settings, &locked);
+    drop(locked);
     // Even if mail still arrives for a while: whoever is logged in must go.
     warn(&end_sessions(place, &name));
-    let aliases = taken?;
-    if let Some(aliases) = aliases {
+    if let Some(aliases) = taken? {
         warn(&left_behind(&aliases, &name));
+        if address == settings.admin {
+            warn(&[format!(
+                "mail to postmaster reaches nobody until '{name}' is an account or an alias again"
+            )]);
+        }
     }
     forget_first_password(place, &address)?;
     if !purge {
         return Ok(format!("Deleted '{address}'."));
     }
     const AGAIN: &str = "the account is gone already; run the same command again";
+    let locked = LockedUsers::open(place)?;
+    if locked.users.contains(&name) {
+        return Err(hinted(
+            format!("'{address}' was created again meanwhile: its mail is kept"),
+            format!("mailctl user del --purge-inbox {address} deletes both"),
+        ));
+    }
     set_inbox_aside(place, &address).hint(AGAIN)?;
     drop(locked);
     remove_set_aside(place, &address).hint(AGAIN)?;

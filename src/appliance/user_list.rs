@@ -1,7 +1,7 @@
 //! `mailctl user list`: the table of t-lo/mailserver, and JSON.
 
 use super::accounts::find_account;
-use super::alias_check::written_aliases;
+use super::alias_name::written_aliases;
 use super::aliases::load_aliases;
 use super::mailbox::{human_size, inbox_path, inbox_size};
 use super::place::Place;

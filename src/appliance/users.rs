@@ -7,7 +7,7 @@
 
 use super::accounts::owner;
 use super::place::{self, Place};
-use super::state::{lock_file, read_optional, write_file};
+use super::state::{lock_file, read_optional, remove_unfinished, write_file};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -156,6 +156,10 @@ impl<'a> LockedUsers<'a> {
     /// State that cannot be locked or read.
     pub fn open(place: &'a Place) -> anyhow::Result<Self> {
         let lock = lock_file(&place.path(place::USERS_LOCK))?;
+        // Both are written under this lock alone.
+        for path in [place::USERS, place::ALIASES] {
+            remove_unfinished(&place.path(path));
+        }
         Ok(Self {
             place,
             users: load_users(place)?,
