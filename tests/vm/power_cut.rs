@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ const CUTS: &str = "MAILIMG_POWER_CUTS";
 const USUAL_CUTS: u64 = 3;
 /// Repeats the cuts of another run, as far as time allows.
 const SEED: &str = "MAILIMG_SEED";
-/// When a cut comes, in milliseconds after the first acknowledgement.
+/// When a cut comes, in milliseconds after every stream has begun.
 const EARLIEST: u64 = 1_000;
 const LATEST: u64 = 15_000;
 /// A machine that is there answers within this time; one without power never.
@@ -192,6 +192,7 @@ fn cut(
     let address = machine.address();
     let acknowledged = Mutex::new(Acknowledged::new());
     let over = AtomicBool::new(false);
+    let begun = AtomicUsize::new(0);
     let mut plug = Some(machine);
     let seeds = [(); STREAMS.len()].map(|()| random.next());
     let failures: Vec<String> = std::thread::scope(|scope| -> Result<Vec<String>> {
@@ -200,10 +201,17 @@ fn cut(
             .zip(seeds)
             .enumerate()
             .map(|(index, (stream, seed))| {
-                let (acknowledged, over) = (&acknowledged, &over);
+                let (acknowledged, over, begun) = (&acknowledged, &over, &begun);
                 let name = format!("cut-{round}-{index}");
                 scope.spawn(move || {
-                    match pour(stream, address, &name, Random(seed), acknowledged, over) {
+                    match pour(
+                        stream,
+                        address,
+                        &name,
+                        Random(seed),
+                        acknowledged,
+                        (begun, over),
+                    ) {
                         // With the power gone every conversation breaks.
                         Err(_) if over.load(Ordering::SeqCst) => None,
                         Err(error) => Some(format!("{name}: {error:#}")),
@@ -212,13 +220,10 @@ fn cut(
                 })
             })
             .collect();
-        let first = until("the first acknowledgement", BOOT_LIMIT, || {
-            let some = acknowledged
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_empty();
-            let ended = streams.iter().all(|stream| stream.is_finished());
-            Ok((!some || ended).then(Instant::now))
+        let first = until("an acknowledgement of each stream", BOOT_LIMIT, || {
+            let all = begun.load(Ordering::SeqCst) == STREAMS.len();
+            let ended = streams.iter().any(|stream| stream.is_finished());
+            Ok((all || ended).then(Instant::now))
         });
         if let Ok(first) = first {
             // The only sleep there is: the moment of the cut is the case.
@@ -254,7 +259,7 @@ fn pour(
     name: &str,
     mut random: Random,
     acknowledged: &Mutex<Acknowledged>,
-    over: &AtomicBool,
+    (begun, over): (&AtomicUsize, &AtomicBool),
 ) -> Result<()> {
     let recipient = account(recipient);
     let (mut conversation, sender) = if *logs_in {
@@ -289,6 +294,9 @@ fn pour(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert((recipient.address.clone(), subject), body);
+        if index == 0 {
+            begun.fetch_add(1, Ordering::SeqCst);
+        }
     }
     Ok(())
 }
