@@ -49,7 +49,8 @@ fn everything_chosen() {
          SSH_AUTHORIZED_KEYS=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE j\n\
          SSH_ALLOW_FROM=192.0.2.0/24,2001:db8::1\nDH_PARAMS=ffdhe2048\n\
          RELAYHOST=[relay.example]:465\nRELAYHOST_USER=me\nRELAYHOST_PASSWORD=p:w\n\
-         DNSSEC=no\nDNS_SERVERS=192.0.2.53,2001:db8::53\n",
+         DNSSEC=no\nDNS_SERVERS=192.0.2.53,2001:db8::53\n\
+         MESSAGE_SIZE_LIMIT=20M\nMAILBOX_QUOTA=2G\nSENDING_LIMIT=none\n",
     );
     machine.boot();
     assert_golden("everything_chosen", &rendered(&machine));
