@@ -33,12 +33,21 @@ pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::R
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Asks systemd to take a unit's new configuration into use, if it runs.
+/// Asks systemd to take a unit's new configuration into use, if it runs, and goes on.
 ///
 /// # Errors
 /// systemctl's own failure.
 pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
-    ask_systemd("try-reload-or-restart", unit)
+    ask_systemd(&["--no-block", "try-reload-or-restart"], unit)
+}
+
+/// The same, and waits until it is in use; never called by a unit's program, since
+/// waiting for a job that waits for the caller would hang.
+///
+/// # Errors
+/// systemctl's own failure, or the unit's.
+pub fn reload_unit_and_wait(unit: &str) -> anyhow::Result<()> {
+    ask_systemd(&["try-reload-or-restart"], unit)
 }
 
 /// Asks systemd to start a unit, if it does not run.
@@ -46,7 +55,7 @@ pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
 /// # Errors
 /// systemctl's own failure.
 pub fn start_unit(unit: &str) -> anyhow::Result<()> {
-    ask_systemd("start", unit)
+    ask_systemd(&["--no-block", "start"], unit)
 }
 
 /// Asks systemd to stop a unit.
@@ -54,10 +63,10 @@ pub fn start_unit(unit: &str) -> anyhow::Result<()> {
 /// # Errors
 /// systemctl's own failure.
 pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
-    ask_systemd("stop", unit)
+    ask_systemd(&["--no-block", "stop"], unit)
 }
 
-fn ask_systemd(verb: &str, unit: &str) -> anyhow::Result<()> {
+fn ask_systemd(words: &[&str], unit: &str) -> anyhow::Result<()> {
     // sd_booted(3): without systemd there is nobody to ask and nothing that runs.
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(());
@@ -69,6 +78,5 @@ fn ask_systemd(verb: &str, unit: &str) -> anyhow::Result<()> {
     {
         return Ok(());
     }
-    // Verbs run from units: waiting for a job that waits for us would hang.
-    run_program("/usr/bin/systemctl", &["--no-block", verb, unit]).map(|_| ())
+    run_program("/usr/bin/systemctl", &[words, &[unit]].concat()).map(|_| ())
 }

@@ -11,10 +11,8 @@ use anyhow::Context;
 use std::path::Path;
 
 /// Units that read what `render` writes; each is reloaded only if it runs.
-const USERS_OF_SETTINGS: [&str; 8] = [
+const USERS_OF_SETTINGS: [&str; 6] = [
     "unbound.service",
-    "mailimg-filter.service",
-    "mailimg-guard.service",
     "opendkim.service",
     "opendmarc.service",
     "dovecot.service",
@@ -22,6 +20,8 @@ const USERS_OF_SETTINGS: [&str; 8] = [
     SSH,
 ];
 const SSH: &str = "ssh.service";
+/// Units that see for themselves when their configuration changes.
+const WATCHERS: [&str; 2] = ["mailimg-filter.service", "mailimg-guard.service"];
 
 /// The settings in use.
 ///
@@ -111,10 +111,13 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     provision::provision(place)?;
     if place.is_machine() {
         network::reload(settings)?;
+        // One after the other: Postfix asks Dovecot who may log in as soon as it is back.
         for unit in USERS_OF_SETTINGS {
-            run::reload_unit(unit)?;
-            // A machine that waited for settings left them out when it booted.
-            if first {
+            run::reload_unit_and_wait(unit)?;
+        }
+        // A machine that waited for settings left them out when it booted.
+        if first {
+            for unit in WATCHERS.iter().chain(&USERS_OF_SETTINGS) {
                 run::start_unit(unit)?;
             }
         }
