@@ -55,8 +55,8 @@ const AREAS: [(&str, &[Promise]); 14] = [
     ("mailboxes", mailboxes::PROMISES),
     ("accounts", accounts::PROMISES),
     ("bad input and bad days", bad_input::PROMISES),
-    ("services", services::PROMISES),
     ("brute force", bans::PROMISES),
+    ("services", services::PROMISES),
 ];
 
 #[test]
