@@ -83,15 +83,6 @@ impl Imap {
         exists(&answer.lines).context("the server says not how many messages there are")
     }
 
-    /// A message as it was stored, by its number from 1.
-    pub fn fetch(&mut self, number: u32) -> Result<Vec<u8>> {
-        self.say(&format!("FETCH {number} BODY.PEEK[]"))?
-            .literals
-            .into_iter()
-            .next()
-            .with_context(|| format!("message {number} has no body"))
-    }
-
     /// All messages of a folder; none when there is no such folder.
     pub fn messages(&mut self, folder: &str) -> Result<Vec<Vec<u8>>> {
         let answer = self.ask(&format!("SELECT {}", quoted(folder)))?;

@@ -38,6 +38,12 @@ const HOPELESS: [&str; 3] = [
     "mailimg: the machine stops here",
     "You are in emergency mode",
 ];
+/// What a kernel says when emulation let one CPU run into an instruction that
+/// another one was about to change; QEMU 7.2 does so in one boot of many, and
+/// no other machine.
+const EMULATION_FAULT: &str = "Oops: int3:";
+/// How often a boot that ends so is tried again.
+const ATTEMPTS: u32 = 3;
 /// Holds words for the kernel's command line, `systemd.log_target=console` say,
 /// to look into a boot that fails (systemd-stub(7)).
 const KERNEL_OPTIONS: &str = "MAILIMG_KERNEL_OPTIONS";
@@ -125,6 +131,31 @@ impl Machine {
             _disk: disk.clone(),
             _folder: folder,
         })
+    }
+
+    /// Switches a machine on and waits until these ports serve; each attempt
+    /// gets a disk of its own.
+    pub fn start_serving(
+        make_disk: impl Fn() -> Result<Disk>,
+        start: &Start,
+        ports: &[u16],
+    ) -> Result<(Self, Arc<Disk>)> {
+        let mut attempt = 1;
+        loop {
+            let disk = Arc::new(make_disk()?);
+            let mut machine = Self::start(&disk, start)?;
+            let served = ports
+                .iter()
+                .try_for_each(|&port| machine.wait_for_banner(port, BOOT_LIMIT).map(drop));
+            match served {
+                Ok(()) => return Ok((machine, disk)),
+                Err(_) if attempt < ATTEMPTS && machine.serial_text().contains(EMULATION_FAULT) => {
+                    println!("emulation failed ({EMULATION_FAULT}), booting again");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Fails when the machine has ended.

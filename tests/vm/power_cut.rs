@@ -96,8 +96,7 @@ fn run(image: &Path) -> Result<()> {
 
     let mut kept = Acknowledged::new();
     for round in 0..=cuts {
-        let disk = Arc::new(Disk::logged(&base)?);
-        let machine = boot(&site, &key, &disk, round)?;
+        let (machine, disk) = boot(&site, &key, &base, round)?;
         if round == 0 {
             make_accounts(&machine, &key)?;
         } else {
@@ -109,7 +108,7 @@ fn run(image: &Path) -> Result<()> {
         }
         let wait = Duration::from_millis(EARLIEST + random.next() % (LATEST - EARLIEST));
         let before = kept.len();
-        cut(machine, round, wait, &mut random, &mut kept)?;
+        cut(machine, disk.log()?, round, wait, &mut random, &mut kept)?;
         let done = replay(disk.log()?, &base)?;
         println!(
             "cut {}: {:.1} s into the stream, {} messages acknowledged, {} writes kept, {} dropped",
@@ -127,7 +126,7 @@ fn run(image: &Path) -> Result<()> {
     Ok(())
 }
 
-fn boot(site: &Site, key: &SshKey, disk: &Arc<Disk>, round: u64) -> Result<Machine> {
+fn boot(site: &Site, key: &SshKey, base: &Path, round: u64) -> Result<(Machine, Arc<Disk>)> {
     let settings = format!(
         "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nSSH_AUTHORIZED_KEYS={}\n\
          ADMIN_USER_INITIAL_PASSWORD=correct-horse\nMAILBOX_QUOTA=none\nSENDING_LIMIT=none\n",
@@ -143,9 +142,7 @@ fn boot(site: &Site, key: &SshKey, disk: &Arc<Disk>, round: u64) -> Result<Machi
     if round == WRONG_CLOCK_ROUND {
         start.options = vec!["-rtc".to_owned(), WRONG_CLOCK.to_owned()];
     }
-    let mut machine = Machine::start(disk, &start)?;
-    machine.wait_for_banner(25, BOOT_LIMIT)?;
-    machine.wait_for_banner(143, BOOT_LIMIT)?;
+    let (mut machine, disk) = Machine::start_serving(|| Disk::logged(base), &start, &[25, 143])?;
     machine.wait_for_ssh(key, BOOT_LIMIT)?;
     println!(
         "boot {}: {:.1} s{}",
@@ -157,7 +154,7 @@ fn boot(site: &Site, key: &SshKey, disk: &Arc<Disk>, round: u64) -> Result<Machi
             ""
         }
     );
-    Ok(machine)
+    Ok((machine, disk))
 }
 
 fn account(name: &str) -> Account {
@@ -184,6 +181,7 @@ fn make_accounts(machine: &Machine, key: &SshKey) -> Result<()> {
 /// Streams mail in and pulls the plug in the middle.
 fn cut(
     machine: Machine,
+    log: &Path,
     round: u64,
     wait: Duration,
     random: &mut Random,
@@ -228,6 +226,7 @@ fn cut(
         if let Ok(first) = first {
             // The only sleep there is: the moment of the cut is the case.
             std::thread::sleep(wait.saturating_sub(first.elapsed()));
+            wait_for_write(log)?;
         }
         over.store(true, Ordering::SeqCst);
         if let Some(machine) = plug.take() {
@@ -249,6 +248,21 @@ fn cut(
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner),
     );
+    Ok(())
+}
+
+/// Waits until the machine writes: between two requests of one burst there is
+/// more to lose than while the disk is at rest.
+fn wait_for_write(log: &Path) -> Result<()> {
+    let before = std::fs::metadata(log)?.len();
+    let started = Instant::now();
+    while std::fs::metadata(log)?.len() == before {
+        ensure!(
+            started.elapsed() < ANSWER_LIMIT,
+            "the machine writes nothing"
+        );
+        std::thread::sleep(Duration::from_micros(200));
+    }
     Ok(())
 }
 

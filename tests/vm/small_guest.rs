@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,8 +68,7 @@ fn run(image: &Path) -> Result<()> {
         memory_mib: Some(MEMORY_MIB),
         ..Start::default()
     };
-    let mut machine = Machine::start(&Arc::new(Disk::over(image)?), &start)?;
-    machine.wait_for_banner(25, BOOT_LIMIT)?;
+    let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
     machine.wait_for_ssh(&key, BOOT_LIMIT)?;
     key.keep_connection(machine.address())?;
     println!(

@@ -115,6 +115,13 @@ impl SshKey {
                 "-i",
             ])
             .arg(self.path())
+            // A machine that ends without a word is noticed.
+            .args([
+                "-o",
+                "ServerAliveInterval=15",
+                "-o",
+                "ServerAliveCountMax=4",
+            ])
             .arg("-S")
             .arg(self.socket())
             .arg(format!("root@{machine}"));

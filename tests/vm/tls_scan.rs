@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
-use super::machine::{BOOT_LIMIT, Machine, Start};
+use super::machine::{Machine, Start};
 use super::network::inside;
 use super::peers;
 use super::site::{DOMAIN, HOST_NAME, Site};
@@ -62,9 +61,7 @@ fn run(image: &Path) -> Result<()> {
         ],
         ..Start::default()
     };
-    let mut machine = Machine::start(&Arc::new(Disk::over(image)?), &start)?;
-    machine.wait_for_banner(25, BOOT_LIMIT)?;
-    machine.wait_for_banner(143, BOOT_LIMIT)?;
+    let (machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25, 143])?;
     let mut bad = Vec::new();
     for (port, protocol) in PORTS {
         let started = Instant::now();

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -68,7 +67,6 @@ impl World {
     pub fn make(image: &Path) -> Result<Self> {
         let mut site = Site::start()?;
         let key = SshKey::make()?;
-        let disk = Arc::new(Disk::over(image)?);
         let settings = format!(
             "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADDITIONAL_DOMAINS={SECOND_DOMAIN},{}\n\
              SSH_AUTHORIZED_KEYS={}\nADMIN_USER_INITIAL_PASSWORD={ADMIN_PASSWORD}\n\
@@ -83,8 +81,7 @@ impl World {
             ],
             ..Start::default()
         };
-        let mut machine = Machine::start(&disk, &start)?;
-        machine.wait_for_banner(25, BOOT_LIMIT)?;
+        let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
         machine.wait_for_ssh(&key, BOOT_LIMIT)?;
         key.keep_connection(machine.address())?;
         for domain in [DOMAIN, SECOND_DOMAIN] {
