@@ -87,7 +87,11 @@ fn run(image: &Path) -> Result<()> {
     for run in 0..RUNS {
         for (index, checks) in [(0, true), (1, false)] {
             switch_checks(&machine, &key, checks)?;
-            let rate = measure(&machine, &key, &format!("run{run}-{index}"))?;
+            let rate =
+                measure(&machine, &key, &format!("run{run}-{index}")).with_context(|| {
+                    let log = "postqueue -p | tail -n 5; journalctl --no-pager -o cat -n 40";
+                    key.run(machine.address(), log).unwrap_or_default()
+                })?;
             println!(
                 "{rate:.1} messages a second {} milters and policy",
                 if checks { "with" } else { "without" }

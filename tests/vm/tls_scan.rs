@@ -101,7 +101,7 @@ fn scan(machine: &Machine, port: u16, protocol: Option<&str>) -> Result<Vec<Valu
     let mut command = peers::program(PROGRAM)?;
     command
         .args(["--quiet", "--color", "0", "--warnings", "off"])
-        .args(["--nodns", "none", "--ip", "one", "--connect-timeout", "60"])
+        .args(["--nodns", "none", "--connect-timeout", "60"])
         .args(["--openssl-timeout", "60"])
         .args(QUESTIONS)
         .arg("--jsonfile")
