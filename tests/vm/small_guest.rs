@@ -153,9 +153,10 @@ fn switch_checks(machine: &Machine, key: &SshKey, on: bool) -> Result<()> {
          -e '/^smtpd_recipient_restrictions/s/, check_policy_service [^,]*//' \
          /run/mailimg/postfix/main.cf\n"
     };
+    // Both sides begin with fresh processes.
     key.run(
         machine.address(),
-        &format!("set -e\nmailctl render >/dev/null\n{off}postfix -c /run/mailimg/postfix reload 2>&1 || systemctl reload postfix"),
+        &format!("set -e\nmailctl render >/dev/null\n{off}systemctl restart postfix"),
     )?;
     Ok(())
 }
