@@ -144,10 +144,15 @@ pub struct Rules {
 
 impl Rules {
     /// What a former process left: bans that still run, and memories of those that ended.
+    ///
+    /// The clock may be behind the one that wrote them, by decades while it was never set:
+    /// no ban runs longer from now on than it was meant to run at all.
     pub fn restore(bans: Vec<Ban>, now: u64) -> Self {
         let mut rules = Self::default();
-        for ban in bans.into_iter().take(MOST_ADDRESSES) {
-            if ban.until + FORGOTTEN > now {
+        for mut ban in bans.into_iter().take(MOST_ADDRESSES) {
+            let length = ban.until.saturating_sub(ban.since).min(LONGEST_BAN);
+            ban.until = ban.until.min(now.saturating_add(length));
+            if ban.until.saturating_add(FORGOTTEN) > now {
                 let record = Record {
                     heard: ban.since,
                     ban: Some(ban.clone()),
@@ -302,7 +307,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Ban, DAY, HOUR, MOST_ADDRESSES, Rules, Source};
+    use super::{Attempt, Ban, DAY, FIRST_BAN, HOUR, MOST_ADDRESSES, Rules, Source};
     use std::net::Ipv4Addr;
 
     fn attempt(source: &str, password: &str, success: bool) -> Attempt {
@@ -422,6 +427,22 @@ mod tests {
         let restored = Rules::restore(serde_json::from_str(&text).unwrap(), now);
         assert_eq!(restored.running(now), rules.running(now));
         assert_eq!(restored.remembered().len(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_prolongs_no_ban() {
+        let mut rules = Rules::default();
+        let written = 20_000 * DAY;
+        fail(&mut rules, "192.0.2.1", 6, written);
+        let bans = rules.remembered();
+        let now = 10_000 * DAY;
+        let restored = Rules::restore(bans.clone(), now);
+        assert_eq!(restored.running(now)[0].until, now + FIRST_BAN);
+        assert!(restored.running(now + FIRST_BAN).is_empty());
+        // Half of it was over: the other half is left.
+        let later = bans[0].since + FIRST_BAN / 2;
+        let restored = Rules::restore(bans.clone(), later);
+        assert_eq!(restored.running(later)[0].until, bans[0].until);
     }
 
     #[test]
