@@ -129,3 +129,20 @@ fn another_selector_in_the_settings_is_another_key() {
     machine.boot();
     assert!(machine.read(KEY_TABLE).contains("a.example:mailserver:"));
 }
+
+#[test]
+fn a_damaged_state_is_told_and_kept() {
+    let machine = machine();
+    let path = machine.path(FOLDER).join("selectors.json");
+    std::fs::write(&path, "{\"active\": \"other\"").unwrap();
+    machine
+        .run(&["dkim", "ensure"])
+        .success()
+        .stderr(contains("selectors.json").and(contains("'mailserver' signs for a.example")));
+    let kept = std::fs::read_to_string(path.with_extension("json.damaged")).unwrap();
+    assert_eq!(kept, "{\"active\": \"other\"");
+    machine
+        .run(&["dkim", "ensure"])
+        .success()
+        .stderr(contains("warning").not());
+}

@@ -94,16 +94,26 @@ fn state_path(domain: &str) -> PathBuf {
     domain_folder(domain).join("selectors.json")
 }
 
+/// Keys of a domain as they were stored, `None` when nothing was.
+fn read_selectors(place: &Place, domain: &str) -> anyhow::Result<Option<Selectors>> {
+    let path = place.path(state_path(domain));
+    read_optional(&path)?
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .with_context(|| format!("reading {}", path.display()))
+}
+
 /// Keys of a domain as the settings have them now.
 ///
-/// A damaged file counts as none: signing with the configured key is better
-/// than a machine that does not start.
+/// A damaged file counts as none, with a warning: signing with the configured
+/// key is better than a machine that does not start. The next change keeps it
+/// beside the new one.
 pub fn load_selectors(place: &Place, settings: &Settings, domain: &str) -> Selectors {
     let configured = &settings.dkim_selector;
-    let stored = read_optional(&place.path(state_path(domain)))
-        .ok()
-        .flatten()
-        .and_then(|bytes| serde_json::from_slice::<Selectors>(&bytes).ok());
+    let stored = read_selectors(place, domain).unwrap_or_else(|error| {
+        eprintln!("warning: {error:#}; '{configured}' signs for {domain}");
+        None
+    });
     match stored {
         Some(mut selectors) => {
             if selectors.configured != *configured {
@@ -150,6 +160,12 @@ impl<'a> LockedKeys<'a> {
             return Ok(());
         }
         self.ensure_folder(domain)?;
+        if read_selectors(self.place, domain).is_err() {
+            // It names keys that signed; only a person can still read that out of it.
+            let aside = path.with_extension("json.damaged");
+            std::fs::rename(&path, &aside)
+                .with_context(|| format!("setting {} aside", path.display()))?;
+        }
         write_file(&path, &bytes, PUBLIC, self.signer)
     }
 
