@@ -9,7 +9,7 @@
 //!
 //! [`appliance`] is the other program, `mailctl`, which lives in the image. It
 //! shares [`settings`] and [`error`] with the builder and imports nothing else
-//! of it.
+//! of it. [`unvouched`] is there for both programs' tests and the health gate.
 
 pub mod appliance;
 pub mod archive;
@@ -24,4 +24,5 @@ pub mod recipe;
 pub mod seal;
 pub mod settings;
 pub mod tree;
+pub mod unvouched;
 pub mod write;

@@ -36,7 +36,6 @@ mod small_guest;
 mod smtp;
 mod ssh;
 mod store;
-mod tls;
 mod tls_scan;
 mod wait;
 mod wire;

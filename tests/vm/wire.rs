@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use mailimg::unvouched::{TlsStream, start_tls};
 
 use super::network::connect_from;
-use super::tls::{TlsStream, start_tls};
 
 /// A busy emulated machine takes its time to answer.
 pub const LIMIT: Duration = Duration::from_secs(120);

@@ -8,7 +8,6 @@
 mod account;
 mod line;
 mod probe;
-mod tls;
 
 use super::place::{self, Place};
 use super::settings_command::load_checked;
