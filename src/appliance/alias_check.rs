@@ -7,6 +7,7 @@
 //! are found here, because Postfix would tell the senders. What is wrong costs
 //! only itself: everything else stays in use.
 
+use super::alias_graph::{Edge, find_large, find_loops};
 use super::alias_name::{Wrong, is_local, parse_alias, parse_target, role_addresses, untagged};
 use super::aliases::AliasText;
 use super::users::Users;
@@ -15,8 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most addresses that one alias may become: `virtual_alias_expansion_limit`.
 const LARGEST_EXPANSION: usize = 1000;
-/// Most aliases in a row; `virtual_alias_recursion_limit` lies above.
-const DEEPEST: usize = 100;
 /// The aliases in use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aliases {
@@ -24,14 +23,6 @@ pub struct Aliases {
     pub targets: BTreeMap<String, Vec<String>>,
     /// What is wrong, by line.
     pub problems: Vec<Problem>,
-}
-
-/// One target of one alias; role addresses have no line.
-#[derive(Debug, Clone)]
-struct Edge {
-    line: Option<usize>,
-    alias: String,
-    target: String,
 }
 
 struct Checker<'a> {
@@ -65,67 +56,6 @@ pub fn check_aliases(settings: &Settings, users: &Users, text: &AliasText) -> Al
     let mut problems = checker.problems;
     problems.sort_by_key(|problem| problem.line);
     Aliases { targets, problems }
-}
-
-/// A way through all aliases that notes which edges must go.
-struct Walk<'a> {
-    edges: &'a [Edge],
-    graph: &'a BTreeMap<&'a str, Vec<usize>>,
-    /// Edges from the start to here.
-    path: Vec<usize>,
-    /// The longest way down from each alias that is done.
-    heights: BTreeMap<String, usize>,
-    dropped: BTreeMap<usize, Wrong>,
-}
-
-impl Walk<'_> {
-    fn visit(&mut self, alias: &str) -> usize {
-        if let Some(height) = self.heights.get(alias) {
-            return *height;
-        }
-        let mut height = 1;
-        for index in self.graph.get(alias).into_iter().flatten() {
-            let target = untagged(&self.edges[*index].target);
-            self.path.push(*index);
-            let edge = |at: &usize| &self.edges[*at];
-            if let Some(start) = self.path.iter().position(|at| edge(at).alias == target) {
-                self.drop_loop(start);
-            } else if self.graph.contains_key(target.as_str()) {
-                let below = if self.path.len() < DEEPEST {
-                    self.visit(&target)
-                } else {
-                    DEEPEST
-                };
-                if below < DEEPEST {
-                    height = height.max(1 + below);
-                } else {
-                    let wrong =
-                        format!("'{alias}' leads on to more than {DEEPEST} aliases in a row");
-                    self.dropped
-                        .insert(*index, (wrong, "a shorter way to the accounts".to_owned()));
-                }
-            }
-            self.path.pop();
-        }
-        self.heights.insert(alias.to_owned(), height);
-        height
-    }
-
-    fn drop_loop(&mut self, start: usize) {
-        let edges = &self.path[start..];
-        let mut names: Vec<&str> = edges
-            .iter()
-            .map(|index| self.edges[*index].alias.as_str())
-            .collect();
-        names.extend(names.first().copied());
-        let wrong = format!("leads in a loop: {}", names.join(" -> "));
-        // The one that closes it, unless nobody wrote that one.
-        let written = |index: &&usize| self.edges[**index].line.is_some();
-        if let Some(index) = edges.iter().rev().find(written) {
-            let expected = "targets that end at accounts".to_owned();
-            self.dropped.insert(*index, (wrong, expected));
-        }
-    }
 }
 
 impl Checker<'_> {
@@ -240,28 +170,8 @@ impl Checker<'_> {
         !indices.is_empty()
     }
 
-    /// Indices of the edges that leave each alias.
-    fn graph(&self) -> BTreeMap<&str, Vec<usize>> {
-        let mut graph: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, edge) in self.edges.iter().enumerate() {
-            graph.entry(&edge.alias).or_default().push(index);
-        }
-        graph
-    }
-
     fn drop_loops(&mut self) -> bool {
-        let graph = self.graph();
-        let mut walk = Walk {
-            edges: &self.edges,
-            graph: &graph,
-            path: Vec::new(),
-            heights: BTreeMap::new(),
-            dropped: BTreeMap::new(),
-        };
-        for start in graph.keys() {
-            walk.visit(start);
-        }
-        let dropped = walk.dropped;
+        let dropped = find_loops(&self.edges);
         let found = !dropped.is_empty();
         for (index, wrong) in dropped.into_iter().rev() {
             self.drop_edge(index, wrong);
@@ -270,12 +180,7 @@ impl Checker<'_> {
     }
 
     fn drop_large(&mut self) -> bool {
-        let graph = self.graph();
-        let mut sizes = BTreeMap::new();
-        let large = graph
-            .keys()
-            .find(|alias| self.expansion(&graph, alias, &mut sizes) > LARGEST_EXPANSION)
-            .map(|alias| (*alias).to_owned());
+        let large = find_large(&self.edges, LARGEST_EXPANSION);
         let Some(alias) = large else {
             return false;
         };
@@ -292,28 +197,6 @@ impl Checker<'_> {
             (wrong, "fewer; a mailing list is another program".to_owned()),
         );
         true
-    }
-
-    fn expansion(
-        &self,
-        graph: &BTreeMap<&str, Vec<usize>>,
-        alias: &str,
-        sizes: &mut BTreeMap<String, usize>,
-    ) -> usize {
-        if let Some(size) = sizes.get(alias) {
-            return *size;
-        }
-        let mut size: usize = 0;
-        for index in graph.get(alias).into_iter().flatten() {
-            let target = untagged(&self.edges[*index].target);
-            size = size.saturating_add(if graph.contains_key(target.as_str()) {
-                self.expansion(graph, &target, sizes)
-            } else {
-                1
-            });
-        }
-        sizes.insert(alias.to_owned(), size);
-        size
     }
 }
 

@@ -20,6 +20,7 @@
 mod accounts;
 mod alias_check;
 mod alias_command;
+mod alias_graph;
 mod alias_name;
 mod aliases;
 mod certificate;
