@@ -226,6 +226,7 @@ impl Session {
     }
 
     fn note_header(&mut self, name: &[u8], value: &[u8]) {
+        let local = self.is_local();
         let message = &mut self.message;
         if name.eq_ignore_ascii_case(b"From") {
             message.from_count += 1;
@@ -234,7 +235,7 @@ impl Session {
             }
         }
         // Mail that comes back over loopback was judged when it first came in.
-        if self.client.is_some_and(|client| client.is_loopback()) {
+        if local {
             return;
         }
         let (name, seen, delete) = if name.eq_ignore_ascii_case(RESULTS.as_bytes()) {
