@@ -35,7 +35,8 @@ impl Service {
         let service = Self(child);
         let mut word = [0; 64];
         let length = socket.recv(&mut word).unwrap();
-        assert_eq!(&word[..length], b"READY=1");
+        // sd_notify(3): assignments, one a line.
+        assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
         service
     }
 }

@@ -41,7 +41,6 @@ mod mailbox;
 mod maildir;
 mod maps;
 mod network;
-mod notify;
 mod password;
 mod place;
 mod provision;

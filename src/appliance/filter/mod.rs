@@ -20,13 +20,13 @@ mod spf;
 mod tests;
 mod watched;
 
-use super::notify::notify_ready;
 use super::place::{self, Place};
 use super::state::remove_file;
 use anyhow::Context;
 use configuration::{Configuration, configuration_path, parse_configuration};
 use limit::SendingLimit;
 use protocol::{Replies, parse_command, read_packet};
+use sd_notify::NotifyState;
 use senders::Senders;
 use session::{Session, Step};
 use spf::SpfChecker;
@@ -104,7 +104,8 @@ pub fn run_filter(place: &Place) -> anyhow::Result<String> {
             })
             .with_context(|| format!("listening on {}", path.display()))?;
         let shared = Rc::new(Shared::new(place, NAME_SERVER)?);
-        notify_ready()?;
+        sd_notify::notify(&[NotifyState::Ready])
+            .context("telling systemd that the service is ready")?;
         serve(listener, shared).await;
         Ok("The filter has ended.".to_owned())
     })

@@ -29,6 +29,7 @@ use control::{Asked, Request, Response, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
 use journal::{load_bans, store_bans};
 use rules::{Attempt, Ban, Rules};
+use sd_notify::NotifyState;
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +38,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::interval;
 
-pub use command::{lift_ban, list_bans};
+pub use command::{count_bans, lift_ban, list_bans};
 pub use key::ensure_key;
 
 /// Reports that may wait while the kernel is told of a ban.
@@ -100,7 +101,8 @@ pub fn run_guard(place: &Place, listen: SocketAddr) -> anyhow::Result<String> {
         let (request_sender, requests) = mpsc::channel(1);
         tokio::spawn(serve_control(control, request_sender));
         let server = axum::serve(reports, reports::router(key, attempt_sender));
-        notify_ready()?;
+        sd_notify::notify(&[NotifyState::Ready])
+            .context("telling systemd that the service is ready")?;
         tokio::select! {
             result = server.into_future() => result.context("taking reports")?,
             () = keeper.keep(attempts, requests) => {}
