@@ -3,19 +3,12 @@
 //! What cannot be found out is absent, never an error: status is asked for
 //! when things are broken.
 
-use super::place::{self, Place};
+use super::certificate;
+use super::place::Place;
 use super::run::run_program;
-use super::{certificate, dkim};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use serde::Serialize;
 
-/// Longest wait for the guard.
-const GUARD_ANSWER: Duration = Duration::from_secs(2);
-/// Largest answer of the guard, in bytes.
-const LARGEST_ANSWER: u64 = 16 << 20;
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// The state of a service.
@@ -165,7 +158,7 @@ pub fn certificate(place: &Place) -> Option<Certificate> {
     let valid_until = certificate::valid_until(&pem).ok()?;
     let end: Timestamp = valid_until.parse().ok()?;
     Some(Certificate {
-        days_left: (end.as_second() - dkim::now()).div_euclid(86_400),
+        days_left: (end.as_second() - Timestamp::now().as_second()).div_euclid(86_400),
         valid_until,
         self_signed: certificate::is_self_signed(place),
     })
@@ -177,31 +170,10 @@ pub fn image_version(place: &Place) -> Option<String> {
     field(&text, "IMAGE_VERSION").map(|value| value.trim_matches('"').to_owned())
 }
 
-#[derive(Deserialize)]
-struct Bans {
-    bans: Vec<serde_json::Value>,
-}
-
-/// How many addresses are banned, absent when the guard does not answer.
-pub fn bans(place: &Place) -> Option<usize> {
-    let mut stream = UnixStream::connect(place.path(place::GUARD_SOCKET)).ok()?;
-    stream.set_read_timeout(Some(GUARD_ANSWER)).ok()?;
-    stream.set_write_timeout(Some(GUARD_ANSWER)).ok()?;
-    stream.write_all(b"{\"verb\":\"list\"}\n").ok()?;
-    let mut line = String::new();
-    BufReader::new(stream.take(LARGEST_ANSWER))
-        .read_line(&mut line)
-        .ok()?;
-    let answer: Bans = serde_json::from_str(&line).ok()?;
-    Some(answer.bans.len())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{bans, image_version, parse_health, parse_memory, parse_units};
-    use crate::appliance::place::{self, Place};
-    use std::io::{BufRead, BufReader, Write};
-    use std::os::unix::net::UnixListener;
+    use super::{image_version, parse_health, parse_memory, parse_units};
+    use crate::appliance::place::Place;
 
     #[test]
     fn what_others_print_is_understood() {
@@ -229,22 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_is_asked_and_may_be_absent() {
+    fn the_version_is_that_of_the_image() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::new(Some(folder.path()));
-        assert_eq!(bans(&place), None);
-        let socket = place.path(place::GUARD_SOCKET);
-        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-        let listener = UnixListener::bind(socket).unwrap();
-        let guard = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut line = String::new();
-            BufReader::new(&stream).read_line(&mut line).unwrap();
-            stream.write_all(b"{\"bans\":[{},{}]}\n").unwrap();
-            line
-        });
-        assert_eq!(bans(&place), Some(2));
-        assert_eq!(guard.join().unwrap(), "{\"verb\":\"list\"}\n");
         std::fs::create_dir_all(folder.path().join("etc")).unwrap();
         std::fs::write(
             folder.path().join("etc/os-release"),

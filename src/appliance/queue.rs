@@ -3,12 +3,12 @@
 //! From `postqueue -j`, one JSON object per line
 //! (<https://www.postfix.org/postqueue.1.html>, JSON OBJECT FORMAT).
 
-use super::dkim::now;
 use super::mailbox::human_size;
 use super::place::{self, Place};
 use super::run::run_program;
 use super::state::list_files;
 use anyhow::Context;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Queues of Postfix that are counted, in the order of the way a message takes (qmgr(8)).
@@ -66,7 +66,7 @@ pub fn show_queue(place: &Place, json: bool) -> anyhow::Result<String> {
     if json {
         return serde_json::to_string_pretty(&messages).context("writing JSON");
     }
-    Ok(render(&messages, now()))
+    Ok(render(&messages, Timestamp::now().as_second()))
 }
 
 fn load_messages(place: &Place) -> anyhow::Result<Vec<Message>> {
@@ -86,7 +86,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<Message>> {
 /// Counts messages; without Postfix's answer by their files.
 pub fn count(place: &Place) -> Counts {
     match load_messages(place) {
-        Ok(messages) if place.is_machine() => count_messages(&messages, now()),
+        Ok(messages) if place.is_machine() => {
+            count_messages(&messages, Timestamp::now().as_second())
+        }
         _ => count_files(place),
     }
 }

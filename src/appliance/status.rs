@@ -4,6 +4,7 @@ use super::alias_check::check_aliases;
 use super::alias_name::written_aliases;
 use super::aliases::load_aliases;
 use super::facts::{self, Certificate, Disk, Memory, Unit};
+use super::guard;
 use super::mailbox::human_size;
 use super::place::{self, Place};
 use super::queue::{self, Counts, readable_age};
@@ -81,7 +82,7 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
         provisioned: place.path(place::PROVISIONED).exists(),
         image_version: facts::image_version(place),
         booted: uptime_seconds
-            .and_then(|seconds| Timestamp::from_second(super::dkim::now() - seconds).ok())
+            .and_then(|seconds| Timestamp::from_second(Timestamp::now().as_second() - seconds).ok())
             .map(|time| time.to_string()),
         uptime_seconds,
         health: facts::health(place),
@@ -91,7 +92,7 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
         disk: facts::disk(place),
         memory: facts::memory(place),
         certificate: facts::certificate(place),
-        bans: facts::bans(place),
+        bans: guard::count_bans(place),
         ..Status::default()
     };
     match load_checked(place, place::SETTINGS) {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Longest wait for the guard.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The same where the answer is one fact of many.
+const GLANCE: Duration = Duration::from_secs(2);
 /// Lifts all bans instead of one.
 const ALL: &str = "all";
 
@@ -43,7 +45,7 @@ impl From<&Ban> for Shown {
 /// # Errors
 /// A guard that does not answer.
 pub fn list_bans(place: &Place, json: bool) -> anyhow::Result<String> {
-    let bans: Vec<Shown> = ask(place, &Request::List)?
+    let bans: Vec<Shown> = ask(place, &Request::List, ANSWER)?
         .iter()
         .map(Shown::from)
         .collect();
@@ -84,7 +86,7 @@ pub fn lift_ban(place: &Place, address: &str) -> anyhow::Result<String> {
             .usage()?;
         Some(source)
     };
-    let lifted = ask(place, &Request::Lift { address: wanted })?;
+    let lifted = ask(place, &Request::Lift { address: wanted }, ANSWER)?;
     match (wanted, lifted.is_empty()) {
         (Some(source), true) => Err(hinted(
             format!("{source} is not banned"),
@@ -98,14 +100,21 @@ pub fn lift_ban(place: &Place, address: &str) -> anyhow::Result<String> {
     }
 }
 
-fn ask(place: &Place, request: &Request) -> anyhow::Result<Vec<Ban>> {
+/// How many bans run, `None` when the guard does not answer.
+pub fn count_bans(place: &Place) -> Option<usize> {
+    ask(place, &Request::List, GLANCE)
+        .ok()
+        .map(|bans| bans.len())
+}
+
+fn ask(place: &Place, request: &Request, limit: Duration) -> anyhow::Result<Vec<Ban>> {
     let path = place.path(place::GUARD_SOCKET);
     let stream = UnixStream::connect(&path)
         .with_context(|| format!("asking the guard at {}", path.display()))
         .hint("systemctl status mailimg-guard says whether it runs; only root may ask")?;
     let converse = || -> anyhow::Result<Response> {
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_write_timeout(Some(ANSWER))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
         (&stream).write_all(text.as_bytes())?;
@@ -124,4 +133,40 @@ fn readable_time(second: u64) -> String {
         .ok()
         .and_then(|second| jiff::Timestamp::from_second(second).ok())
         .map_or_else(|| second.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ban, Response, count_bans};
+    use crate::appliance::place::{self, Place};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn the_guard_is_asked_and_may_be_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        assert_eq!(count_bans(&place), None);
+        let socket = place.path(place::GUARD_SOCKET);
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let listener = UnixListener::bind(socket).unwrap();
+        let bans = ["192.0.2.1", "2001:db8::1"].map(|address| Ban {
+            address: address.parse().unwrap(),
+            since: 0,
+            until: 1,
+            failures: 6,
+            account: String::new(),
+            earlier: 0,
+        });
+        let guard = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let answer = serde_json::to_string(&Response::Bans(bans.to_vec())).unwrap();
+            writeln!(stream, "{answer}").unwrap();
+            line
+        });
+        assert_eq!(count_bans(&place), Some(2));
+        assert_eq!(guard.join().unwrap(), "{\"verb\":\"list\"}\n");
+    }
 }

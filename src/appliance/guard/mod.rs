@@ -21,7 +21,6 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use super::notify::notify_ready;
 use super::place::{self, Place};
 use super::state::remove_file;
 use anyhow::Context;
