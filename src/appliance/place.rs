@@ -48,6 +48,32 @@ pub const DKIM: &str = "/var/lib/mailimg/dkim";
 pub const DH: &str = "/var/lib/mailimg/dh";
 /// Certificate and key of HOSTNAME.
 pub const TLS: &str = "/var/lib/mailimg/tls";
+/// Certificates of optional names, a folder of such a pair for each.
+pub const TLS_NAMES: &str = "/var/lib/mailimg/tls/names";
+/// Roots that the machine trusts: the image's, and that of a private authority.
+pub const TRUST: &str = "/run/mailimg/trust.pem";
+/// The root of a private authority, imported with the settings that name it.
+pub const PRIVATE_CA: &str = "/var/lib/mailimg/private-ca.pem";
+/// State of the certificate agent; its secrets are its user's alone.
+pub const ACME: &str = "/var/lib/mailimg/acme";
+/// What others may know of it: digest of the next key, address of the account.
+pub const ACME_PUBLIC: &str = "/var/lib/mailimg/acme/public.json";
+/// What the certificate agent acts on, rendered from settings.
+pub const ACME_CONFIGURATION: &str = "/run/mailimg/acme.json";
+/// Answers to challenges of HTTP-01, a file for each token (RFC 8555, section 8.3).
+pub const HTTP_CHALLENGES: &str = "/run/mailimg-acme/http";
+/// Certificates that answer TLS-ALPN-01, NAME.pem with its key (RFC 8737).
+pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
+/// What the web server serves, rendered from settings.
+pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
+/// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
+pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
+/// Socket to which Postfix reports the outcome of TLS (RFC 8460).
+pub const TLSRPT_SOCKET: &str = "/run/mailimg-sts/report.sock";
+/// Policies of other domains and what is to be reported to them.
+pub const STS: &str = "/var/lib/mailimg/sts";
+/// What the cloud's metadata says of this machine: its public addresses.
+pub const CLOUD: &str = "/var/lib/mailimg/cloud.json";
 /// Host keys of sshd.
 pub const SSH_HOST_KEYS: &str = "/var/lib/mailimg/ssh";
 /// Mail, as `mail/inboxes/DOMAIN/ADDRESS` below it.

@@ -150,6 +150,29 @@ pub const KEYS: &[Key] = &[
     ),
     secret("ACME_EAB_HMAC", "Its key."),
     plain(
+        "MTA_STS",
+        "enforce",
+        "Policy that other mail servers are told (enforce, testing, none).",
+    ),
+    plain(
+        "PUBLIC_IPV4",
+        "",
+        "The machine's address on the internet when it stands behind NAT; empty: found out.",
+    ),
+    plain("PUBLIC_IPV6", "", "The same for IPv6."),
+    plain(
+        "DNS_UPDATE_SERVER",
+        "",
+        "Name server that takes our records by dynamic update (RFC 2136): name or address, and :port; empty: publish by hand.",
+    ),
+    plain("DNS_UPDATE_KEY", "", "Name of its TSIG key (RFC 8945)."),
+    plain(
+        "DNS_UPDATE_ALGORITHM",
+        "hmac-sha256",
+        "The key's algorithm (hmac-sha256, hmac-sha384, hmac-sha512).",
+    ),
+    secret("DNS_UPDATE_SECRET", "The key in base64."),
+    plain(
         "DH_PARAMS",
         "ffdhe4096",
         "Diffie-Hellman group of RFC 7919 (ffdhe2048, ffdhe3072, ffdhe4096), or generate:BITS.",

@@ -5,13 +5,18 @@ use super::expand::expand_key;
 use super::file::{Entry, KEPT_SECRET, Written};
 use super::host::parse_host_name;
 use super::key::{KEYS, find_key, nearest_key};
+use super::name::{
+    DnsUpdate, StsMode, parse_file_name, parse_https_url, parse_key_name, parse_name_server,
+    parse_relayhost, parse_selector, parse_sts_mode, parse_tsig_algorithm, parse_word,
+};
 use super::problem::{Problem, Problems};
 use super::value::{
     DhParameters, Interface, NetworkSource, SshKey, Wrong, check_family, parse_dh, parse_interface,
     parse_ip, parse_items, parse_limit, parse_message_size, parse_network, parse_port, parse_quota,
     parse_ssh_key, parse_switch,
 };
-use std::net::IpAddr;
+use base64::Engine;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Checked settings, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,14 @@ pub struct Settings {
     pub acme_ca_file: Option<String>,
     /// `ACME_EAB_KID` and `ACME_EAB_HMAC`.
     pub acme_external_account: Option<(String, String)>,
+    /// `MTA_STS`.
+    pub sts_mode: StsMode,
+    /// `PUBLIC_IPV4`.
+    pub public_ipv4: Option<Ipv4Addr>,
+    /// `PUBLIC_IPV6`.
+    pub public_ipv6: Option<Ipv6Addr>,
+    /// `DNS_UPDATE_*`.
+    pub dns_update: Option<DnsUpdate>,
     /// `DH_PARAMS`.
     pub dh_parameters: DhParameters,
     /// `RELAYHOST` in Postfix's notation.
@@ -146,6 +159,46 @@ impl Reader<'_> {
         Some(value)
     }
 
+    fn dns_update(&mut self) -> Option<DnsUpdate> {
+        const SECRET: &str = "DNS_UPDATE_SECRET";
+        let server = self.parsed("DNS_UPDATE_SERVER", parse_name_server);
+        let key = self.parsed("DNS_UPDATE_KEY", parse_key_name);
+        let algorithm = self.parsed("DNS_UPDATE_ALGORITHM", parse_tsig_algorithm);
+        let secret = self.secret(SECRET).and_then(|text| {
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .map_err(|_| self.wrong(SECRET, ("is no base64".to_owned(), "the key in base64")))
+                .ok()
+        });
+        // Updates without a key would be anybody's.
+        let names = ["DNS_UPDATE_SERVER", "DNS_UPDATE_KEY", SECRET];
+        let written = names.map(|name| self.written.value(name).is_some());
+        if written.contains(&true) {
+            for (name, is_written) in names.iter().zip(written) {
+                if !is_written {
+                    self.missing_beside(name, "DNS_UPDATE_");
+                }
+            }
+        }
+        let (host, port) = server?;
+        Some(DnsUpdate {
+            host,
+            port,
+            key: key?,
+            algorithm: algorithm?,
+            secret: secret?,
+        })
+    }
+
+    fn missing_beside(&mut self, key: &str, others: &str) {
+        self.problems.0.push(Problem {
+            line: None,
+            key: Some(key.to_owned()),
+            wrong: format!("is missing beside other keys of {others}"),
+            expected: "all of them, or none".to_owned(),
+        });
+    }
+
     fn interface(&mut self, key: &str, gateway_key: &str, v4: bool) -> Option<Interface> {
         let gateway = self.parsed(gateway_key, |text| {
             let address = parse_ip(text)?;
@@ -167,79 +220,13 @@ impl Reader<'_> {
     }
 }
 
-fn parse_selector(text: &str) -> Result<String, Wrong> {
-    let good = text.len() <= 63
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    good.then(|| text.to_ascii_lowercase()).ok_or_else(|| {
+fn parse_address<T: std::str::FromStr>(text: &str) -> Result<T, Wrong> {
+    text.parse().map_err(|_| {
         (
-            format!("'{text}' is no DNS label"),
-            "letters, digits and '-'",
+            format!("'{text}' is no address of this kind"),
+            "an address without prefix length",
         )
     })
-}
-
-fn parse_https_url(text: &str) -> Result<String, Wrong> {
-    let rest = text.strip_prefix("https://").unwrap_or_default();
-    let good = rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
-        && !rest.contains(|other: char| other.is_whitespace() || other == '"' || other == '\\');
-    good.then(|| text.to_owned()).ok_or_else(|| {
-        (
-            format!("'{text}' is no address"),
-            "one that starts with https://",
-        )
-    })
-}
-
-fn parse_word(text: &str) -> Result<String, Wrong> {
-    if text.contains(|character: char| character.is_whitespace() || character == ':') {
-        return Err((
-            format!("'{text}' holds white space or ':'"),
-            "one word without ':'",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn parse_file_name(text: &str) -> Result<String, Wrong> {
-    if text.contains(['/', '\\']) || text.starts_with('.') {
-        return Err((
-            format!("'{text}' is no plain file name"),
-            "the name of a file beside settings.env",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-/// `name`, `name:port`, `[name]`, `[name]:port`; an address counts as a name in brackets.
-fn parse_relayhost(text: &str) -> Result<String, Wrong> {
-    const EXPECTED: &str = "name, name:port, [name]:port or [address]:port";
-    let wrong = || (format!("'{text}' is no relay host"), EXPECTED);
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') && !host.is_empty() => (host, Some(port)),
-        _ => (text, None),
-    };
-    if let Some(port) = port {
-        parse_port(port)?;
-    }
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    match inner {
-        Some(inner) => {
-            let address = inner.strip_prefix("ipv6:").unwrap_or(inner);
-            if address.parse::<IpAddr>().is_err() {
-                parse_host_name(inner).map_err(|_| wrong())?;
-            }
-        }
-        None => {
-            parse_host_name(host).map_err(|_| wrong())?;
-        }
-    }
-    Ok(text.to_ascii_lowercase())
 }
 
 /// Checks every key and fills in defaults.
@@ -342,6 +329,12 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
             .unwrap_or_default(),
         acme_ca_file: reader.parsed("ACME_CA_FILE", parse_file_name),
         acme_external_account,
+        sts_mode: reader
+            .parsed("MTA_STS", parse_sts_mode)
+            .unwrap_or(StsMode::Enforce),
+        public_ipv4: reader.parsed("PUBLIC_IPV4", parse_address),
+        public_ipv6: reader.parsed("PUBLIC_IPV6", parse_address),
+        dns_update: reader.dns_update(),
         dh_parameters: reader
             .parsed("DH_PARAMS", parse_dh)
             .unwrap_or(DhParameters::Named(4096)),
