@@ -12,6 +12,7 @@
 
 mod boots_and_delivers;
 mod certificate;
+mod certificates;
 mod clock;
 mod dhcp;
 mod disk;
