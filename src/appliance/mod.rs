@@ -56,6 +56,7 @@ mod ssh;
 mod state;
 mod status;
 mod takeover;
+mod trust;
 mod user_command;
 mod user_list;
 mod users;
