@@ -10,7 +10,7 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver,
+    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver, trust,
 };
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
@@ -57,6 +57,7 @@ struct Values<'a> {
     certificate: String,
     private_key: String,
     dh_file: String,
+    trust: &'a str,
     users: &'a str,
     mail: &'a str,
     vmail_user: u32,
@@ -113,6 +114,7 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         certificate: certificate::chain_path().display().to_string(),
         private_key: certificate::key_path().display().to_string(),
         dh_file: provision::dh_path(settings).display().to_string(),
+        trust: place::TRUST,
         users: place::USERS,
         mail: place::MAIL,
         vmail_user: find_account(place, "vmail")?.user,
@@ -191,6 +193,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
