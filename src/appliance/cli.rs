@@ -8,7 +8,7 @@ use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
     alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, takeover,
+    render, resolver, status, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -101,6 +101,8 @@ enum Verb {
         #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
         listen: SocketAddr,
     },
+    /// Serve web pages to authorities, mail servers and mail programs, until stopped.
+    Web,
 }
 
 #[derive(Debug, Subcommand)]
@@ -271,6 +273,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
         Verb::Filter => filter::run_filter(&place)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
+        Verb::Web => web::run_web(&place)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {

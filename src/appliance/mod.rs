@@ -9,8 +9,8 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
-//! Two verbs are services that stay: `filter`, which Postfix asks about every
-//! message, and `guard`, to which Dovecot reports every login.
+//! Three verbs are services that stay: `filter`, which Postfix asks about every
+//! message, `guard`, to which Dovecot reports every login, and `web`.
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
@@ -60,6 +60,7 @@ mod trust;
 mod user_command;
 mod user_list;
 mod users;
+mod web;
 mod workspace;
 
 pub use cli::{Arguments, VERSION_MARKER, run};

@@ -11,6 +11,7 @@ use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remo
 use super::users::LockedUsers;
 use super::{
     certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver, trust,
+    web,
 };
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
@@ -195,6 +196,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     }
     trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
+    web::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

@@ -4,7 +4,7 @@ use super::alias_check::check_aliases;
 use super::aliases::load_aliases;
 use super::place::{self, Place};
 use super::users::load_users;
-use super::{dkim, network, provision, render, run};
+use super::{dkim, network, provision, render, run, web};
 use crate::error::{Hint, hinted};
 use crate::settings::{KEYS, Resolved, Settings, load_settings, resolve_settings};
 use anyhow::Context;
@@ -21,7 +21,9 @@ const USERS_OF_SETTINGS: [&str; 6] = [
 ];
 const SSH: &str = "ssh.service";
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 2] = ["mailimg-filter.service", "mailimg-guard.service"];
+const WATCHERS: [&str; 3] = ["mailimg-filter.service", "mailimg-guard.service", WEB];
+/// Sees all but a change of its ports.
+const WEB: &str = "mailimg-web.service";
 
 /// The settings in use.
 ///
@@ -106,6 +108,7 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
     let first = !place.path(place::PROVISIONED).exists();
+    let web_ports = web::load_ports(place);
     dkim::ensure_keys(place, settings)?;
     render::render_all(place)?;
     provision::provision(place)?;
@@ -114,6 +117,9 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
         // One after the other: Postfix asks Dovecot who may log in as soon as it is back.
         for unit in USERS_OF_SETTINGS {
             run::reload_unit_and_wait(unit)?;
+        }
+        if web::load_ports(place) != web_ports {
+            run::reload_unit_and_wait(WEB)?;
         }
         // A machine that waited for settings left them out when it booted.
         if first {
