@@ -1,5 +1,6 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
+use super::dns::{DnsVerb, run_dns};
 use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
@@ -49,6 +50,9 @@ enum Verb {
     /// Keys that sign outgoing mail.
     #[command(subcommand)]
     Dkim(DkimVerb),
+    /// Records in DNS: what to publish, and whether it is.
+    #[command(subcommand)]
+    Dns(DnsVerb),
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
         /// Print JSON.
@@ -247,6 +251,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
+        Verb::Dns(verb) => {
+            let (text, good) = run_dns(&place, verb)?;
+            if !good {
+                code = EXIT_FAILED;
+            }
+            text
+        }
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?

@@ -30,6 +30,7 @@ mod dh;
 mod dkim;
 mod dkim_key;
 mod dkim_rotate;
+mod dns;
 mod dns_text;
 mod esp;
 mod facts;
