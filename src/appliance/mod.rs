@@ -9,8 +9,9 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
-//! Two verbs are services that stay: `filter`, which Postfix asks about every
-//! message, and `guard`, to which Dovecot reports every login.
+//! Three verbs are services that stay: `filter`, which Postfix asks about every
+//! message, `sts`, which it asks about every domain it sends to, and `guard`, to
+//! which Dovecot reports every login.
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
@@ -53,6 +54,7 @@ mod settings_command;
 mod ssh;
 mod state;
 mod status;
+mod sts;
 mod takeover;
 mod trust;
 mod user_command;

@@ -21,7 +21,11 @@ const USERS_OF_SETTINGS: [&str; 6] = [
 ];
 const SSH: &str = "ssh.service";
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 2] = ["mailimg-filter.service", "mailimg-guard.service"];
+const WATCHERS: [&str; 3] = [
+    "mailimg-filter.service",
+    "mailimg-guard.service",
+    "mailimg-sts.service",
+];
 
 /// The settings in use.
 ///
