@@ -9,7 +9,7 @@ use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
     alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, takeover, web,
+    render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -99,6 +99,8 @@ enum Verb {
     Ban(BanVerb),
     /// Serve Postfix as its mail filter, until stopped.
     Filter,
+    /// Tell Postfix what other domains demand of mail to them, until stopped.
+    Sts(sts::StsOptions),
     /// Ban addresses that guess passwords, until stopped.
     Guard {
         /// Where Dovecot reports logins.
@@ -283,6 +285,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
         Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
         Verb::Filter => filter::run_filter(&place)?,
+        Verb::Sts(options) => sts::run_sts(&place, options)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
         Verb::Web => web::run_web(&place)?,
         Verb::Resolver => {

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
-//! message, `guard`, to which Dovecot reports every login, and `web`.
+//! message, `sts`, which it asks about every domain it sends to, and `guard`, to
+//! which Dovecot reports every login. A fourth is the web server, `web`.
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
@@ -56,6 +57,7 @@ mod settings_command;
 mod ssh;
 mod state;
 mod status;
+mod sts;
 mod takeover;
 mod trust;
 mod user_command;

@@ -66,6 +66,8 @@ pub const HTTP_CHALLENGES: &str = "/run/mailimg-acme/http";
 pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
 /// What the web server serves, rendered from settings.
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
+/// What the service of policies and reports goes by, rendered from settings.
+pub const STS_CONFIGURATION: &str = "/run/mailimg/sts.json";
 /// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
 pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
 /// Socket to which Postfix reports the outcome of TLS (RFC 8460).

@@ -10,8 +10,8 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver, trust,
-    web,
+    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver, sts,
+    trust, web,
 };
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
@@ -66,6 +66,9 @@ struct Values<'a> {
     sieve: &'a str,
     probe: &'a str,
     filter_socket: &'a str,
+    sts_socket: &'a str,
+    sts_map: &'a str,
+    tlsrpt_socket: &'a str,
     guard_port: u16,
     message_bytes: u64,
     disk_reserve: u64,
@@ -123,6 +126,9 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         sieve: place::SIEVE,
         probe: place::PROBE,
         filter_socket: place::FILTER_SOCKET,
+        sts_socket: place::STS_SOCKET,
+        sts_map: sts::MAP,
+        tlsrpt_socket: place::TLSRPT_SOCKET,
         guard_port: place::GUARD_PORT,
         message_bytes: settings.message_size,
         disk_reserve: DISK_RESERVE,
@@ -197,6 +203,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
     web::ensure_configuration(place, &settings)?;
+    sts::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

@@ -21,7 +21,12 @@ const USERS_OF_SETTINGS: [&str; 6] = [
 ];
 const SSH: &str = "ssh.service";
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 3] = ["mailimg-filter.service", "mailimg-guard.service", WEB];
+const WATCHERS: [&str; 4] = [
+    "mailimg-filter.service",
+    "mailimg-guard.service",
+    "mailimg-sts.service",
+    WEB,
+];
 /// Sees all but a change of its ports.
 const WEB: &str = "mailimg-web.service";
 
