@@ -8,8 +8,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, sts, takeover, web,
+    alias_command, cloud, console, dkim, dkim_rotate, filter, guard, health, import, provision,
+    queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -88,6 +88,11 @@ enum Verb {
     Start,
     /// Take new settings from the credential or the EFI system partition.
     ImportSettings,
+    /// Take settings from the cloud, if this machine waits for some.
+    ImportCloud(cloud::Options),
+    /// Fetch the cloud's metadata for import-cloud.
+    #[command(hide = true)]
+    FetchMetadata,
     /// Render all configuration from settings.
     Render,
     /// Make missing certificate, host key, groups and first account.
@@ -280,6 +285,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
+        Verb::ImportCloud(options) => cloud::import_cloud(&place, options)?,
+        Verb::FetchMetadata => cloud::fetch(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,

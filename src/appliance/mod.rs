@@ -9,6 +9,9 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
+//! Where neither credential nor ESP have settings, `import-cloud` looks for some in
+//! the background, beside all this.
+//!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
 //! message, `sts`, which it asks about every domain it sends to, and `guard`, to
 //! which Dovecot reports every login. A fourth is the web server, `web`.
@@ -26,6 +29,7 @@ mod alias_name;
 mod aliases;
 mod certificate;
 mod cli;
+mod cloud;
 mod console;
 mod dh;
 mod dkim;

@@ -76,6 +76,12 @@ pub const TLSRPT_SOCKET: &str = "/run/mailimg-sts/report.sock";
 pub const STS: &str = "/var/lib/mailimg/sts";
 /// What the cloud's metadata says of this machine: its public addresses.
 pub const CLOUD: &str = "/var/lib/mailimg/cloud.json";
+/// What the metadata address gave, for the process that imports it.
+pub const CLOUD_ANSWER: &str = "/run/mailimg-metadata/answer.json";
+/// Exists when the public addresses were noted in this boot.
+pub const CLOUD_ASKED: &str = "/run/mailimg/cloud-asked";
+/// Why the cloud gave no settings.
+pub const CLOUD_PROBLEMS: &str = "/run/mailimg/cloud-problems";
 /// Host keys of sshd.
 pub const SSH_HOST_KEYS: &str = "/var/lib/mailimg/ssh";
 /// Mail, as `mail/inboxes/DOMAIN/ADDRESS` below it.
