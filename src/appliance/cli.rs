@@ -1,5 +1,6 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
+use super::certificate_command::CertificateVerb;
 use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
@@ -7,8 +8,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, takeover,
+    acme, alias_command, certificate_command, console, dkim, dkim_rotate, filter, guard, health,
+    import, provision, queue, render, resolver, status, takeover,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -49,6 +50,11 @@ enum Verb {
     /// Keys that sign outgoing mail.
     #[command(subcommand)]
     Dkim(DkimVerb),
+    /// Certificates of this machine.
+    #[command(subcommand)]
+    Cert(CertificateVerb),
+    /// Get certificates that are missing or due.
+    Acme,
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
         /// Print JSON.
@@ -245,6 +251,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
+        Verb::Cert(verb) => certificate_command::run_verb(&place, verb)?,
+        Verb::Acme => acme::run_agent(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?

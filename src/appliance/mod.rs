@@ -9,6 +9,9 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
+//! Certificates come from `acme`, which a timer starts and which no boot waits
+//! for; `cert take` puts them in place.
+//!
 //! Two verbs are services that stay: `filter`, which Postfix asks about every
 //! message, and `guard`, to which Dovecot reports every login.
 //!
@@ -18,12 +21,17 @@
 //! of the crate imports `settings` and `error` and nothing of the builder.
 
 mod accounts;
+mod acme;
 mod alias_check;
 mod alias_command;
 mod alias_graph;
 mod alias_name;
 mod aliases;
 mod certificate;
+mod certificate_chain;
+mod certificate_command;
+mod certificate_pair;
+mod certificate_status;
 mod cli;
 mod console;
 mod dh;
