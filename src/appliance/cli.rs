@@ -1,5 +1,6 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
+use super::certificate_command::CertificateVerb;
 use super::dns::{DnsVerb, run_dns};
 use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
@@ -8,8 +9,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, cloud, console, dkim, dkim_rotate, filter, guard, health, import, provision,
-    queue, render, resolver, status, sts, takeover, web,
+    acme, alias_command, certificate_command, cloud, console, dkim, dkim_rotate, filter, guard,
+    health, import, provision, queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -53,6 +54,11 @@ enum Verb {
     /// Records in DNS: what to publish, and whether it is.
     #[command(subcommand)]
     Dns(DnsVerb),
+    /// Certificates of this machine.
+    #[command(subcommand)]
+    Cert(CertificateVerb),
+    /// Get certificates that are missing or due.
+    Acme,
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
         /// Print JSON.
@@ -265,6 +271,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             }
             text
         }
+        Verb::Cert(verb) => certificate_command::run_verb(&place, verb)?,
+        Verb::Acme => acme::run_agent(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?

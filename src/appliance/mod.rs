@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Where neither credential nor ESP have settings, `import-cloud` looks for some in
-//! the background, beside all this.
+//! the background, beside all this. Certificates come from `acme`, which a timer
+//! starts and which no boot waits for; `cert take` puts them in place.
 //!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
 //! message, `sts`, which it asks about every domain it sends to, and `guard`, to
@@ -22,12 +23,17 @@
 //! of the crate imports `settings` and `error` and nothing of the builder.
 
 mod accounts;
+mod acme;
 mod alias_check;
 mod alias_command;
 mod alias_graph;
 mod alias_name;
 mod aliases;
 mod certificate;
+mod certificate_chain;
+mod certificate_command;
+mod certificate_pair;
+mod certificate_status;
 mod cli;
 mod cloud;
 mod console;

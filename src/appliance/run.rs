@@ -75,6 +75,15 @@ pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
     ask_systemd(&["--no-block", "stop"], unit)
 }
 
+/// What systemd says of a unit: `active`, `activating`, `inactive`, `failed`...
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn unit_state(unit: &str) -> anyhow::Result<String> {
+    let arguments = ["show", "--property=ActiveState", "--value", unit];
+    run_program("/usr/bin/systemctl", &arguments).map(|text| text.trim().to_owned())
+}
+
 fn ask_systemd(words: &[&str], unit: &str) -> anyhow::Result<()> {
     // sd_booted(3): without systemd there is nobody to ask and nothing that runs.
     if !Path::new("/run/systemd/system").is_dir() {

@@ -20,11 +20,14 @@ const USERS_OF_SETTINGS: [&str; 6] = [
     SSH,
 ];
 const SSH: &str = "ssh.service";
+/// Gets certificates; its timer starts it again when it has ended.
+const CERTIFICATES: &str = "mailimg-acme.service";
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 4] = [
+const WATCHERS: [&str; 5] = [
     "mailimg-filter.service",
     "mailimg-guard.service",
     "mailimg-sts.service",
+    "mailimg-certificate.path",
     WEB,
 ];
 /// Sees all but a change of its ports.
@@ -132,6 +135,8 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
                 run::start_unit(unit)?;
             }
         }
+        // It finds out by itself whether another name or another CA is asked for.
+        run::start_unit(CERTIFICATES)?;
         // The one service that settings switch on and off.
         if settings.ssh_keys.is_empty() {
             run::stop_unit(SSH)?;
