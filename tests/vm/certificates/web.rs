@@ -177,7 +177,7 @@ fn bad_requests(world: &mut World) -> Result<()> {
             }
             // A server may hang up while a large request is still on its way.
             let _ = wire.send(request);
-            wire.set_limit(Duration::from_secs(5))?;
+            wire.set_limit(Duration::from_secs(2))?;
             let answer = wire.rest(1 << 20).unwrap_or_default();
             let answer = String::from_utf8_lossy(&answer);
             ensure!(!answer.contains("root:"), "{answer}");
