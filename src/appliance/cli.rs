@@ -9,7 +9,7 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    acme, alias_command, certificate_command, cloud, console, dkim, dkim_rotate, filter, guard,
+    acme, alias_command, certificate_command, cloud, console, dh, dkim, dkim_rotate, filter, guard,
     health, import, provision, queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
@@ -118,6 +118,9 @@ enum Verb {
         #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
         listen: SocketAddr,
     },
+    /// The Diffie-Hellman group of DH_PARAMS.
+    #[command(subcommand)]
+    Dh(DhVerb),
     /// Serve web pages to authorities, mail servers and mail programs, until stopped.
     Web,
 }
@@ -225,6 +228,12 @@ enum BanVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum DhVerb {
+    /// Search for the group that generate:BITS asks for; takes minutes to hours.
+    Generate,
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
@@ -302,6 +311,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Filter => filter::run_filter(&place)?,
         Verb::Sts(options) => sts::run_sts(&place, options)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
+        Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?,
         Verb::Web => web::run_web(&place)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;

@@ -4,7 +4,7 @@ use super::alias_check::check_aliases;
 use super::aliases::load_aliases;
 use super::place::{self, Place};
 use super::users::load_users;
-use super::{dkim, network, provision, render, run, web};
+use super::{dh, dkim, network, provision, render, run, web};
 use crate::error::{Hint, hinted};
 use crate::settings::{KEYS, Resolved, Settings, load_settings, resolve_settings};
 use anyhow::Context;
@@ -32,6 +32,8 @@ const WATCHERS: [&str; 5] = [
 ];
 /// Sees all but a change of its ports.
 const WEB: &str = "mailimg-web.service";
+/// Searches for a group; one that begins anew loses nothing.
+const DH: &str = "mailimg-dh.service";
 
 /// The settings in use.
 ///
@@ -137,6 +139,13 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
         }
         // It finds out by itself whether another name or another CA is asked for.
         run::start_unit(CERTIFICATES)?;
+        if dh::pending_bits(place, settings).is_some() {
+            // It may be after another size.
+            run::reload_unit_and_wait(DH)?;
+            run::start_unit(DH)?;
+        } else {
+            run::stop_unit(DH)?;
+        }
         // The one service that settings switch on and off.
         if settings.ssh_keys.is_empty() {
             run::stop_unit(SSH)?;

@@ -7,3 +7,4 @@ mod certificates;
 mod client;
 mod routes;
 mod site;
+mod strangers;

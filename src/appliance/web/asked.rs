@@ -114,11 +114,12 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// The decoded value of a parameter, by its name in any letter case.
+    /// The decoded value of a parameter, by its name in any letter case; a broken one is empty.
     pub fn parameter(&self, name: &str) -> Option<String> {
         self.query.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=')?;
-            key.eq_ignore_ascii_case(name).then(|| decode(value))?
+            key.eq_ignore_ascii_case(name)
+                .then(|| decode(value).unwrap_or_default())
         })
     }
 }

@@ -45,7 +45,7 @@ mod tests {
 
     fn policy(more: &str) -> super::StsPolicy {
         let text = format!("DOMAIN=wombat.example\nHOSTNAME=mail.wombat.example\n{more}");
-        let written = parse_settings(&text).unwrap();
+        let written = parse_settings(text.as_bytes()).unwrap();
         sts_policy(&resolve_settings(&written).unwrap().settings)
     }
 
