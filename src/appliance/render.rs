@@ -9,7 +9,9 @@ use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
-use super::{certificate, dh, dkim, dkim_key, filter, guard, health, maps, network, resolver, web};
+use super::{
+    certificate, dh, dkim, dkim_key, filter, guard, health, maps, network, resolver, trust, web,
+};
 use crate::settings::Settings;
 use anyhow::Context;
 use serde::Serialize;
@@ -55,6 +57,7 @@ struct Values<'a> {
     certificate: String,
     private_key: String,
     dh_file: String,
+    trust: &'a str,
     users: &'a str,
     mail: &'a str,
     vmail_user: u32,
@@ -103,6 +106,7 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         certificate: certificate::chain_path().display().to_string(),
         private_key: certificate::key_path().display().to_string(),
         dh_file: dh::group_path(settings).display().to_string(),
+        trust: place::TRUST,
         users: place::USERS,
         mail: place::MAIL,
         vmail_user: find_account(place, "vmail")?.user,
@@ -181,6 +185,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
     web::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
