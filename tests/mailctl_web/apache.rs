@@ -119,7 +119,11 @@ fn everything_passes_through_another_web_server() {
         secure(apache.https, "autoconfig.wombat.example", AUTOCONFIG),
     ] {
         assert_eq!(answer.status, 200);
-        assert!(answer.body.contains("<hostname>mail.wombat.example</hostname>"));
+        assert!(
+            answer
+                .body
+                .contains("<hostname>mail.wombat.example</hostname>")
+        );
     }
     let body = "<EMailAddress>jens@wombat.example</EMailAddress>";
     let post = format!(
@@ -129,13 +133,10 @@ fn everything_passes_through_another_web_server() {
     );
     let stream = browse(apache.https, "autodiscover.wombat.example");
     let answer = Answer::parse(&exchange(stream, post.as_bytes()));
-    assert!(answer.body.contains("<LoginName>jens@wombat.example<"), "{answer:?}");
-
-    // More at once than one stranger may have.
-    let mut held: Vec<_> = (0..60).map(|_| browse(apache.https, HOSTNAME)).collect();
-    let answer = secure(apache.https, HOSTNAME, "GET /");
-    assert_eq!(answer.status, 200);
-    held.clear();
+    assert!(
+        answer.body.contains("<LoginName>jens@wombat.example<"),
+        "{answer:?}"
+    );
 }
 
 /// TLS may end at the other server, which then says so.
