@@ -3,6 +3,7 @@
 #[path = "../machine/mod.rs"]
 mod machine;
 
+mod apache;
 mod certificates;
 mod client;
 mod routes;

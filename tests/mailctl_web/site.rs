@@ -16,7 +16,7 @@ pub struct Site {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> (u16, u16) {
+pub fn free_ports() -> (u16, u16) {
     let listeners = [(); 2].map(|()| TcpListener::bind("[::]:0").unwrap());
     let [http, https] = listeners.map(|listener| listener.local_addr().unwrap().port());
     (http, https)
