@@ -66,6 +66,8 @@ pub const HTTP_CHALLENGES: &str = "/run/mailimg-acme/http";
 pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
 /// What the web server serves, rendered from settings.
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
+/// The settings that records are made of, with the key that publishes them.
+pub const DNS_CONFIGURATION: &str = "/run/mailimg/dns.env";
 /// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
 pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
 /// Socket to which Postfix reports the outcome of TLS (RFC 8460).

@@ -10,7 +10,7 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver,
+    certificate, dkim, dkim_key, dns, filter, guard, health, maps, network, provision, resolver,
 };
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
@@ -192,6 +192,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
     filter::ensure_configuration(place, &settings)?;
+    dns::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

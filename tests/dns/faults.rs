@@ -37,7 +37,13 @@ const fn fault(
     with: &'static [&'static str],
     red: &'static str,
 ) -> Fault {
-    Fault { name, zone, without, with, red }
+    Fault {
+        name,
+        zone,
+        without,
+        with,
+        red,
+    }
 }
 
 #[rustfmt::skip]
@@ -106,7 +112,10 @@ fn every_fault_is_found_and_nothing_else() -> Result<()> {
         load(&knot, &zones)?;
         let (code, text, errors) = dns(&machine, &["check"])?;
         println!("{text}{errors}");
-        ensure!(code == 0 && text.ends_with("All checks are good.\n"), "the printed zone is not good");
+        ensure!(
+            code == 0 && text.ends_with("All checks are good.\n"),
+            "the printed zone is not good"
+        );
         let started = Instant::now();
         let mut failed = Vec::new();
         for fault in FAULTS {
@@ -116,7 +125,10 @@ fn every_fault_is_found_and_nothing_else() -> Result<()> {
             let bad = checked.bad();
             let code = i32::from(fault.red.ends_with(" required"));
             if bad != [fault.red] || checked.code != code {
-                failed.push(format!("{}: exit code {}, {bad:?}", fault.name, checked.code));
+                failed.push(format!(
+                    "{}: exit code {}, {bad:?}",
+                    fault.name, checked.code
+                ));
             }
             knot.replace(fault.zone, records)?;
         }
@@ -145,7 +157,11 @@ fn spoil(records: &[String], fault: &Fault) -> Vec<String> {
             .any(|(name, kind)| words.first() == Some(name) && words.get(3) == Some(kind))
     };
     let gone = records.iter().filter(|line| goes(line)).count();
-    assert!(gone >= fault.without.len(), "{}: nothing to take away", fault.name);
+    assert!(
+        gone >= fault.without.len(),
+        "{}: nothing to take away",
+        fault.name
+    );
     records
         .iter()
         .filter(|line| !goes(line))

@@ -36,10 +36,17 @@ pub struct Knot {
 
 impl Knot {
     /// Serves these zones, by name with the last dot; each value holds the records besides SOA and NS.
-    pub fn start(addresses: &[IpAddr], zones: &BTreeMap<String, Vec<String>>, signed: &[&str]) -> Result<Self> {
+    pub fn start(
+        addresses: &[IpAddr],
+        zones: &BTreeMap<String, Vec<String>>,
+        signed: &[&str],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let place = folder.path().display();
-        let listen: Vec<String> = addresses.iter().map(|address| format!("{address}@53")).collect();
+        let listen: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("{address}@53"))
+            .collect();
         let mut text = format!(
             "server:\n    rundir: \"{place}\"\n    listen: [ {} ]\n\
              log:\n  - target: stderr\n    any: info\n\
@@ -52,7 +59,10 @@ impl Knot {
             listen.join(", ")
         );
         for name in zones.keys() {
-            text.push_str(&format!("  - domain: \"{name}\"\n    file: \"{}\"\n", file(folder.path(), name)));
+            text.push_str(&format!(
+                "  - domain: \"{name}\"\n    file: \"{}\"\n",
+                file(folder.path(), name)
+            ));
             // The root's policy is no better than any other's; it takes no changes.
             if signed.contains(&name.as_str()) {
                 text.push_str("    dnssec-signing: on\n    dnssec-policy: ours\n");
@@ -62,11 +72,20 @@ impl Knot {
         let mut zones = zones.clone();
         for name in signed {
             let mut keymgr = control(folder.path(), "keymgr")?;
-            run(keymgr.args([name, "generate", "algorithm=ecdsap256sha256", "ksk=yes", "zsk=yes"]))?;
+            run(keymgr.args([
+                name,
+                "generate",
+                "algorithm=ecdsap256sha256",
+                "ksk=yes",
+                "zsk=yes",
+            ]))?;
             let text = run(control(folder.path(), "keymgr")?.args([name, "ds"]))?;
             let record = text.lines().next().context("reading a DS record")?;
             let parent = name.split_once('.').map_or(".", |(_, parent)| parent);
-            zones.get_mut(parent).context("looking for a parent zone")?.push(record.to_owned());
+            zones
+                .get_mut(parent)
+                .context("looking for a parent zone")?
+                .push(record.to_owned());
         }
         for (name, records) in &zones {
             write_zone(folder.path(), name, records)?;
@@ -81,7 +100,11 @@ impl Knot {
             Ok(served.then_some(()))
         })
         .with_context(|| last_lines(&log))?;
-        Ok(Self { folder, address: addresses[0], _server: server })
+        Ok(Self {
+            folder,
+            address: addresses[0],
+            _server: server,
+        })
     }
 
     /// Replaces the records of a zone and returns when they are served.
@@ -127,10 +150,20 @@ pub fn empty_zones(names: &[&str]) -> BTreeMap<String, Vec<String>> {
         .iter()
         .map(|name| ((*name).to_owned(), addresses.to_vec()))
         .collect();
-    zones.get_mut(".").into_iter().for_each(|root| root.push(format!("example. NS {SERVER}")));
+    zones
+        .get_mut(".")
+        .into_iter()
+        .for_each(|root| root.push(format!("example. NS {SERVER}")));
     for name in names {
-        let parent = if name.ends_with(".example.") { "example." } else { "." };
-        zones.get_mut(parent).into_iter().for_each(|zone| zone.push(format!("{name} NS {SERVER}")));
+        let parent = if name.ends_with(".example.") {
+            "example."
+        } else {
+            "."
+        };
+        zones
+            .get_mut(parent)
+            .into_iter()
+            .for_each(|zone| zone.push(format!("{name} NS {SERVER}")));
         zones.insert((*name).to_owned(), Vec::new());
     }
     zones
@@ -143,7 +176,11 @@ fn control(folder: &Path, program: &str) -> Result<Command> {
 }
 
 fn file(folder: &Path, name: &str) -> String {
-    let stem = if name == "." { "root" } else { name.trim_end_matches('.') };
+    let stem = if name == "." {
+        "root"
+    } else {
+        name.trim_end_matches('.')
+    };
     folder.join(format!("{stem}.zone")).display().to_string()
 }
 

@@ -59,10 +59,21 @@ pub fn dns(machine: &Machine, words: &[&str]) -> Result<(i32, String, String)> {
     let resolver = format!("{OUTSIDE_DNS}:53");
     let mut all = vec!["dns"];
     all.extend(words);
-    all.extend(["--address", IPV4, "--address", IPV6, "--resolver", &resolver]);
+    all.extend([
+        "--address",
+        IPV4,
+        "--address",
+        IPV6,
+        "--resolver",
+        &resolver,
+    ]);
     let started = Instant::now();
     let output = machine.command(&all).output()?;
-    ensure!(started.elapsed() < LONGEST, "{words:?} took {:?}", started.elapsed());
+    ensure!(
+        started.elapsed() < LONGEST,
+        "{words:?} took {:?}",
+        started.elapsed()
+    );
     Ok((
         output.status.code().context("mailctl was killed")?,
         String::from_utf8(output.stdout)?,
@@ -106,7 +117,13 @@ impl Checked {
             .filter(|check| check["verdict"] != "ok")
             .map(|check| {
                 let word = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
-                format!("{} {} {} {}", word("check"), word("name"), word("verdict"), word("need"))
+                format!(
+                    "{} {} {} {}",
+                    word("check"),
+                    word("name"),
+                    word("verdict"),
+                    word("need")
+                )
             })
             .collect()
     }
