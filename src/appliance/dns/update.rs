@@ -157,6 +157,14 @@ fn refuse_key(answer: &Message, update: &DnsUpdate) -> anyhow::Result<()> {
             format!("the server does not accept our signature: {other:?}"),
             "compare DNS_UPDATE_* with the key in the server's configuration",
         ),
+        // Knot says no more about a key that it does not know.
+        None if answer.signature().is_none() && answer.response_code != ResponseCode::NoError => (
+            format!(
+                "the server does not know the key '{}' with {}, or not for this zone ({})",
+                update.key, update.algorithm, answer.response_code
+            ),
+            "compare DNS_UPDATE_KEY and DNS_UPDATE_ALGORITHM with the key in the server's configuration",
+        ),
         None => return Ok(()),
     };
     Err(hinted(wrong, hint))
