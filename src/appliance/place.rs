@@ -68,6 +68,8 @@ pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
 /// What the service of policies and reports goes by, rendered from settings.
 pub const STS_CONFIGURATION: &str = "/run/mailimg/sts.json";
+/// The settings that records are made of, with the key that publishes them.
+pub const DNS_CONFIGURATION: &str = "/run/mailimg/dns.env";
 /// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
 pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
 /// Socket to which Postfix reports the outcome of TLS (RFC 8460).

@@ -10,8 +10,8 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    acme, certificate, dh, dkim, dkim_key, filter, guard, health, maps, network, resolver, sts,
-    trust, web,
+    acme, certificate, dh, dkim, dkim_key, dns, filter, guard, health, maps, network, resolver,
+    sts, trust, web,
 };
 use crate::settings::Settings;
 use anyhow::Context;
@@ -197,6 +197,7 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     web::ensure_configuration(place, &settings)?;
     sts::ensure_configuration(place, &settings)?;
     acme::ensure_configuration(place, &settings)?;
+    dns::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

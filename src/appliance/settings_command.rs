@@ -22,6 +22,8 @@ const USERS_OF_SETTINGS: [&str; 6] = [
 const SSH: &str = "ssh.service";
 /// Gets certificates; its timer starts it again when it has ended.
 const CERTIFICATES: &str = "mailimg-acme.service";
+/// Units that publish our records, if the settings name where.
+const PUBLISHERS: [&str; 2] = ["mailimg-dns.timer", "mailimg-dns.service"];
 /// Units that see for themselves when their configuration changes.
 const WATCHERS: [&str; 5] = [
     "mailimg-filter.service",
@@ -151,6 +153,9 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
             run::stop_unit(SSH)?;
         } else {
             run::start_unit(SSH)?;
+        }
+        for unit in PUBLISHERS {
+            run::start_unit(unit)?;
         }
     }
     let mut lines: Vec<String> = resolved

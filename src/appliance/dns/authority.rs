@@ -92,11 +92,6 @@ impl Authority {
         })
     }
 
-    /// The resolver.
-    pub fn resolver(&self) -> Resolver {
-        self.resolver
-    }
-
     /// The apex of the zone of a name.
     ///
     /// # Errors
@@ -320,7 +315,10 @@ impl Authority {
 }
 
 /// What a responsible server says.
-fn read_answer(answer: &Message, name: &str, kind: RecordType) -> Result<View, String> {
+///
+/// # Errors
+/// In words, of a server that is not responsible or refuses.
+pub fn read_answer(answer: &Message, name: &str, kind: RecordType) -> Result<View, String> {
     let exists = match answer.response_code {
         ResponseCode::NoError => true,
         ResponseCode::NXDomain => false,

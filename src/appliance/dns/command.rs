@@ -3,8 +3,10 @@
 use super::address::find_addresses;
 use super::authority::Authority;
 use super::check::{Style, check_records};
+use super::configuration::load_configuration;
 use super::expected::{Expected, expected_records};
 use super::facts::{Facts, gather_facts};
+use super::publish::publish_records;
 use super::zone_text::Zones;
 use crate::appliance::dkim::chosen_domains;
 use crate::appliance::place::Place;
@@ -135,10 +137,23 @@ pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> 
             };
             Ok((said, report.ok))
         }
-        DnsVerb::Publish { .. } => Err(hinted(
-            "publishing is not there yet",
-            "mailctl dns records prints the records to publish by hand",
-        )),
+        DnsVerb::Publish { dry_run, common } => {
+            let settings = load_configuration(place)?;
+            let update = settings
+                .dns_update
+                .as_ref()
+                .context("reading DNS_UPDATE_* of the settings")?;
+            let addresses = find_addresses(place, &settings, &common.addresses);
+            if addresses.all().next().is_none() {
+                return Err(hinted(
+                    "the public address of this machine is not known",
+                    "set PUBLIC_IPV4 or PUBLIC_IPV6 in the settings, or say it with --address",
+                ));
+            }
+            let facts = gather_facts(place, &settings, addresses)?;
+            let resolver = common.resolver(place).ok_or_else(no_resolver)?;
+            runtime.block_on(publish_records(&facts, update, resolver, *dry_run))
+        }
     }
 }
 

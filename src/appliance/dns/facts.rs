@@ -107,7 +107,7 @@ pub fn gather_facts(
             settings.admin_email.domain.clone(),
         ),
         keys: signing_keys(place, settings)?,
-        sts_id: sts_id(settings),
+        sts_id: policy_id(settings),
         tls_key: served_key(place)?,
         next_tls_key: acme.next_key.clone().filter(|digest| is_digest(digest)),
         issuer: find_issuer(&settings.acme_directory_url, &acme),
@@ -198,7 +198,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Changes whenever the policy does (RFC 8461 section 3.1).
-fn sts_id(settings: &Settings) -> Option<String> {
+pub fn policy_id(settings: &Settings) -> Option<String> {
     /// A week, in seconds.
     const LONGEST_USE: u32 = 604_800;
     let mode = match settings.sts_mode {

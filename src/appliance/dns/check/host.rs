@@ -1,11 +1,11 @@
 //! Judging addresses, their names, mail servers and services.
 
+use super::super::address::reverse_name;
 use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
 use super::finding::Judged;
-use std::net::IpAddr;
 
 fn list(data: &[Data]) -> String {
     let texts: Vec<String> = data.iter().map(Data::to_string).collect();
@@ -74,7 +74,12 @@ pub fn judge_no_address(kind: &str, view: &View) -> Judged {
 }
 
 /// The name of one of our addresses: HOSTNAME and no other.
-pub fn judge_reverse(address: IpAddr, expected: &Expected, view: &View) -> Judged {
+pub fn judge_reverse(facts: &Facts, expected: &Expected, view: &View) -> Judged {
+    let address = facts
+        .addresses
+        .all()
+        .find(|address| reverse_name(*address) == expected.name)
+        .map_or_else(|| expected.name.clone(), |address| address.to_string());
     let host = list(&expected.data);
     let advice = format!(
         "at your provider, set the reverse DNS (PTR) of {address} to {}",

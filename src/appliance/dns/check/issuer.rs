@@ -31,7 +31,7 @@ fn parse_issue(value: &str) -> (String, Vec<(String, String)>) {
 }
 
 /// Whether one `issue` value lets our authority issue for our account.
-pub fn allows(issuer: &Issuer, value: &str) -> bool {
+fn allows(issuer: &Issuer, value: &str) -> bool {
     let (domain, parameters) = parse_issue(value);
     domain == issuer.domain
         && parameters
@@ -42,7 +42,7 @@ pub fn allows(issuer: &Issuer, value: &str) -> bool {
 }
 
 /// Whether an `issue` value is for our authority, whatever account it names.
-pub fn names(issuer: &Issuer, value: &str) -> bool {
+pub fn names_issuer(issuer: &Issuer, value: &str) -> bool {
     parse_issue(value).0 == issuer.domain
 }
 
@@ -81,7 +81,7 @@ pub fn judge_issuer(issuer: &Issuer, expected: &Expected, at: &str, records: &[D
     if values.iter().any(|value| allows(issuer, value)) {
         return Judged::good(format!("{} may issue certificates", issuer.domain));
     }
-    let said = if values.iter().any(|value| names(issuer, value)) {
+    let said = if values.iter().any(|value| names_issuer(issuer, value)) {
         format!(
             "{} may issue certificates at {at} only for another account than ours",
             issuer.domain

@@ -12,10 +12,10 @@ mod spf;
 mod text;
 
 pub use finding::{Finding, Verdict};
-pub use issuer::{allows, names};
+pub use issuer::names_issuer;
 pub use report::{Report, Style};
-pub use spf::is_spf;
-pub use text::of_version;
+pub use spf::{SpfJudge, is_spf};
+pub use text::{is_key, is_of_version, tags};
 
 use super::authority::{Authority, Unknown, View};
 use super::data::Data;
@@ -24,8 +24,7 @@ use super::facts::Facts;
 use super::zone::Signed;
 use finding::Judged;
 use hickory_proto::rr::RecordType;
-use spf::SpfJudge;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -150,6 +149,32 @@ fn check_name(purpose: Purpose) -> &'static str {
     }
 }
 
+/// Judges what some name servers say about a record.
+pub async fn judge_view(facts: &Facts, spf: &SpfJudge, expected: &Expected, view: &View) -> Judged {
+    let mut judged = match expected.purpose {
+        Purpose::Ipv4 | Purpose::Ipv6 => host::judge_address(expected, view),
+        Purpose::Reverse => host::judge_reverse(facts, expected, view),
+        Purpose::MailServer => host::judge_mail_server(facts, expected, view),
+        Purpose::Service => host::judge_service(expected, view),
+        Purpose::Tlsa => host::judge_tlsa(expected, view),
+        Purpose::StsHost | Purpose::Autoconfig => host::judge_alias(facts, expected, view),
+        Purpose::Issuer => match &facts.issuer {
+            Some(issuer) => issuer::judge_issuer(issuer, expected, &expected.name, &view.records),
+            None => Judged::unknown("no authority is known"),
+        },
+        Purpose::Spf => spf.judge(facts, expected, view).await,
+        Purpose::Dkim => text::judge_dkim(expected, view),
+        Purpose::Dmarc => text::judge_dmarc(expected, view),
+        Purpose::DmarcReports => text::judge_dmarc_reports(expected, view),
+        Purpose::StsPolicy => text::judge_sts(expected, view),
+        Purpose::TlsReports => text::judge_tls_reports(expected, view),
+    };
+    if judged.verdict != Verdict::Ok {
+        judged.advice.extend(text::oddities(view));
+    }
+    judged
+}
+
 struct Checker {
     authority: Arc<Authority>,
     facts: Facts,
@@ -195,49 +220,7 @@ impl Checker {
     }
 
     async fn judge(&self, expected: &Expected, view: &View) -> Judged {
-        match expected.purpose {
-            Purpose::Ipv4 | Purpose::Ipv6 => host::judge_address(expected, view),
-            Purpose::Reverse => {
-                let address = self
-                    .facts
-                    .addresses
-                    .all()
-                    .find(|address| super::address::reverse_name(*address) == expected.name)
-                    .unwrap_or(IpAddr::from([0, 0, 0, 0]));
-                host::judge_reverse(address, expected, view)
-            }
-            Purpose::MailServer => host::judge_mail_server(&self.facts, expected, view),
-            Purpose::Spf => {
-                let mut judged = self.spf.judge(&self.facts, expected, view).await;
-                if judged.verdict != Verdict::Ok {
-                    judged.advice.extend(text::oddities(view));
-                }
-                judged
-            }
-            Purpose::Service => host::judge_service(expected, view),
-            Purpose::Tlsa => host::judge_tlsa(expected, view),
-            Purpose::StsHost | Purpose::Autoconfig => {
-                host::judge_alias(&self.facts, expected, view)
-            }
-            Purpose::Dkim
-            | Purpose::Dmarc
-            | Purpose::DmarcReports
-            | Purpose::StsPolicy
-            | Purpose::TlsReports => {
-                let mut judged = match expected.purpose {
-                    Purpose::Dkim => text::judge_dkim(expected, view),
-                    Purpose::Dmarc => text::judge_dmarc(expected, view),
-                    Purpose::DmarcReports => text::judge_dmarc_reports(expected, view),
-                    Purpose::StsPolicy => text::judge_sts(expected, view),
-                    _ => text::judge_tls_reports(expected, view),
-                };
-                if judged.verdict != Verdict::Ok {
-                    judged.advice.extend(text::oddities(view));
-                }
-                judged
-            }
-            Purpose::Issuer => Judged::unknown("is judged where it is found"),
-        }
+        judge_view(&self.facts, &self.spf, expected, view).await
     }
 
     /// Says so when any name beside this one is answered as well.

@@ -89,8 +89,12 @@ impl Report {
             let _ = write!(text, "\n{title}\n");
             let mut of = "";
             for finding in self.checks.iter().filter(|finding| finding.need == need) {
-                if finding.of != of {
-                    of = &finding.of;
+                let title = match finding.check {
+                    "servers" => "Name servers",
+                    _ => &finding.of,
+                };
+                if title != of {
+                    of = title;
                     let _ = writeln!(text, "  {of}");
                 }
                 write_finding(&mut text, finding, style);
@@ -165,10 +169,16 @@ fn write_finding(text: &mut String, finding: &Finding, style: Style) {
         Style::Plain => format!("{word:<11}"),
         Style::Coloured => format!("\x1b[{colour}m{word:<11}\x1b[0m"),
     };
+    // An address reads better than its name in reverse.
+    let subject = match finding.check {
+        "ptr" => String::new(),
+        _ => format!("{} ", finding.name),
+    };
     let _ = writeln!(
         text,
-        "    {word}  {:<5}  {} {}",
-        finding.kind, finding.name, finding.said
+        "    {word}  {:<13}  {}",
+        finding.check.to_uppercase(),
+        printable(&format!("{subject}{}", finding.said))
     );
     if finding.verdict == Verdict::Ok {
         return;
@@ -179,18 +189,20 @@ fn write_finding(text: &mut String, finding: &Finding, style: Style) {
         ("to do", &finding.advice),
     ] {
         for value in values {
-            // What stands in somebody's zone must not reach the terminal as it is.
-            let value: String = value
-                .chars()
-                .map(|character| {
-                    if character.is_control() {
-                        '\u{fffd}'
-                    } else {
-                        character
-                    }
-                })
-                .collect();
-            let _ = writeln!(text, "{:17}{label}: {value}", "");
+            let _ = writeln!(text, "{:17}{label}: {}", "", printable(value));
         }
     }
+}
+
+/// What stands in somebody's zone must not reach the terminal as it is.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
 }

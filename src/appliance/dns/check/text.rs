@@ -34,7 +34,7 @@ pub fn oddities(view: &View) -> Vec<String> {
 }
 
 /// Tags of a list such as `v=DKIM1; p=...` (RFC 6376 section 3.2).
-fn tags(text: &str) -> Vec<(String, String)> {
+pub fn tags(text: &str) -> Vec<(String, String)> {
     text.split(';')
         .filter_map(|tag| tag.split_once('='))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
@@ -47,20 +47,23 @@ fn tag(tags: &[(String, String)], name: &str) -> Option<String> {
         .map(|(_, value)| value.clone())
 }
 
-fn version(text: &str) -> String {
+/// Whether a text begins with this version, as in `v=DMARC1`.
+pub fn is_of_version(text: &str, wanted: &str) -> bool {
     let first = text.split(';').next().unwrap_or_default();
-    first
-        .split_whitespace()
-        .collect::<String>()
-        .to_ascii_uppercase()
+    let first: String = first.split_whitespace().collect();
+    first.eq_ignore_ascii_case(wanted)
+}
+
+/// Whether a text is a signing key, be it one that was withdrawn.
+pub fn is_key(text: &str) -> bool {
+    tag(&tags(text), "p").is_some() && !is_of_version(text, "v=DMARC1")
 }
 
 /// Texts of one kind by the version that they begin with.
-pub fn of_version(view: &View, wanted: &str) -> Vec<String> {
-    let wanted = wanted.to_ascii_uppercase();
+fn of_version(view: &View, wanted: &str) -> Vec<String> {
     texts(view)
         .into_iter()
-        .filter(|text| version(text) == wanted)
+        .filter(|text| is_of_version(text, wanted))
         .collect()
 }
 
@@ -98,7 +101,7 @@ pub fn judge_dkim(expected: &Expected, view: &View) -> Judged {
     let advice = publish(expected);
     let found: Vec<String> = texts(view)
         .into_iter()
-        .filter(|text| tag(&tags(text), "p").is_some())
+        .filter(|text| is_key(text))
         .collect();
     let text = match found.as_slice() {
         [text] => text,
