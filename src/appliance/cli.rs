@@ -112,6 +112,8 @@ enum Verb {
     Filter,
     /// Tell Postfix what other domains demand of mail to them, until stopped.
     Sts(sts::StsOptions),
+    /// Report to other domains how TLS fared on the days before.
+    Tlsrpt(sts::ReportOptions),
     /// Ban addresses that guess passwords, until stopped.
     Guard {
         /// Where Dovecot reports logins.
@@ -310,6 +312,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
         Verb::Filter => filter::run_filter(&place)?,
         Verb::Sts(options) => sts::run_sts(&place, options)?,
+        Verb::Tlsrpt(options) => sts::send_reports(&place, options)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
         Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?,
         Verb::Web => web::run_web(&place)?,

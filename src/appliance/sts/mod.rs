@@ -5,6 +5,9 @@
 //! Postfix ──────────────────► lookup ─────────────────────────────► Unbound
 //!    │     (policy.sock)        │ └──────► https://mta-sts.D/.well-known/mta-sts.txt
 //!    │                        cache (a file for each domain)
+//!    │ how did TLS fare?
+//!    └────────────────► report (a file for each day) ──► mailctl tlsrpt ──► the domains
+//!     (report.sock)
 //! ```
 //!
 //! RFC 8461 (<https://www.rfc-editor.org/rfc/rfc8461>) beside DANE, which
@@ -37,6 +40,7 @@ mod lookup;
 mod name_server;
 mod netstring;
 mod policy;
+mod report;
 mod socketmap;
 
 use super::place::{self, Place};
@@ -51,11 +55,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{UnixDatagram, UnixListener};
 use tokio::task::LocalSet;
 use tokio::time::interval;
 
 pub use configuration::ensure_configuration;
+pub use report::{ReportOptions, send_reports};
 pub use socketmap::MAP;
 
 /// How often policies are looked through for those that grow old.
@@ -90,10 +95,17 @@ pub fn run_sts(place: &Place, options: &StsOptions) -> anyhow::Result<String> {
         let listener = bind(&place.path(place::STS_SOCKET), |path| {
             UnixListener::bind(path)
         })?;
+        let reports = bind(&place.path(place::TLSRPT_SOCKET), |path| {
+            UnixDatagram::bind(path)
+        })?;
         sd_notify::notify(&[NotifyState::Ready])
             .context("telling systemd that the service is ready")?;
         tokio::task::spawn_local(tend(lookup.clone()));
-        socketmap::serve(listener, lookup).await;
+        tokio::select! {
+            () = socketmap::serve(listener, lookup) => {}
+            // Ends when the process is told to stop.
+            () = report::receive(place, reports) => {}
+        }
         Ok("The service has ended.".to_owned())
     })
 }

@@ -1,0 +1,148 @@
+//! `mailctl tlsrpt`: sends the reports of the days that are over.
+
+use super::day::{Day, DomainDay, date_of, list_days, load_day, remove_day, store_day};
+use super::document::{Document, make_document};
+use super::event::{Endpoint, parse_record};
+use super::message::write_message;
+use super::smtp::submit;
+use crate::appliance::place::{self, Place};
+use crate::appliance::sts::configuration::{Configuration, load_configuration};
+use crate::appliance::sts::fetch::make_agent;
+use crate::appliance::sts::lookup::now;
+use crate::appliance::sts::name_server::NameServer;
+use crate::appliance::trust::IMAGE_ROOTS;
+use anyhow::{Context, ensure};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use std::net::SocketAddr;
+
+/// Days after which a report that cannot be sent is given up; the RFC asks to try for one.
+const GIVEN_UP: i32 = 3;
+/// The type of a packed report (RFC 8460, section 6.4).
+const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
+
+/// Where the sender finds the rest of the world.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ReportOptions {
+    /// The resolver.
+    #[arg(long, hide = true, default_value = "127.0.0.1:53")]
+    resolver: SocketAddr,
+    /// Where mail is handed over.
+    #[arg(long, hide = true, default_value = "127.0.0.1:25")]
+    smtp: SocketAddr,
+}
+
+/// Sends what is due, and says how much that was.
+///
+/// A report that nobody takes is tried again the next time.
+///
+/// # Errors
+/// Configuration that is missing, state that cannot be written.
+pub fn send_reports(place: &Place, options: &ReportOptions) -> anyhow::Result<String> {
+    let configuration = load_configuration(place)?;
+    let today = date_of(now());
+    let (mut sent, mut waiting) = (0, 0);
+    for date in list_days(place) {
+        // Of days to come, after a clock that was wrong, nothing is told either.
+        if date >= today {
+            continue;
+        }
+        let mut day = load_day(place, date);
+        let domains: Vec<String> = day.domains.keys().cloned().collect();
+        for name in domains {
+            let Some(domain) = day.domains.get(&name) else {
+                continue;
+            };
+            if let Err(error) = report(place, options, &configuration, &name, date, domain) {
+                eprintln!("report of {date} to {name}: {error:#}");
+                waiting += 1;
+                continue;
+            }
+            sent += 1;
+            day.domains.remove(&name);
+            // At once: what was sent is not sent again if we are stopped.
+            store_day(place, date, &day)?;
+        }
+        if is_given_up(date, today, &day) {
+            remove_day(place, date)?;
+        }
+    }
+    Ok(format!("Sent {sent} reports, {waiting} wait."))
+}
+
+fn is_given_up(date: Date, today: Date, day: &Day) -> bool {
+    let age = today.since(date).map_or(0, |span| span.get_days());
+    day.domains.is_empty() || age >= GIVEN_UP
+}
+
+/// Sends one report to every address that is asked for; one that takes it is enough.
+fn report(
+    place: &Place,
+    options: &ReportOptions,
+    configuration: &Configuration,
+    name: &str,
+    date: Date,
+    domain: &DomainDay,
+) -> anyhow::Result<()> {
+    let endpoints = parse_record(&domain.record);
+    if endpoints.is_empty() || domain.policies.is_empty() {
+        return Ok(());
+    }
+    let document = make_document(configuration, name, date, domain)?;
+    let mut problem = None;
+    let mut taken = false;
+    for endpoint in &endpoints {
+        let result = match endpoint {
+            Endpoint::Mail(recipient) => {
+                let now = Timestamp::now();
+                let message = write_message(configuration, name, recipient, &document, now);
+                submit(options.smtp, &configuration.hostname, recipient, &message)
+            }
+            Endpoint::Web { url, host, port } => {
+                upload(place, options, url, host, *port, &document)
+            }
+        };
+        match result {
+            Ok(()) => taken = true,
+            Err(error) => problem = Some(error),
+        }
+    }
+    match problem {
+        Some(error) if !taken => Err(error),
+        _ => {
+            eprintln!("report domain={name} date={date} id={}", document.id);
+            Ok(())
+        }
+    }
+}
+
+fn upload(
+    place: &Place,
+    options: &ReportOptions,
+    url: &str,
+    host: &str,
+    port: u16,
+    document: &Document,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let work = || -> anyhow::Result<()> {
+        let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
+        let roots = place.path(place::TRUST);
+        let roots = if roots.exists() {
+            roots
+        } else {
+            place.path(IMAGE_ROOTS)
+        };
+        let response = make_agent(&roots, &addresses, port)?
+            .post(url)
+            .header(ureq::http::header::CONTENT_TYPE, MEDIA_TYPE)
+            .send(&document.packed[..])?;
+        let status = response.status();
+        ensure!(status.is_success(), "the server answers {status}");
+        Ok(())
+    };
+    work().with_context(|| format!("uploading to {url}"))
+}
