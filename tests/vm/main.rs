@@ -13,6 +13,7 @@
 mod boots_and_delivers;
 mod certificate;
 mod clock;
+mod cloud;
 mod dhcp;
 mod disk;
 mod dkim;
