@@ -14,6 +14,7 @@ mod boots_and_delivers;
 mod certificate;
 mod certificates;
 mod clock;
+mod cloud;
 mod dhcp;
 mod disk;
 mod dkim;

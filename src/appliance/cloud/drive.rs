@@ -42,28 +42,26 @@ pub struct Found {
     pub bytes: Vec<u8>,
 }
 
-/// Reads the user-data of the first drive that has any.
-///
-/// # Errors
-/// A drive that cannot be mounted or read.
-pub fn read_drives(place: &Place) -> anyhow::Result<Option<Found>> {
+/// Reads the user-data of every drive that has any, in the order in which they count.
+pub fn read_drives(place: &Place) -> Vec<anyhow::Result<Found>> {
     if place.is_machine() {
         // The boot has not waited for disks that it does not need. A time-out only means
         // that something else is slow.
         let _ = run_program("/usr/bin/udevadm", &["settle", "--timeout=5"]);
     }
-    for (label, path) in DRIVES {
-        let device = place.path(format!("{LABELS}/{label}"));
-        if !device.exists() {
-            continue;
-        }
-        let bytes = read_drive(place, &device, path)
-            .with_context(|| format!("reading the drive labelled {label}"))?;
-        if let Some(bytes) = bytes.filter(|bytes| !bytes.trim_ascii().is_empty()) {
-            return Ok(Some(Found { label, bytes }));
-        }
-    }
-    Ok(None)
+    DRIVES
+        .into_iter()
+        .filter_map(|(label, path)| {
+            let device = place.path(format!("{LABELS}/{label}"));
+            if !device.exists() {
+                return None;
+            }
+            read_drive(place, &device, path)
+                .with_context(|| format!("reading the drive labelled {label}"))
+                .map(|bytes| bytes.map(|bytes| Found { label, bytes }))
+                .transpose()
+        })
+        .collect()
 }
 
 fn read_drive(place: &Place, device: &Path, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
@@ -163,18 +161,26 @@ mod tests {
     }
 
     #[test]
-    fn the_first_drive_with_user_data() {
+    fn drives_by_their_labels() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::new(Some(folder.path()));
-        assert!(read_drives(&place).unwrap().is_none());
+        assert!(read_drives(&place).is_empty());
         let config = place.path("/dev/disk/by-label/config-2/openstack/latest");
         let cidata = place.path("/dev/disk/by-label/cidata");
         std::fs::create_dir_all(&config).unwrap();
         std::fs::create_dir_all(&cidata).unwrap();
         std::fs::write(config.join("user_data"), " \n").unwrap();
         std::fs::write(cidata.join("user-data"), "DOMAIN=a.example\n").unwrap();
-        let found = read_drives(&place).unwrap().unwrap();
-        assert_eq!(found.label, "cidata");
-        assert_eq!(found.bytes, b"DOMAIN=a.example\n");
+        let found: Vec<_> = read_drives(&place)
+            .into_iter()
+            .map(|found| found.map(|found| (found.label, found.bytes)).unwrap())
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("config-2", b" \n".to_vec()),
+                ("cidata", b"DOMAIN=a.example\n".to_vec())
+            ]
+        );
     }
 }

@@ -23,7 +23,7 @@ use super::console::refresh_console;
 use super::import::take_cloud_settings;
 use super::place::{self, Place};
 use super::public_address::has_public_ipv4;
-use super::run::start_unit_and_wait;
+use super::run::{run_program, start_unit_and_wait};
 use super::settings_command::{apply_settings, load_checked};
 use super::state::{PUBLIC, SECRET, ensure_folder, read_optional, remove_file, write_file};
 use crate::error::render as render_error;
@@ -91,7 +91,7 @@ pub fn import_cloud(place: &Place, options: &Options) -> anyhow::Result<String> 
         PUBLIC,
         None,
     )?;
-    refresh_console(place)?;
+    show_on_consoles(place)?;
     Ok(if text.is_empty() {
         "No cloud that offers settings.".to_owned()
     } else {
@@ -116,15 +116,16 @@ fn find_offer(
     options: &Options,
     problems: &mut Vec<String>,
 ) -> anyhow::Result<Option<Offer>> {
-    match drive::read_drives(place) {
-        Ok(None) => {}
-        Ok(Some(found)) => {
-            let origin = format!("the drive labelled {}", found.label);
-            if let Some(offer) = judge(origin, &found.bytes, problems) {
-                return Ok(Some(offer));
+    for drive in drive::read_drives(place) {
+        match drive {
+            Ok(found) => {
+                let origin = format!("the drive labelled {}", found.label);
+                if let Some(offer) = judge(origin, &found.bytes, problems) {
+                    return Ok(Some(offer));
+                }
             }
+            Err(error) => problems.push(render_error(&error)),
         }
-        Err(error) => problems.push(render_error(&error)),
     }
     let Some(provider) = options.provider.or_else(|| find_provider(place)) else {
         return Ok(None);
@@ -175,8 +176,18 @@ fn take_into_use(place: &Place) -> anyhow::Result<String> {
             None,
         )?;
     }
-    refresh_console(place)?;
+    show_on_consoles(place)?;
     applied
+}
+
+/// Brings the consoles up to date, which wait for nobody's login by now.
+fn show_on_consoles(place: &Place) -> anyhow::Result<()> {
+    refresh_console(place)?;
+    if place.is_machine() {
+        // agetty(8) shows what changed; without it the next one to start does.
+        let _ = run_program("/usr/sbin/agetty", &["--reload"]);
+    }
+    Ok(())
 }
 
 /// Notes the public addresses of a machine that has its settings, once a boot.
