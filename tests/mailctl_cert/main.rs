@@ -18,6 +18,8 @@ mod web;
 mod world;
 
 mod issue;
+mod renew;
+mod trouble;
 
 /// The machine's name.
 const HOST: &str = "mail.wombat.example";

@@ -21,12 +21,13 @@ const LONGEST_TOKEN: usize = 128;
 
 /// How the CA is to reach us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// A file on port 80.
     #[default]
+    #[serde(rename = "http-01")]
     Http01,
     /// A handshake on port 443.
+    #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 
