@@ -57,7 +57,7 @@ impl Method {
     pub fn after(self, failure: Kind, tls_alpn: bool) -> Option<Self> {
         match (self, failure) {
             // A port that is shut says nothing of the other one.
-            (Self::Http01, Kind::Port | Kind::WebServer) if tls_alpn => Some(Self::TlsAlpn01),
+            (Self::Http01, Kind::Port) if tls_alpn => Some(Self::TlsAlpn01),
             (Self::TlsAlpn01, Kind::Port | Kind::Validation) => Some(Self::Http01),
             _ => None,
         }
@@ -155,6 +155,8 @@ mod tests {
         assert_eq!(http.after(Kind::Port, false), None);
         assert_eq!(http.after(Kind::Validation, true), None);
         assert_eq!(http.after(Kind::RateLimited, true), None);
+        // The same program serves both ports.
+        assert_eq!(http.after(Kind::WebServer, true), None);
         assert_eq!(alpn.after(Kind::Port, true), Some(http));
         assert_eq!(alpn.after(Kind::Caa, true), None);
         // Somebody put a proxy in front of port 443 since.
