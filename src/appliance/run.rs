@@ -58,6 +58,15 @@ pub fn start_unit(unit: &str) -> anyhow::Result<()> {
     ask_systemd(&["--no-block", "start"], unit)
 }
 
+/// The same, and waits until it has started, which is the end of a oneshot service;
+/// never for a unit that waits for the caller's.
+///
+/// # Errors
+/// systemctl's own failure, or the unit's.
+pub fn start_unit_and_wait(unit: &str) -> anyhow::Result<()> {
+    ask_systemd(&["start"], unit)
+}
+
 /// Asks systemd to stop a unit.
 ///
 /// # Errors
