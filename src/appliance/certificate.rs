@@ -159,7 +159,10 @@ pub fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> 
     let certificates = parse_chain(chain.as_bytes())?;
     let facts = read_facts(chain.as_bytes())?;
     let now = jiff::Timestamp::now().as_second();
-    if !(facts.not_before..=facts.not_after).contains(&now) {
+    if now < facts.not_before {
+        bail!("it is not valid yet, or the clock is behind");
+    }
+    if now > facts.not_after {
         bail!("it is out of date: valid until {}", valid_until(chain)?);
     }
     if !facts.is_for(hostname) {

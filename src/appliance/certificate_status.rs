@@ -1,6 +1,6 @@
 //! `mailctl cert status`: every name with its certificate, and what is wrong.
 
-use super::acme::{Configuration, Reason, Record, load_record};
+use super::acme::{Configuration, Reason, Record, load_configuration, load_record};
 use super::certificate::{chain_path, names_folder};
 use super::certificate_chain::{CertificateFacts, read_facts};
 use super::certificate_command::load_configured;
@@ -73,8 +73,9 @@ pub fn show_status(place: &Place, json: bool) -> anyhow::Result<String> {
 }
 
 /// What keeps HOSTNAME's certificate from coming, in one line.
-pub fn host_problem(place: &Place, hostname: &str) -> Option<String> {
-    let failed = load_record(place, hostname).failed?;
+pub fn host_problem(place: &Place) -> Option<String> {
+    let configuration = load_configuration(place).ok()??;
+    let failed = load_record(place, &configuration.hostname).failed?;
     Some(failed.failure.to_string())
 }
 

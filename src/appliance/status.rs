@@ -180,6 +180,9 @@ fn render(status: &Status) -> String {
     }
     if let Some(certificate) = &status.certificate {
         line("Certificate", &render_certificate(certificate));
+        if let Some(problem) = &certificate.problem {
+            line("", &format!("{problem}  !"));
+        }
     }
     if let Some(bits) = status.dh_pending_bits {
         let text = format!("{bits} bits are searched for; another group serves meanwhile");
@@ -363,6 +366,7 @@ mod tests {
                 valid_until: "2026-12-01T00:00:00Z".to_owned(),
                 days_left: 8,
                 self_signed: true,
+                problem: Some("the CA cannot connect to port 80".to_owned()),
             }),
             bans: Some(4),
             dh_pending_bits: None,
@@ -376,6 +380,7 @@ mod tests {
         Queue        3 messages: 1 active, 2 deferred, 0 on hold; the oldest waits 2 h
         Bans         4
         Certificate  8 days left, until 2026-12-01T00:00:00Z, self-signed  !
+                     the CA cannot connect to port 80  !
         Disk (/var)  1.0G free of 20G  !; 900 of 1000 inodes free
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound postfix mailimg-filter
@@ -391,7 +396,7 @@ mod tests {
             service.active = "failed".to_owned();
         }
         let text = render(&status);
-        assert!(text.lines().count() <= 23, "{text}");
+        assert!(text.lines().count() <= 24, "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"

@@ -16,6 +16,8 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 /// Days before the end at which mail is sent, once each.
 const DAYS: [u16; 5] = [21, 14, 7, 3, 1];
+/// Failures before the first mail: one alone may be a clock that was just set.
+const FAILURES: u32 = 2;
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 /// How the journal knows an error: sd-daemon(3).
@@ -37,6 +39,9 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     else {
         return;
     };
+    if failed.times < FAILURES && !failed.failure.is_local() {
+        return;
+    }
     let left = (facts.not_after - now).div_euclid(DAY);
     let told = match record.alerted.take() {
         Some((serial, told)) if serial == facts.serial => told,

@@ -21,12 +21,13 @@ const LONGEST_TOKEN: usize = 128;
 
 /// How the CA is to reach us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// A file on port 80.
     #[default]
+    #[serde(rename = "http-01")]
     Http01,
     /// A handshake on port 443.
+    #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 
@@ -56,7 +57,7 @@ impl Method {
     pub fn after(self, failure: Kind, tls_alpn: bool) -> Option<Self> {
         match (self, failure) {
             // A port that is shut says nothing of the other one.
-            (Self::Http01, Kind::Port | Kind::WebServer) if tls_alpn => Some(Self::TlsAlpn01),
+            (Self::Http01, Kind::Port) if tls_alpn => Some(Self::TlsAlpn01),
             (Self::TlsAlpn01, Kind::Port | Kind::Validation) => Some(Self::Http01),
             _ => None,
         }
@@ -154,6 +155,8 @@ mod tests {
         assert_eq!(http.after(Kind::Port, false), None);
         assert_eq!(http.after(Kind::Validation, true), None);
         assert_eq!(http.after(Kind::RateLimited, true), None);
+        // The same program serves both ports.
+        assert_eq!(http.after(Kind::WebServer, true), None);
         assert_eq!(alpn.after(Kind::Port, true), Some(http));
         assert_eq!(alpn.after(Kind::Caa, true), None);
         // Somebody put a proxy in front of port 443 since.

@@ -65,6 +65,8 @@ const SETTLING: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: i64 = 15 * 60;
 /// Certificates of one name within a day, unless somebody insists.
 const MOST_A_DAY: usize = 3;
+/// Every how many failures the other challenge is tried, too.
+const BOTH_WAYS: u32 = 3;
 /// A day, in seconds.
 const DAY: i64 = 86_400;
 /// Longest wait for a certificate to be taken into use.
@@ -143,6 +145,7 @@ impl Agent<'_> {
             if record.directory != self.configuration.directory {
                 // Another CA: what the last one said does not count.
                 record = Record {
+                    issued_by: record.issued_by,
                     issued: record.issued,
                     tlsa: record.tlsa,
                     ..Record::default()
@@ -184,7 +187,7 @@ impl Agent<'_> {
         let Some(forced) = self.is_due(name, record).await? else {
             return Ok(());
         };
-        let result = self.renew_host(name, record, &tlsa, forced).await;
+        let result = self.renew_host(name, record, tlsa, forced).await;
         self.conclude(name, record, result)
     }
 
@@ -195,7 +198,6 @@ impl Agent<'_> {
         let facts = self
             .facts(name)
             .filter(|facts| !facts.self_signed && facts.is_for(name));
-        let known = !record.directory.is_empty();
         record.directory.clone_from(&self.configuration.directory);
         let due = match facts {
             None => true,
@@ -207,9 +209,10 @@ impl Agent<'_> {
                     .renewal
                     .as_ref()
                     .is_some_and(|renewal| now() >= renewal.at);
-                // Taken over from another CA's agent or from an older release.
-                let _ = known;
-                came
+                // One that was imported is of no directory.
+                let foreign = !record.issued_by.is_empty()
+                    && record.issued_by != self.configuration.directory;
+                came || foreign
             }
         };
         if !due && !forced {
@@ -301,7 +304,7 @@ impl Agent<'_> {
         &mut self,
         name: &str,
         record: &mut Record,
-        tlsa: &Tlsa,
+        tlsa: Tlsa,
         forced: bool,
     ) -> Result<Issued, Failure> {
         check_clock(now())?;
@@ -313,7 +316,15 @@ impl Agent<'_> {
             // Then the CA cannot be found either, and says so better.
             Err(failure) => eprintln!("warning: {failure}"),
         }
-        let key = choose_key(self.place, name, &record.tlsa, tlsa, now())?;
+        self.open().await?;
+        // Now that the CA was found, DNS is there, which it may not have been at boot.
+        let again = match tlsa {
+            Tlsa::Unknown => find_tlsa(self.configuration.name_server, name),
+            known => known,
+        };
+        let next = key_digest(&ensure_next_key(self.place, name)?)?;
+        observe(&mut record.tlsa, &again, &next, now());
+        let key = choose_key(self.place, name, &record.tlsa, &again, now())?;
         self.order(name, record, Some(key), forced).await
     }
 
@@ -372,7 +383,12 @@ impl Agent<'_> {
         let first = Method::first(record.method, tls_alpn);
         let mut result = self.order_by(name, first, key.clone()).await;
         if let Err(failure) = &result {
-            if let Some(second) = first.after(failure.kind, tls_alpn) {
+            // Failed attempts are counted; so both ways only once in a while.
+            let both = record
+                .failed
+                .as_ref()
+                .is_none_or(|failed| failed.times % BOTH_WAYS == 0);
+            if let Some(second) = first.after(failure.kind, tls_alpn).filter(|_| both) {
                 eprintln!("warning: {name}: {failure}; trying {second:?}");
                 let again = self.order_by(name, second, key).await;
                 match again {
@@ -464,7 +480,7 @@ impl Agent<'_> {
         });
         match result {
             Ok(issued) => {
-                record.succeed(now());
+                record.succeed(&self.configuration.directory, now());
                 let facts = read_facts(issued.chain.as_bytes())?;
                 record.renewal = Some(Renewal::by_lifetime(&facts));
                 self.lines.push(format!(
@@ -476,8 +492,15 @@ impl Agent<'_> {
                 }
             }
             Err(failure) => {
-                self.lines
-                    .push(format!("{name}: {failure}\n  hint: {}", failure.hint));
+                // What is looked at every few minutes is told when it changes.
+                let told = record
+                    .failed
+                    .as_ref()
+                    .is_some_and(|before| failure.is_local() && before.failure == failure);
+                if !told {
+                    self.lines
+                        .push(format!("{name}: {failure}\n  hint: {}", failure.hint));
+                }
                 record.fail(failure, now(), rand::random());
             }
         }

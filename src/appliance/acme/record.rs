@@ -2,7 +2,7 @@
 
 use super::back_off::Pause;
 use super::challenge::Method;
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::renewal::Renewal;
 use crate::appliance::place::{self, Place};
 use crate::appliance::state::{PUBLIC, ensure_folder, read_optional, write_file};
@@ -53,6 +53,8 @@ pub struct Record {
     pub held_back: Option<i64>,
     /// When the certificate in use is due.
     pub renewal: Option<Renewal>,
+    /// Which CA the certificate is of, unless it was imported.
+    pub issued_by: String,
     /// When certificates were issued in the last days.
     pub issued: Vec<i64>,
     /// What is known of DANE.
@@ -74,6 +76,8 @@ impl Record {
         self.pause = match failure.retry_after {
             _ if failure.is_local() => None,
             Some(until) => Some(Pause::asked(until, now)),
+            // Each time it costs the CA a certificate, and these are counted by the week.
+            None if failure.kind == Kind::Chain => Some(Pause::of(REFUSED_CHAIN, now)),
             None => Some(Pause::after(times + 1, now, chance)),
         };
         self.failed = Some(Failed {
@@ -85,7 +89,8 @@ impl Record {
     }
 
     /// Notes a new certificate.
-    pub fn succeed(&mut self, now: i64) {
+    pub fn succeed(&mut self, directory: &str, now: i64) {
+        directory.clone_into(&mut self.issued_by);
         self.failed = None;
         self.pause = None;
         self.waiting = None;
@@ -97,6 +102,8 @@ impl Record {
     }
 }
 
+/// The pause after a certificate that is not what was ordered.
+const REFUSED_CHAIN: i64 = 12 * 3600;
 /// How long it is remembered that a certificate was issued.
 const DAYS_KEPT: i64 = 7 * 86_400;
 
@@ -176,7 +183,7 @@ mod tests {
         limited.retry_after = Some(5000);
         record.fail(limited, 920, 0.5);
         assert_eq!(record.pause.unwrap().until, 5000);
-        record.succeed(6000);
+        record.succeed("https://ca.example/dir", 6000);
         assert_eq!((record.failed, record.pause), (None, None));
         assert_eq!(record.issued, [6000]);
     }
