@@ -2,7 +2,7 @@
 
 use super::Machine;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Longest wait for a service to be ready.
@@ -26,12 +26,13 @@ impl Service {
             .arg("--root")
             .arg(machine.path(""))
             .args(arguments)
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let service = Self(child);
         let mut word = [0; 64];
-        let length = socket.recv(&mut word).unwrap();
+        let length = socket
+            .recv(&mut word)
+            .unwrap_or_else(|error| panic!("{arguments:?} is not ready: {error}"));
         // sd_notify(3): assignments, one a line.
         assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
         service

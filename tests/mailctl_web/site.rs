@@ -2,8 +2,10 @@
 
 use crate::machine::Machine;
 use crate::machine::service::Service;
+use rand::RngExt;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub const HOSTNAME: &str = "mail.wombat.example";
@@ -15,11 +17,18 @@ pub struct Site {
     pub https: u16,
 }
 
+/// Below those that the kernel hands out, so that no client of another test takes them.
+const PORTS: Range<u16> = 20_000..32_000;
+
 /// Ports that were free a moment ago.
 pub fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("[::]:0").unwrap());
-    let [http, https] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    (http, https)
+    let free = || loop {
+        let port = rand::rng().random_range(PORTS);
+        if TcpListener::bind(("::", port)).is_ok() {
+            return port;
+        }
+    };
+    (free(), free())
 }
 
 impl Site {
