@@ -20,15 +20,28 @@ pub struct Site {
 /// Below those that the kernel hands out, so that no client of another test takes them.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// Ports that were free a moment ago.
-pub fn free_ports() -> (u16, u16) {
-    let free = || loop {
-        let port = rand::rng().random_range(PORTS);
-        if TcpListener::bind(("::", port)).is_ok() {
-            return port;
-        }
-    };
-    (free(), free())
+/// Two ports that are kept free for a server until this is dropped.
+pub struct FreePorts([TcpListener; 2]);
+
+impl FreePorts {
+    pub fn find() -> Self {
+        Self([(); 2].map(|()| {
+            loop {
+                let port = rand::rng().random_range(PORTS);
+                if let Ok(listener) = TcpListener::bind(("::", port)) {
+                    return listener;
+                }
+            }
+        }))
+    }
+
+    pub fn numbers(&self) -> (u16, u16) {
+        let [http, https] = self
+            .0
+            .each_ref()
+            .map(|held| held.local_addr().unwrap().port());
+        (http, https)
+    }
 }
 
 impl Site {
@@ -38,7 +51,8 @@ impl Site {
 
     /// With more settings.
     pub fn start_with(more: &str) -> Self {
-        let (http, https) = free_ports();
+        let ports = FreePorts::find();
+        let (http, https) = ports.numbers();
         let machine = Machine::new();
         machine.put_esp(&format!(
             "DOMAIN=wombat.example\nHOSTNAME=mail.${{DOMAIN}}\n\
@@ -49,6 +63,7 @@ impl Site {
         for folder in ["http", "alpn"] {
             std::fs::create_dir_all(machine.path("run/mailimg-acme").join(folder)).unwrap();
         }
+        drop(ports);
         let service = Service::start(&machine, &["web"]);
         Self {
             machine,
