@@ -127,6 +127,11 @@ pub fn load_cloud_addresses(place: &Place) -> Option<CloudAddresses> {
     serde_json::from_slice(&bytes).ok()
 }
 
+/// Whether this machine has a public IPv4 address itself.
+pub fn has_public_ipv4(place: &Place) -> bool {
+    own_address(place, false).is_some()
+}
+
 /// The address that the kernel would send from. Connecting a datagram socket
 /// sends nothing (udp(7)).
 fn own_address(place: &Place, six: bool) -> Option<IpAddr> {

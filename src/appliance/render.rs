@@ -10,7 +10,8 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dh, dkim, dkim_key, filter, guard, health, maps, network, resolver, trust, web,
+    acme, certificate, dh, dkim, dkim_key, filter, guard, health, maps, network, resolver, sts,
+    trust, web,
 };
 use crate::settings::Settings;
 use anyhow::Context;
@@ -65,6 +66,9 @@ struct Values<'a> {
     sieve: &'a str,
     probe: &'a str,
     filter_socket: &'a str,
+    sts_socket: &'a str,
+    sts_map: &'a str,
+    tlsrpt_socket: &'a str,
     guard_port: u16,
     message_bytes: u64,
     disk_reserve: u64,
@@ -114,6 +118,9 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         sieve: place::SIEVE,
         probe: place::PROBE,
         filter_socket: place::FILTER_SOCKET,
+        sts_socket: place::STS_SOCKET,
+        sts_map: sts::MAP,
+        tlsrpt_socket: place::TLSRPT_SOCKET,
         guard_port: place::GUARD_PORT,
         message_bytes: settings.message_size,
         disk_reserve: DISK_RESERVE,
@@ -188,6 +195,8 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
     web::ensure_configuration(place, &settings)?;
+    sts::ensure_configuration(place, &settings)?;
+    acme::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

@@ -20,8 +20,16 @@ const USERS_OF_SETTINGS: [&str; 6] = [
     SSH,
 ];
 const SSH: &str = "ssh.service";
+/// Gets certificates; its timer starts it again when it has ended.
+const CERTIFICATES: &str = "mailimg-acme.service";
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 3] = ["mailimg-filter.service", "mailimg-guard.service", WEB];
+const WATCHERS: [&str; 5] = [
+    "mailimg-filter.service",
+    "mailimg-guard.service",
+    "mailimg-sts.service",
+    "mailimg-certificate.path",
+    WEB,
+];
 /// Sees all but a change of its ports.
 const WEB: &str = "mailimg-web.service";
 /// Searches for a group; one that begins anew loses nothing.
@@ -129,6 +137,8 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
                 run::start_unit(unit)?;
             }
         }
+        // It finds out by itself whether another name or another CA is asked for.
+        run::start_unit(CERTIFICATES)?;
         if dh::pending_bits(place, settings).is_some() {
             // It may be after another size.
             run::reload_unit_and_wait(DH)?;

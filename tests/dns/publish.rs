@@ -1,0 +1,1 @@
+//! Publishing by dynamic update.

@@ -1,0 +1,1 @@
+//! Name servers that do not do their work.
