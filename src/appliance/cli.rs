@@ -1,5 +1,6 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
+use super::certificate_command::CertificateVerb;
 use super::dns::{DnsVerb, run_dns};
 use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
@@ -8,8 +9,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, takeover,
+    acme, alias_command, certificate_command, cloud, console, dh, dkim, dkim_rotate, filter, guard,
+    health, import, provision, queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -53,6 +54,11 @@ enum Verb {
     /// Records in DNS: what to publish, and whether it is.
     #[command(subcommand)]
     Dns(DnsVerb),
+    /// Certificates of this machine.
+    #[command(subcommand)]
+    Cert(CertificateVerb),
+    /// Get certificates that are missing or due.
+    Acme,
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
         /// Print JSON.
@@ -88,6 +94,11 @@ enum Verb {
     Start,
     /// Take new settings from the credential or the EFI system partition.
     ImportSettings,
+    /// Take settings from the cloud, if this machine waits for some.
+    ImportCloud(cloud::Options),
+    /// Fetch the cloud's metadata for import-cloud.
+    #[command(hide = true)]
+    FetchMetadata,
     /// Render all configuration from settings.
     Render,
     /// Make missing certificate, host key, groups and first account.
@@ -99,12 +110,19 @@ enum Verb {
     Ban(BanVerb),
     /// Serve Postfix as its mail filter, until stopped.
     Filter,
+    /// Tell Postfix what other domains demand of mail to them, until stopped.
+    Sts(sts::StsOptions),
     /// Ban addresses that guess passwords, until stopped.
     Guard {
         /// Where Dovecot reports logins.
         #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
         listen: SocketAddr,
     },
+    /// The Diffie-Hellman group of DH_PARAMS.
+    #[command(subcommand)]
+    Dh(DhVerb),
+    /// Serve web pages to authorities, mail servers and mail programs, until stopped.
+    Web,
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,6 +228,12 @@ enum BanVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum DhVerb {
+    /// Search for the group that generate:BITS asks for; takes minutes to hours.
+    Generate,
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
@@ -256,6 +280,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             }
             text
         }
+        Verb::Cert(verb) => certificate_command::run_verb(&place, verb)?,
+        Verb::Acme => acme::run_agent(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?
@@ -276,12 +302,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
+        Verb::ImportCloud(options) => cloud::import_cloud(&place, options)?,
+        Verb::FetchMetadata => cloud::fetch(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
         Verb::Ban(BanVerb::Lift { address }) => guard::lift_ban(&place, address)?,
         Verb::Filter => filter::run_filter(&place)?,
+        Verb::Sts(options) => sts::run_sts(&place, options)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
+        Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?,
+        Verb::Web => web::run_web(&place)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {

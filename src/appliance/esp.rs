@@ -1,4 +1,5 @@
-//! settings.env on the EFI system partition, which is mounted only while it is read.
+//! settings.env on the EFI system partition, which is mounted only while it is read,
+//! and the root certificate beside it.
 //!
 //! The initrd knows which disk the root came from and leaves a link to that
 //! disk's ESP; nothing is searched here. The unit that calls this has a mount
@@ -6,7 +7,7 @@
 
 use super::place::{self, Place};
 use super::state::{ensure_folder, sync_folder};
-use crate::settings::MAXIMUM_BYTES;
+use crate::settings::{MAXIMUM_AUTHORITY_BYTES, MAXIMUM_BYTES};
 use anyhow::Context;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::fs::{self, File};
@@ -65,12 +66,27 @@ impl Esp {
     /// # Errors
     /// A file that cannot be read.
     pub fn read_settings(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let path = self.folder.join(NAME);
+        self.read(NAME, MAXIMUM_BYTES)
+    }
+
+    /// The root certificate that settings name, `None` when there is no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read_authority(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        self.read(name, MAXIMUM_AUTHORITY_BYTES)
+    }
+
+    /// A file, no more than one byte above its limit of it.
+    fn read(&self, name: &str, limit: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.folder.join(name);
         let mut bytes = Vec::new();
-        let limit = MAXIMUM_BYTES as u64 + 1;
+        let limit = limit as u64 + 1;
         match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context("reading settings.env on the EFI system partition"),
+            Err(error) => {
+                Err(error).with_context(|| format!("reading {name} on the EFI system partition"))
+            }
             Ok(_) => Ok(Some(bytes)),
         }
     }

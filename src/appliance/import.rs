@@ -1,8 +1,10 @@
 //! `mailctl import-settings`: from where a person put settings to where they are kept.
 //!
 //! Sources, first hit wins: the systemd credential `settings.env`, then the
-//! ESP. A source is taken again only when its digest differs from the last
-//! import of that source. Whatever is wrong with a source is told on the
+//! ESP; then, in the background, the cloud ([`super::cloud`]). A source is taken
+//! again only when its digest differs from the last import of that source; the
+//! root certificate that it names counts as a part of it. Whatever is wrong with
+//! a source is told on the
 //! console and never stops the boot: a provisioned machine goes on with what
 //! it has.
 
@@ -11,17 +13,21 @@ use super::place::{self, Place};
 use super::state::{
     PUBLIC, SECRET, ensure_folder, ensure_version, read_optional, remove_file, write_file,
 };
-use crate::error::render as render_error;
+use crate::error::{Hint, render as render_error};
 use crate::settings::{
-    Written, blank_secrets, load_settings, parse_settings, resolve_settings, restore_secrets,
+    AUTHORITY_KEY, Written, blank_secrets, load_settings, named_authority, parse_authority,
+    parse_settings, resolve_settings, restore_secrets,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 const CREDENTIAL: &str = "credential";
 const ESP: &str = "esp";
+/// The credential with the file that `ACME_CA_FILE` names.
+const AUTHORITY_CREDENTIAL: &str = "private-ca.pem";
+const CLOUD: &str = "cloud";
 
 /// Per source the digests that count as the last import.
 type Imports = BTreeMap<String, Vec<String>>;
@@ -29,10 +35,26 @@ type Imports = BTreeMap<String, Vec<String>>;
 struct Source {
     name: &'static str,
     bytes: Vec<u8>,
+    /// The root certificate that the settings name, if it is there.
+    authority: Option<Vec<u8>>,
 }
 
-fn digest(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+impl Source {
+    fn digest(&self) -> String {
+        self.digest_as(&self.bytes)
+    }
+
+    /// The digest with other settings and the same certificate.
+    fn digest_as(&self, settings: &[u8]) -> String {
+        let mut digest = Sha256::new();
+        digest.update(settings);
+        if let Some(authority) = &self.authority {
+            // A byte that no settings file holds keeps the two apart.
+            digest.update([0]);
+            digest.update(authority);
+        }
+        hex::encode(digest.finalize())
+    }
 }
 
 /// Takes new settings over if there are any, and returns what to say.
@@ -51,7 +73,7 @@ pub fn import_settings(place: &Place) -> anyhow::Result<String> {
     for source in &sources {
         let known = imports
             .get(source.name)
-            .is_some_and(|digests| digests.contains(&digest(&source.bytes)));
+            .is_some_and(|digests| digests.contains(&source.digest()));
         if known && stored.is_some() {
             continue;
         }
@@ -94,6 +116,27 @@ pub fn import_settings(place: &Place) -> anyhow::Result<String> {
     }))
 }
 
+/// Takes the settings that a cloud offers.
+///
+/// # Errors
+/// Settings with mistakes, and none at all; state that cannot be written.
+pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> anyhow::Result<()> {
+    ensure_version(place)?;
+    let source = Source {
+        name: CLOUD,
+        bytes: bytes.to_vec(),
+        // User data is one file.
+        authority: None,
+    };
+    let mut imports = load_imports(place);
+    let stored = load_stored_text(place);
+    let sources = std::slice::from_ref(&source);
+    if !take(place, &source, sources, stored.as_ref(), &mut imports)? {
+        bail!("no key has a value");
+    }
+    Ok(())
+}
+
 fn describe(name: &str) -> &'static str {
     if name == ESP {
         "EFI system partition"
@@ -103,21 +146,54 @@ fn describe(name: &str) -> &'static str {
 }
 
 fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<Source> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map_or(Ok(None), |folder| {
-        read_optional(&PathBuf::from(folder).join("settings.env"))
-    });
-    let esp =
-        open_esp(place, false).and_then(|esp| esp.map_or(Ok(None), |esp| esp.read_settings()));
-    [(CREDENTIAL, credential), (ESP, esp)]
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map_or(Ok(None), |folder| read_credential(Path::new(&folder)));
+    [credential, read_esp(place)]
         .into_iter()
-        .filter_map(|(name, read)| match read {
-            Ok(bytes) => bytes.map(|bytes| Source { name, bytes }),
-            Err(error) => {
+        .filter_map(|read| {
+            read.unwrap_or_else(|error| {
                 problems.push(render_error(&error));
                 None
-            }
+            })
         })
         .collect()
+}
+
+fn read_credential(folder: &Path) -> anyhow::Result<Option<Source>> {
+    let Some(bytes) = read_optional(&folder.join("settings.env"))? else {
+        return Ok(None);
+    };
+    let authority = match name_of_authority(&bytes) {
+        Some(_) => read_optional(&folder.join(AUTHORITY_CREDENTIAL))?,
+        None => None,
+    };
+    Ok(Some(Source {
+        name: CREDENTIAL,
+        bytes,
+        authority,
+    }))
+}
+
+fn read_esp(place: &Place) -> anyhow::Result<Option<Source>> {
+    let Some(esp) = open_esp(place, false)? else {
+        return Ok(None);
+    };
+    let Some(bytes) = esp.read_settings()? else {
+        return Ok(None);
+    };
+    let authority = match name_of_authority(&bytes) {
+        Some(name) => esp.read_authority(&name)?,
+        None => None,
+    };
+    Ok(Some(Source {
+        name: ESP,
+        bytes,
+        authority,
+    }))
+}
+
+fn name_of_authority(settings: &[u8]) -> Option<String> {
+    named_authority(&parse_settings(settings).ok()?)
 }
 
 /// Damaged notes count as none: at worst a source is taken once more.
@@ -154,16 +230,27 @@ fn take(
     for warning in &resolved.warnings {
         eprintln!("warning: {warning}");
     }
+    let authority = resolved
+        .settings
+        .acme_ca_file
+        .map(|name| check_authority(source, &name))
+        .transpose()?;
     let path = place.path(place::SETTINGS);
     if let Some(old) = read_optional(&path)? {
         write_file(&place.path(place::OLD_SETTINGS), &old, SECRET, None)?;
     }
+    // Before the settings that name it: a run that is cut short is done again.
+    let root = place.path(place::PRIVATE_CA);
+    match authority {
+        Some(certificates) => write_file(&root, certificates.as_bytes(), PUBLIC, None)?,
+        None => remove_file(&root)?,
+    }
     write_file(&path, &text, SECRET, None)?;
     for other in sources {
         // Sources that were there and lost count as seen, or the next boot would take them.
-        let mut digests = vec![digest(&other.bytes)];
+        let mut digests = vec![other.digest()];
         if other.name == source.name {
-            digests.push(digest(&blank_secrets(&other.bytes)));
+            digests.push(other.digest_as(&blank_secrets(&other.bytes)));
         }
         imports.insert(other.name.to_owned(), digests);
     }
@@ -172,17 +259,42 @@ fn take(
     Ok(true)
 }
 
+/// The certificates of the file that a source's settings name.
+fn check_authority(source: &Source, name: &str) -> anyhow::Result<String> {
+    let (what, hint) = if source.name == ESP {
+        (
+            format!("{AUTHORITY_KEY}: the file {name} on the EFI system partition"),
+            format!("put {name} beside settings.env, or remove the line {AUTHORITY_KEY}"),
+        )
+    } else {
+        (
+            format!("{AUTHORITY_KEY}: the systemd credential {AUTHORITY_CREDENTIAL}"),
+            format!(
+                "hand {name} over as the credential {AUTHORITY_CREDENTIAL}, \
+                 or remove the line {AUTHORITY_KEY}"
+            ),
+        )
+    };
+    source
+        .authority
+        .as_deref()
+        .context("it is not there")
+        .and_then(parse_authority)
+        .context(what)
+        .hint(hint)
+}
+
 /// Blanks the secrets of an ESP whose settings are kept, also after a run that was cut short.
 fn blank_imported(place: &Place, imports: &Imports) -> anyhow::Result<()> {
     let Some(digests) = imports.get(ESP) else {
         return Ok(());
     };
-    let Some(bytes) = open_esp(place, false)?.map_or(Ok(None), |esp| esp.read_settings())? else {
+    let Some(source) = read_esp(place)? else {
         return Ok(());
     };
-    let blanked = blank_secrets(&bytes);
-    let taken = digests.contains(&digest(&bytes)) && digests.contains(&digest(&blanked));
-    if !taken || blanked == bytes {
+    let blanked = blank_secrets(&source.bytes);
+    let taken = digests.contains(&source.digest()) && digests.contains(&source.digest_as(&blanked));
+    if !taken || blanked == source.bytes {
         return Ok(());
     }
     match open_esp(place, true)? {

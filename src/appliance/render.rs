@@ -10,9 +10,10 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dkim, dkim_key, dns, filter, guard, health, maps, network, provision, resolver,
+    acme, certificate, dh, dkim, dkim_key, dns, filter, guard, health, maps, network, resolver,
+    sts, trust, web,
 };
-use crate::settings::{DhParameters, Settings};
+use crate::settings::Settings;
 use anyhow::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ struct Values<'a> {
     certificate: String,
     private_key: String,
     dh_file: String,
+    trust: &'a str,
     users: &'a str,
     mail: &'a str,
     vmail_user: u32,
@@ -64,6 +66,9 @@ struct Values<'a> {
     sieve: &'a str,
     probe: &'a str,
     filter_socket: &'a str,
+    sts_socket: &'a str,
+    sts_map: &'a str,
+    tlsrpt_socket: &'a str,
     guard_port: u16,
     message_bytes: u64,
     disk_reserve: u64,
@@ -72,14 +77,6 @@ struct Values<'a> {
     signing_keys: Vec<SigningKey>,
     ssh_host_key: String,
     ssh_allow_from: &'a [crate::settings::NetworkSource],
-}
-
-/// The group in use: a named one serves until one of our own is made.
-pub fn dh_bits(settings: &Settings) -> u32 {
-    match settings.dh_parameters {
-        DhParameters::Named(bits) => bits,
-        DhParameters::Generate(_) => 4096,
-    }
 }
 
 /// The key that signs for each domain, `DOMAIN`'s first.
@@ -112,7 +109,8 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
             .is_some_and(|host| host.ends_with(":465")),
         certificate: certificate::chain_path().display().to_string(),
         private_key: certificate::key_path().display().to_string(),
-        dh_file: provision::dh_path(settings).display().to_string(),
+        dh_file: dh::group_path(settings).display().to_string(),
+        trust: place::TRUST,
         users: place::USERS,
         mail: place::MAIL,
         vmail_user: find_account(place, "vmail")?.user,
@@ -120,6 +118,9 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
         sieve: place::SIEVE,
         probe: place::PROBE,
         filter_socket: place::FILTER_SOCKET,
+        sts_socket: place::STS_SOCKET,
+        sts_map: sts::MAP,
+        tlsrpt_socket: place::TLSRPT_SOCKET,
         guard_port: place::GUARD_PORT,
         message_bytes: settings.message_size,
         disk_reserve: DISK_RESERVE,
@@ -191,8 +192,12 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     if settings.relayhost_login.is_none() {
         remove_file(&place.path(place::RENDERED).join("postfix/sasl_passwd"))?;
     }
+    trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
     dns::ensure_configuration(place, &settings)?;
+    web::ensure_configuration(place, &settings)?;
+    sts::ensure_configuration(place, &settings)?;
+    acme::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

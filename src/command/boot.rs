@@ -25,7 +25,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::settings::load_authority;
 use crate::error::{Hint, hinted};
+use crate::settings::{named_authority, parse_settings};
 use accelerator::AcceleratorChoice;
 use credentials::{Credential, write_credentials};
 use firmware::{Firmware, FirmwareKind};
@@ -57,7 +59,10 @@ pub struct BootOptions {
 /// image is none, or when QEMU refuses to run.
 pub fn run_boot(options: &BootOptions) -> Result<()> {
     let image = overlay::Image::open(&options.image)?;
-    let settings = options.settings.as_deref().map(load_settings).transpose()?;
+    let credentials = match &options.settings {
+        Some(path) => load_settings(path)?,
+        None => Vec::new(),
+    };
     let qemu = Qemu::find()?;
     let firmware = match options.firmware {
         FirmwareKind::Uefi => Firmware::find_uefi(Path::new("/"))?,
@@ -69,7 +74,6 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
     let folder = temporary_folder()?;
     let disk = folder.path().join("disk.qcow2");
     image.make_overlay(&disk, overlay::MINIMUM_DISK_BYTES)?;
-    let credentials: Vec<Credential> = settings.into_iter().collect();
 
     let mut command = qemu.command();
     command
@@ -98,23 +102,32 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
     }
 }
 
-/// Reads a settings file into the credential that the machine looks for.
-fn load_settings(path: &Path) -> Result<Credential> {
+/// Reads a settings file, and the root certificate that it names beside it, into the
+/// credentials that the machine looks for.
+fn load_settings(path: &Path) -> Result<Vec<Credential>> {
     let value = std::fs::read(path)
         .with_context(|| format!("reading settings {}", path.display()))
         .hint("name an existing file after `--settings`; without it the machine boots and waits for settings")?;
-    if value.len() > credentials::CREDENTIAL_BYTES_MAX {
+    // What is wrong with it, the machine says itself.
+    let named = parse_settings(&value)
+        .ok()
+        .as_ref()
+        .and_then(named_authority);
+    let authority = named.map(|name| load_authority(path, name)).transpose()?;
+    let length = value.len() + authority.as_ref().map_or(0, |file| file.bytes.len());
+    if length > credentials::CREDENTIAL_BYTES_MAX {
         return Err(hinted(
             format!(
-                "reading settings {}: {} bytes, at most {} fit",
+                "reading settings {}: {length} bytes, at most {} fit",
                 path.display(),
-                value.len(),
                 credentials::CREDENTIAL_BYTES_MAX
             ),
             "a settings file holds KEY=value lines; is this the right file?",
         ));
     }
-    Ok(Credential::new(credentials::SETTINGS_NAME, value))
+    let mut all = vec![Credential::new(credentials::SETTINGS_NAME, value)];
+    all.extend(authority.map(|file| Credential::new(credentials::AUTHORITY_NAME, file.bytes)));
+    Ok(all)
 }
 
 /// A private folder (mode 0700) that is removed with the machine.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::agent::load_agent;
-use super::settings::load_checked;
+use super::settings::{Checked, load_checked};
 use super::{RecipeArgs, Workspace};
 use crate::compose::{Ingredients, Manifest, compose};
 use crate::deb::Package;
@@ -88,7 +88,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         &workspace.cache,
         lock.time(),
     )?;
-    write_outputs(args, &workspace, &sealed, settings.as_deref(), &at)?;
+    write_outputs(args, &workspace, &sealed, settings.as_ref(), &at)?;
     workspace
         .progress
         .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
@@ -99,7 +99,7 @@ fn write_outputs(
     args: &BuildArgs,
     workspace: &Workspace,
     sealed: &Sealed,
-    settings: Option<&[u8]>,
+    settings: Option<&Checked>,
     at: &dyn Fn(&str) -> PathBuf,
 ) -> Result<()> {
     let privacy = if settings.is_some() {
@@ -108,7 +108,9 @@ fn write_outputs(
         Privacy::Public
     };
     let raw = Output::create(&at("raw"), privacy)?;
-    let disk = write_disk(&workspace.recipe, sealed, settings, raw.file())
+    let text = settings.map(|settings| settings.text.as_slice());
+    let authority = settings.and_then(|settings| settings.authority.as_ref());
+    let disk = write_disk(&workspace.recipe, sealed, text, authority, raw.file())
         .map_err(|error| explain(error, &at("raw")))?;
     workspace
         .progress

@@ -1,7 +1,7 @@
 //! `mailimg configure`: puts settings into a finished image, or takes them out.
 //!
-//! Only `settings.env` of the boot partition changes: the root is sealed and
-//! stays as it is. Raw and qcow2 images are told apart by their first bytes.
+//! Only `settings.env` of the boot partition changes, and the root certificate
+//! that it names beside it: the root is sealed and stays as it is. Raw and qcow2 images are told apart by their first bytes.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,9 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 
+use super::settings::Checked;
 use crate::error::{Hint, hinted};
+use crate::settings::{Authority, named_authority, parse_settings};
 use crate::write::atomic::make_private;
 use crate::write::fat::Volume;
 use crate::write::gpt::{TYPE_ESP, read_gpt};
@@ -25,8 +27,9 @@ use crate::write::{SETTINGS_FILE, SETTINGS_LIMIT};
 /// The settings are taken as they are: the caller checks them. `pristine` is
 /// the template that the builder ships; putting it back restores every byte.
 /// An image that holds settings can be read by its owner alone.
-pub fn configure(image: &Path, settings: Option<&[u8]>, pristine: &[u8]) -> Result<()> {
-    let bytes = settings.unwrap_or(pristine);
+pub fn configure(image: &Path, settings: Option<&Checked>, pristine: &[u8]) -> Result<()> {
+    let bytes = settings.map_or(pristine, |settings| &settings.text);
+    let authority = settings.and_then(|settings| settings.authority.as_ref());
     if bytes.len() > SETTINGS_LIMIT {
         return Err(hinted(
             format!(
@@ -49,9 +52,10 @@ pub fn configure(image: &Path, settings: Option<&[u8]>, pristine: &[u8]) -> Resu
             .hint("only the owner of an image can put settings into it")
     };
     let result = if is_qcow2 {
-        Qcow2::open(&file).and_then(|mut disk| replace_settings(&mut disk, bytes, &protect))
+        Qcow2::open(&file)
+            .and_then(|mut disk| replace_settings(&mut disk, bytes, authority, &protect))
     } else {
-        replace_settings(&mut &file, bytes, &protect)
+        replace_settings(&mut &file, bytes, authority, &protect)
     };
     let full = result.as_ref().is_err_and(|error| {
         error
@@ -98,6 +102,7 @@ fn open_image(image: &Path) -> Result<File> {
 fn replace_settings(
     disk: &mut dyn Storage,
     bytes: &[u8],
+    authority: Option<&Authority>,
     protect: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
     let table = read_gpt(disk).hint(
@@ -118,10 +123,34 @@ fn replace_settings(
         Region::new(disk, esp.offset(), esp.size()).context("finding the EFI system partition")?;
     let mut volume = Volume::open(&mut partition).context("opening the EFI system partition")?;
     protect()?;
-    volume
-        .replace_file(SETTINGS_FILE, bytes)
+    // The certificate lies behind the settings: out first and in last, so that
+    // the settings find their old place whatever their length.
+    let mut replace = || -> Result<()> {
+        if let Some(name) = authority_in(&volume)? {
+            volume.remove_file(&name)?;
+        }
+        volume.replace_file(SETTINGS_FILE, bytes)?;
+        if let Some(authority) = authority {
+            volume.add_file(&authority.name, &authority.bytes)?;
+        }
+        Ok(())
+    };
+    replace()
         .with_context(|| format!("replacing {SETTINGS_FILE} in the EFI system partition"))
         .hint("if the image was changed by other means, build it again")
+}
+
+/// The file that the settings in a volume name, if it is there.
+fn authority_in(volume: &Volume<'_>) -> Result<Option<String>> {
+    let name = volume
+        .read(SETTINGS_FILE)
+        .and_then(|bytes| Ok(parse_settings(&bytes)?))
+        .ok()
+        .and_then(|written| named_authority(&written));
+    match name {
+        Some(name) if volume.has(&name)? => Ok(Some(name)),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -131,14 +160,16 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::configure;
+    use crate::command::settings::Checked;
     use crate::error::render;
     use crate::recipe::Disk;
+    use crate::settings::Authority;
     use crate::tree::Content;
     use crate::write::disk::{DiskUuids, plan_disk};
     use crate::write::fat::{Options, Volume, write_fat};
     use crate::write::qcow2::{Qcow2, write_qcow2};
     use crate::write::storage::{Region, Storage};
-    use crate::write::{SETTINGS_FILE, SETTINGS_LIMIT};
+    use crate::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
 
     const PRISTINE: &[u8] = b"# DOMAIN=example.org\n";
 
@@ -197,11 +228,18 @@ mod tests {
         (folder, paths.0, paths.1)
     }
 
-    fn settings_of(image: &Path) -> Vec<u8> {
+    fn checked(text: &[u8]) -> Checked {
+        Checked {
+            text: text.to_vec(),
+            authority: None,
+        }
+    }
+
+    fn file_of(image: &Path, name: &str) -> Option<Vec<u8>> {
         let file = File::open(image).unwrap();
         let read = |disk: &mut dyn Storage| {
             let mut esp = Region::new(disk, 1 << 20, 40 << 20).unwrap();
-            Volume::open(&mut esp).unwrap().read(SETTINGS_FILE).unwrap()
+            Volume::open(&mut esp).unwrap().read(name).ok()
         };
         if image
             .extension()
@@ -224,8 +262,8 @@ mod tests {
                 &large,
                 b"DOMAIN=example.net\n",
             ] {
-                configure(image, Some(settings), PRISTINE).unwrap();
-                assert_eq!(settings_of(image), settings);
+                configure(image, Some(&checked(settings)), PRISTINE).unwrap();
+                assert_eq!(file_of(image, SETTINGS_FILE).unwrap(), settings);
                 assert_eq!(
                     fs::metadata(image).unwrap().permissions().mode() & 0o777,
                     0o600
@@ -240,10 +278,36 @@ mod tests {
     }
 
     #[test]
+    fn a_root_certificate_goes_with_the_settings_that_name_it() {
+        let (_folder, raw, qcow2) = images();
+        for image in [&raw, &qcow2] {
+            let before = fs::read(image).unwrap();
+            let put = |name: &str, length: usize| {
+                let text = format!("ACME_CA_FILE={name}\n{}", "#".repeat(length));
+                let settings = Checked {
+                    text: text.into_bytes(),
+                    authority: Some(Authority {
+                        name: name.to_owned(),
+                        bytes: vec![b'c'; AUTHORITY_LIMIT],
+                    }),
+                };
+                configure(image, Some(&settings), PRISTINE).unwrap();
+                assert_eq!(file_of(image, name).unwrap().len(), AUTHORITY_LIMIT);
+            };
+            put("my root.pem", 50_000);
+            put("other.pem", 10);
+            assert_eq!(file_of(image, "my root.pem"), None);
+            put("other.pem", 60_000);
+            configure(image, None, PRISTINE).unwrap();
+            assert!(fs::read(image).unwrap() == before);
+        }
+    }
+
+    #[test]
     fn what_is_no_image_of_ours_is_refused_with_a_hint() {
         let (folder, raw, qcow2) = images();
         let refuse = |image: &Path| {
-            let text = render(&configure(image, Some(b"A=b\n"), PRISTINE).unwrap_err());
+            let text = render(&configure(image, Some(&checked(b"A=b\n")), PRISTINE).unwrap_err());
             text.replace(&folder.path().display().to_string(), "")
         };
         assert_eq!(
@@ -270,7 +334,8 @@ mod tests {
              hint: name a .raw or .qcow2 image that `mailimg build` made, \
              not one that is still compressed"
         );
-        let error = configure(&qcow2, Some(&vec![0; SETTINGS_LIMIT + 1]), PRISTINE).unwrap_err();
+        let error =
+            configure(&qcow2, Some(&checked(&[0; SETTINGS_LIMIT + 1])), PRISTINE).unwrap_err();
         assert!(render(&error).contains("hint: remove what is no setting"));
         let short = File::options().write(true).open(&qcow2).unwrap();
         short.set_len(200_000).unwrap();

@@ -278,7 +278,7 @@ fn run(command: Command) -> Result<()> {
                 .map(settings::load_checked)
                 .transpose()?;
             let pristine = settings_template();
-            configure::configure(&args.image, settings.as_deref(), pristine.as_bytes())
+            configure::configure(&args.image, settings.as_ref(), pristine.as_bytes())
         }
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),

@@ -8,6 +8,7 @@
 //! except [`load_settings`].
 
 mod address;
+mod authority;
 mod expand;
 mod file;
 mod host;
@@ -19,6 +20,9 @@ mod template;
 mod value;
 
 pub use address::{MailAddress, parse_local_part, parse_mail_address};
+pub use authority::{
+    AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, named_authority, parse_authority,
+};
 pub use file::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written, load_settings, parse_settings};
 pub use host::parse_host_name;
 pub use key::{KEYS, Key, find_key};

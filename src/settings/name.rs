@@ -139,7 +139,14 @@ pub(super) fn parse_word(text: &str) -> Result<String, Wrong> {
 }
 
 pub(super) fn parse_file_name(text: &str) -> Result<String, Wrong> {
-    if text.contains(['/', '\\']) || text.starts_with('.') {
+    let bad = |character: char| character < ' ' || "\"*/:<>?\\|\x7f".contains(character);
+    let taken = ["settings.env", "settings.new"];
+    if text.contains(bad)
+        || text.starts_with('.')
+        || text.ends_with(['.', ' '])
+        || text.len() > 100
+        || taken.iter().any(|name| text.eq_ignore_ascii_case(name))
+    {
         return Err((
             format!("'{text}' is no plain file name"),
             "the name of a file beside settings.env",

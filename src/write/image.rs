@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 
 use super::SETTINGS_FILE;
 use super::disk::{DiskPlan, DiskUuids, MIB, plan_disk};
-use super::fat::{Options, write_fat};
+use super::fat::{Options, Volume, write_fat};
 use super::storage::Region;
 use crate::recipe::Recipe;
 use crate::seal::image::{Sealed, derive, uuid_from};
 use crate::seal::uki::make_uki;
 use crate::seal::verity::{hash_size, write_verity};
-use crate::settings::settings_template;
+use crate::settings::{Authority, settings_template};
 use crate::tree::Content;
 
 /// systemd-boot's configuration, <https://www.freedesktop.org/software/systemd/man/257/loader.conf.html>.
@@ -39,6 +39,7 @@ pub fn write_disk(
     recipe: &Recipe,
     sealed: &Sealed,
     settings: Option<&[u8]>,
+    authority: Option<&Authority>,
     file: &File,
 ) -> Result<Disk> {
     let image = recipe
@@ -83,6 +84,14 @@ pub fn write_disk(
     let plan = plan(&root_hash)?;
     let editable = write_boot_partition(recipe, sealed, settings, file, &plan, &root_hash)
         .context("writing the boot partition")?;
+    if let Some(authority) = authority {
+        // As `mailimg configure` does it, so that both make the same bytes.
+        let mut disk = file;
+        let mut region = Region::new(&mut disk, plan.esp.offset(), plan.esp.size())?;
+        Volume::open(&mut region)?
+            .add_file(&authority.name, &authority.bytes)
+            .with_context(|| format!("writing {} to the boot partition", authority.name))?;
+    }
     plan.write_tables(file)
         .context("writing the partition table")?;
     Ok(Disk {

@@ -21,3 +21,6 @@ pub const SETTINGS_FILE: &str = "settings.env";
 /// Ours: sixteen times a full table of keys with comments, and twice of it
 /// (see [`fat::Written::editable`]) fits the space kept free for edits.
 pub const SETTINGS_LIMIT: usize = 64 << 10;
+
+/// Largest root certificate that an image takes beside them, in bytes.
+pub const AUTHORITY_LIMIT: usize = crate::settings::MAXIMUM_AUTHORITY_BYTES;

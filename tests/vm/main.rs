@@ -12,6 +12,7 @@
 
 mod boots_and_delivers;
 mod certificate;
+mod certificates;
 mod clock;
 mod dhcp;
 mod disk;
@@ -19,10 +20,12 @@ mod dkim;
 mod dns;
 mod gpt;
 mod hello;
+mod https;
 mod imap;
 mod machine;
 mod managesieve;
 mod network;
+mod pebble;
 mod peers;
 mod power_cut;
 mod process;
@@ -30,6 +33,7 @@ mod promises;
 mod qmp;
 mod query;
 mod self_test;
+mod served;
 mod sink;
 mod site;
 mod small_guest;

@@ -18,7 +18,7 @@ mod session;
 mod spf;
 #[cfg(test)]
 mod tests;
-mod watched;
+pub mod watched;
 
 use super::place::{self, Place};
 use super::state::remove_file;

@@ -19,7 +19,10 @@ use super::path_option;
 /// Name of the credential with the settings.
 pub const SETTINGS_NAME: &str = "settings.env";
 
-/// Largest credential, in bytes: the SMBIOS table has a 16-bit length and
+/// Name of the credential with the root certificate of a private authority.
+pub const AUTHORITY_NAME: &str = "private-ca.pem";
+
+/// Largest sum of credentials, in bytes: the SMBIOS table has a 16-bit length and
 /// holds Base64 and the machine's own entries beside it.
 pub const CREDENTIAL_BYTES_MAX: usize = 32 * 1024;
 

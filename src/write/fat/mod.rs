@@ -3,8 +3,9 @@
 //! Microsoft Extensible Firmware Initiative FAT32 File System Specification
 //! 1.03, <https://download.microsoft.com/download/1/6/1/161ba512-40e2-4cc9-843a-923143f3456c/fatgen103.doc>,
 //! as UEFI 2.10, 13.3 refers to it. Left out: FAT12 and FAT16, code pages
-//! (short names are ASCII), deleting, growing folders.
+//! (short names are ASCII), deleting from folders but the root, growing folders.
 
+mod add;
 mod boot_sector;
 mod edit;
 mod folder;

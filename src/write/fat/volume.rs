@@ -15,7 +15,7 @@ use super::{
 use crate::write::storage::Storage;
 
 /// First byte of a folder's entry that was deleted.
-const DELETED: u8 = 0xe5;
+pub(super) const DELETED: u8 = 0xe5;
 
 /// A file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

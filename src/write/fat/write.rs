@@ -15,7 +15,7 @@ use super::{CLUSTER_MASK, END_OF_CHAIN, ENTRY, FIRST_CLUSTER, Geometry};
 use crate::error::hinted;
 use crate::tree::Content;
 use crate::write::storage::{Storage, is_zero};
-use crate::write::{SETTINGS_FILE, SETTINGS_LIMIT};
+use crate::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
 
 /// How much of a file is read at once; a multiple of every cluster size.
 const COPY_BUFFER: usize = 1 << 20;
@@ -43,7 +43,8 @@ pub struct Written {
     pub free: u64,
     /// Stretches, from the volume's start, that [`super::Volume::replace_file`]
     /// writes to when it replaces [`SETTINGS_FILE`] by at most
-    /// [`SETTINGS_LIMIT`] bytes; empty without such a file.
+    /// [`SETTINGS_LIMIT`] bytes, and [`super::Volume::add_file`] to put a file of
+    /// [`AUTHORITY_LIMIT`] bytes beside it; empty without such a file.
     pub editable: Vec<Range<u64>>,
 }
 
@@ -239,15 +240,16 @@ fn copy(
     Ok(())
 }
 
-/// Room for the old and the new content of the settings, and the entries of
-/// those clusters in each table.
+/// Room for the old and the new content of the settings and for what lies
+/// beside them, and the entries of those clusters in each table.
 fn editable(geometry: &Geometry, place: &Place) -> Vec<Range<u64>> {
     if place.first == 0 {
         return Vec::new();
     }
     let first = u64::from(place.first);
-    let clusters = (2 * geometry.clusters_for(SETTINGS_LIMIT as u64))
-        .min(geometry.clusters + u64::from(FIRST_CLUSTER) - first);
+    let clusters = (2 * geometry.clusters_for(SETTINGS_LIMIT as u64)
+        + 2 * geometry.clusters_for(AUTHORITY_LIMIT as u64))
+    .min(geometry.clusters + u64::from(FIRST_CLUSTER) - first);
     let data = geometry.cluster_offset(place.first);
     let mut ranges: Vec<Range<u64>> = (0..geometry.tables)
         .map(|copy| geometry.table_offset(copy))

@@ -1,0 +1,397 @@
+//! Policies that hold, in memory and on disk, a file for each domain.
+//!
+//! A policy holds for as long as it said, whatever becomes of the record and the
+//! server that announced it: whoever can suppress those must not be able to
+//! lift it (RFC 8461, sections 5.1 and 10.2). That a domain has none is
+//! remembered for minutes, and in memory alone.
+
+use super::policy::{Policy, is_domain, parse_policy};
+use crate::appliance::state::{SECRET, ensure_folder, remove_file, write_file};
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Most domains with a policy.
+const MOST_POLICIES: usize = 5000;
+/// Most domains remembered to have none.
+const MOST_ABSENCES: usize = 10_000;
+/// Largest file of ours.
+const LARGEST_FILE: u64 = 128 << 10;
+/// A record that was seen within this time is not looked at again.
+const RECENT: u64 = 60;
+/// A policy is fetched again after this time at the latest, so that it never runs
+/// out while its domain is in use.
+const REFRESH: u64 = 24 * 3600;
+/// A policy whose domain got no mail for this long is left to run out.
+const UNUSED: u64 = 30 * 24 * 3600;
+/// How long a domain without record is believed to have no policy.
+const NO_RECORD: u64 = 600;
+/// How long a server that failed is left alone (RFC 8461, section 3.3).
+const FAILED: u64 = 300;
+
+/// A policy and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The identifier of its record.
+    pub id: String,
+    pub policy: Policy,
+    /// When it was fetched, in seconds since 1970.
+    pub fetched: u64,
+    /// When its record was last looked at.
+    #[serde(skip)]
+    checked: u64,
+    /// When a fetch last failed.
+    #[serde(skip)]
+    failed: u64,
+    /// When it was last asked for.
+    #[serde(skip)]
+    used: u64,
+}
+
+impl Entry {
+    fn ends(&self) -> u64 {
+        self.fetched.saturating_add(self.policy.max_age)
+    }
+
+    /// A clock that was put back does not make it young again for ever.
+    fn holds(&self, now: u64) -> bool {
+        now < self.ends() && self.fetched <= now.saturating_add(REFRESH)
+    }
+
+    /// Whether it is time to fetch it again though its record is the same.
+    fn is_due(&self, now: u64) -> bool {
+        let age = now.saturating_sub(self.fetched);
+        age >= REFRESH.min(self.policy.max_age / 2) && now.saturating_sub(self.failed) >= FAILED
+    }
+}
+
+/// What is known of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// Its policy; nothing need be looked up.
+    Policy(Policy),
+    /// It has none; nothing need be looked up.
+    Nothing,
+    /// Its policy, whose record may have changed.
+    Stale(Box<Entry>),
+    /// Nothing is known.
+    Unknown,
+}
+
+/// All policies.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    entries: BTreeMap<String, Entry>,
+    /// Domains without a policy, and until when that is believed.
+    absent: BTreeMap<String, u64>,
+}
+
+impl Cache {
+    /// Loads what is on disk; what cannot be read is fetched again.
+    ///
+    /// # Errors
+    /// A folder that cannot be made.
+    pub fn load(folder: PathBuf, now: u64) -> anyhow::Result<Self> {
+        ensure_folder(&folder, 0o700, None)?;
+        let mut entries = BTreeMap::new();
+        for file in std::fs::read_dir(&folder)
+            .with_context(|| format!("reading {}", folder.display()))?
+            .filter_map(Result::ok)
+        {
+            let path = file.path();
+            let name = file.file_name();
+            let domain = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            let entry = domain
+                .filter(|domain| is_domain(domain))
+                .and_then(|domain| Some((domain.to_owned(), load_entry(&path)?)))
+                .filter(|(_, entry)| entry.holds(now) && entries.len() < MOST_POLICIES);
+            match entry {
+                Some((domain, mut entry)) => {
+                    entry.used = now;
+                    entries.insert(domain, entry);
+                }
+                // Run out, damaged, or left by a run that was killed.
+                None => remove_file(&path)?,
+            }
+        }
+        Ok(Self {
+            folder,
+            entries,
+            absent: BTreeMap::new(),
+        })
+    }
+
+    /// What is known of a domain, which counts as a use of it.
+    pub fn get(&mut self, domain: &str, now: u64) -> Held {
+        if let Some(entry) = self.entries.get_mut(domain) {
+            if entry.holds(now) {
+                entry.used = now;
+                if now.saturating_sub(entry.checked) < RECENT && entry.checked <= now {
+                    return Held::Policy(entry.policy.clone());
+                }
+                return Held::Stale(Box::new(entry.clone()));
+            }
+            self.remove(domain);
+        }
+        match self.absent.get(domain) {
+            Some(until) if now < *until && *until <= now + NO_RECORD => Held::Nothing,
+            _ => Held::Unknown,
+        }
+    }
+
+    /// Whether the entry is to be fetched, told what its record says now.
+    pub fn wants_fetch(entry: &Entry, id: Option<&str>, now: u64) -> bool {
+        match id {
+            Some(id) if id != entry.id => now.saturating_sub(entry.failed) >= FAILED,
+            // The record is gone: the policy holds, and the server may still have it.
+            _ => entry.is_due(now),
+        }
+    }
+
+    /// Notes that a record was looked at, and whether fetching failed after that.
+    pub fn note_check(&mut self, domain: &str, fetch_failed: bool, now: u64) {
+        if let Some(entry) = self.entries.get_mut(domain) {
+            entry.checked = now;
+            if fetch_failed {
+                entry.failed = now;
+            }
+        }
+    }
+
+    /// Keeps a policy that was just fetched.
+    ///
+    /// # Errors
+    /// A disk that takes no file; the policy is then held in memory.
+    pub fn put(&mut self, domain: &str, id: &str, policy: Policy, now: u64) -> anyhow::Result<()> {
+        self.absent.remove(domain);
+        if !self.entries.contains_key(domain) && self.entries.len() >= MOST_POLICIES {
+            // The one that was unused for longest.
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+            if let Some(oldest) = oldest.map(|(domain, _)| domain.clone()) {
+                self.remove(&oldest);
+            }
+        }
+        let entry = Entry {
+            id: id.to_owned(),
+            policy,
+            fetched: now,
+            checked: now,
+            failed: 0,
+            used: now,
+        };
+        let bytes = serde_json::to_vec(&entry).context("writing JSON")?;
+        self.entries.insert(domain.to_owned(), entry);
+        write_file(&self.path(domain), &bytes, SECRET, None)
+    }
+
+    /// Notes that a domain has no policy, or none that could be fetched.
+    pub fn put_absence(&mut self, domain: &str, failed: bool, now: u64) {
+        if self.absent.len() >= MOST_ABSENCES {
+            self.absent.retain(|_, until| now < *until);
+        }
+        if self.absent.len() >= MOST_ABSENCES {
+            self.absent.pop_first();
+        }
+        let time = if failed { FAILED } else { NO_RECORD };
+        self.absent.insert(domain.to_owned(), now + time);
+    }
+
+    /// Domains in use whose policy should be fetched again, before anybody waits for it.
+    pub fn due(&self, now: u64) -> Vec<String> {
+        let due = |entry: &Entry| {
+            entry.holds(now) && entry.is_due(now) && now.saturating_sub(entry.used) < UNUSED
+        };
+        self.entries
+            .iter()
+            .filter(|(_, entry)| due(entry))
+            .map(|(domain, _)| domain.clone())
+            .collect()
+    }
+
+    /// The entry as it stands, without a use.
+    pub fn entry(&self, domain: &str) -> Option<&Entry> {
+        self.entries.get(domain)
+    }
+
+    /// Drops what has run out.
+    pub fn forget(&mut self, now: u64) {
+        let gone: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.holds(now))
+            .map(|(domain, _)| domain.clone())
+            .collect();
+        for domain in gone {
+            self.remove(&domain);
+        }
+        self.absent.retain(|_, until| now < *until);
+    }
+
+    fn remove(&mut self, domain: &str) {
+        self.entries.remove(domain);
+        if let Err(error) = remove_file(&self.path(domain)) {
+            eprintln!("{error:#}");
+        }
+    }
+
+    fn path(&self, domain: &str) -> PathBuf {
+        self.folder.join(format!("{domain}.json"))
+    }
+}
+
+fn load_entry(path: &std::path::Path) -> Option<Entry> {
+    let size = std::fs::metadata(path).ok()?.len();
+    if size > LARGEST_FILE {
+        return None;
+    }
+    let entry: Entry = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    // Checked as if it came from the network: its words go to Postfix.
+    let mut text = format!(
+        "version: STSv1\nmode: {}\nmax_age: {}\n",
+        entry.policy.mode.word(),
+        entry.policy.max_age
+    );
+    for pattern in &entry.policy.patterns {
+        text.push_str(&format!("mx: {pattern}\n"));
+    }
+    (parse_policy(text.as_bytes()).as_ref() == Ok(&entry.policy)).then_some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cache, FAILED, Held, MOST_POLICIES, NO_RECORD, RECENT, REFRESH, UNUSED};
+    use crate::appliance::sts::policy::{Mode, Policy};
+
+    const START: u64 = 1_800_000_000;
+    const WEEK: u64 = 7 * 24 * 3600;
+
+    fn policy(max_age: u64) -> Policy {
+        Policy {
+            mode: Mode::Enforce,
+            patterns: vec!["mail.a.example".to_owned()],
+            max_age,
+        }
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::load(folder.path().join("policies"), START).unwrap();
+        (folder, cache)
+    }
+
+    #[test]
+    fn a_policy_holds_as_long_as_it_said_and_no_longer() {
+        let (_folder, mut cache) = cache();
+        assert_eq!(cache.get("a.example", START), Held::Unknown);
+        cache.put("a.example", "1", policy(WEEK), START).unwrap();
+        assert_eq!(
+            cache.get("a.example", START + RECENT - 1),
+            Held::Policy(policy(WEEK))
+        );
+        // Every failure on the way changes nothing.
+        for later in [RECENT, REFRESH, WEEK - 1] {
+            let now = START + later;
+            let Held::Stale(entry) = cache.get("a.example", now) else {
+                panic!("not stale after {later}");
+            };
+            assert_eq!(entry.policy, policy(WEEK));
+            cache.note_check("a.example", true, now);
+            assert_eq!(cache.get("a.example", now), Held::Policy(policy(WEEK)));
+        }
+        assert_eq!(cache.get("a.example", START + WEEK), Held::Unknown);
+    }
+
+    #[test]
+    fn it_is_fetched_again_when_its_record_changes_or_it_grows_old() {
+        let (_folder, mut cache) = cache();
+        cache.put("a.example", "1", policy(WEEK), START).unwrap();
+        let wants =
+            |cache: &Cache, id, now| Cache::wants_fetch(cache.entry("a.example").unwrap(), id, now);
+        let soon = START + RECENT;
+        assert!(!wants(&cache, Some("1"), soon) && !wants(&cache, None, soon));
+        assert!(wants(&cache, Some("2"), soon));
+        cache.note_check("a.example", true, soon);
+        assert!(!wants(&cache, Some("2"), soon + FAILED - 1));
+        assert!(wants(&cache, Some("2"), soon + FAILED));
+        assert!(wants(&cache, Some("1"), START + REFRESH) && wants(&cache, None, START + REFRESH));
+        assert_eq!(cache.due(START + REFRESH - 1), Vec::<String>::new());
+        assert_eq!(cache.due(START + REFRESH), ["a.example"]);
+        // A short one at half of its life.
+        cache.put("a.example", "1", policy(100), START).unwrap();
+        assert_eq!(cache.due(START + 50), ["a.example"]);
+        // One that nobody uses is left to run out.
+        cache
+            .put("a.example", "1", policy(2 * UNUSED), START)
+            .unwrap();
+        assert_eq!(cache.due(START + UNUSED), Vec::<String>::new());
+    }
+
+    #[test]
+    fn absence_is_believed_for_minutes() {
+        let (_folder, mut cache) = cache();
+        for (failed, time) in [(false, NO_RECORD), (true, FAILED)] {
+            cache.put_absence("a.example", failed, START);
+            assert_eq!(cache.get("a.example", START + time - 1), Held::Nothing);
+            assert_eq!(cache.get("a.example", START + time), Held::Unknown);
+        }
+        // A clock that was put back believes nothing.
+        assert_eq!(cache.get("a.example", START - WEEK), Held::Unknown);
+        for number in 0..20_000 {
+            cache.put_absence(&format!("d{number}.example"), false, START);
+        }
+        assert!(cache.absent.len() <= 10_000);
+    }
+
+    #[test]
+    fn policies_survive_a_restart_and_damage_does_not() {
+        let (folder, mut cache) = cache();
+        let folder = folder.path().join("policies");
+        cache.put("a.example", "1", policy(WEEK), START).unwrap();
+        cache.put("short.example", "1", policy(10), START).unwrap();
+        let file = |name: &str| folder.join(name);
+        std::fs::write(file("b.example.json"), "{").unwrap();
+        std::fs::write(file("..json"), "{}").unwrap();
+        std::fs::write(file("c.example.json.12.new"), "{}").unwrap();
+        let good = std::fs::read_to_string(file("a.example.json")).unwrap();
+        let evil = good.replace("mail.a.example", "x.example } { match=evil.example");
+        std::fs::write(file("evil.example.json"), evil).unwrap();
+        let mut cache = Cache::load(folder.clone(), START + 20).unwrap();
+        assert!(matches!(cache.get("a.example", START + 20), Held::Stale(_)));
+        assert_eq!(cache.entries.len(), 1);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        cache.forget(START + WEEK);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_lets_nothing_live_for_ever() {
+        let (_folder, mut cache) = cache();
+        cache
+            .put("a.example", "1", policy(WEEK), START + 10 * WEEK)
+            .unwrap();
+        assert_eq!(cache.get("a.example", START), Held::Unknown);
+    }
+
+    #[test]
+    fn the_number_is_bounded_and_the_least_used_goes() {
+        let (_folder, mut cache) = cache();
+        for number in 0..MOST_POLICIES as u64 {
+            cache.entries.insert(
+                format!("d{number}.example"),
+                super::Entry {
+                    id: "1".to_owned(),
+                    policy: policy(WEEK),
+                    fetched: START,
+                    checked: START,
+                    failed: 0,
+                    used: START + number,
+                },
+            );
+        }
+        cache.put("a.example", "1", policy(WEEK), START).unwrap();
+        assert_eq!(cache.entries.len(), MOST_POLICIES);
+        assert!(cache.entry("d0.example").is_none() && cache.entry("d1.example").is_some());
+    }
+}

@@ -1,0 +1,120 @@
+//! Fetching a policy over HTTPS.
+//!
+//! RFC 8461, section 3.3 (<https://www.rfc-editor.org/rfc/rfc8461#section-3.3>):
+//! the certificate must be that of `mta-sts.DOMAIN`, and a redirection is a
+//! failure. Only the address comes from DNS; what it serves is believed because
+//! of its certificate.
+
+use super::policy::{Policy, parse_policy};
+use anyhow::{Context, anyhow, bail, ensure};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::{Uri, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// Largest policy.
+const LARGEST: u64 = 64 << 10;
+/// From connecting to the last byte.
+const WHOLE: Duration = Duration::from_secs(7);
+/// Until a server is connected, of which there may be several.
+const CONNECTING: Duration = Duration::from_secs(3);
+/// Addresses that are tried.
+const MOST_ADDRESSES: usize = 4;
+
+/// Hands out addresses that were found before.
+#[derive(Debug)]
+struct Found(Vec<SocketAddr>);
+
+impl Resolver for Found {
+    fn resolve(
+        &self,
+        _uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        for address in &self.0 {
+            addresses.push(*address);
+        }
+        Ok(addresses)
+    }
+}
+
+/// Makes a client that knows where the host is, follows nothing and gives up in time.
+///
+/// # Errors
+/// A bundle of roots that cannot be read.
+pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> anyhow::Result<Agent> {
+    let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
+    let certificates = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(CONNECTING))
+        .timeout_global(Some(WHOLE))
+        .max_response_header_size(16 << 10)
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::Specific(Arc::new(certificates)))
+                .unversioned_rustls_crypto_provider(Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
+                .build(),
+        )
+        .build();
+    let addresses = addresses
+        .iter()
+        .take(MOST_ADDRESSES)
+        .map(|address| SocketAddr::new(*address, port))
+        .collect();
+    Ok(Agent::with_parts(
+        config,
+        DefaultConnector::default(),
+        Found(addresses),
+    ))
+}
+
+/// Fetches the policy of a domain from these addresses; blocks.
+///
+/// # Errors
+/// Anything but a whole and valid policy.
+pub fn fetch_policy(agent: &Agent, domain: &str) -> anyhow::Result<Policy> {
+    let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
+    let fetch = || -> anyhow::Result<Policy> {
+        let mut response = agent
+            .get(&url)
+            .header(header::ACCEPT, "text/plain")
+            .call()?;
+        let status = response.status();
+        ensure!(status.as_u16() == 200, "the server answers {status}");
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("text/plain") {
+            bail!("it is no text/plain");
+        }
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(LARGEST)
+            .read_to_vec()?;
+        parse_policy(&bytes).map_err(|wrong| anyhow!("{wrong}"))
+    };
+    fetch().with_context(|| format!("fetching {url}"))
+}

@@ -1,0 +1,217 @@
+//! From the name of a domain to the answer for Postfix.
+//!
+//! However many ask about a domain, one looks and the others wait for it; who
+//! asks about another domain waits for neither.
+
+use super::answer::{Answer, Dane, answer};
+use super::cache::{Cache, Held};
+use super::configuration::load_configuration;
+use super::dane::find_dane;
+use super::fetch::{fetch_policy, make_agent};
+use super::name_server::NameServer;
+use super::policy::{Mode, Policy, parse_records};
+use crate::appliance::place::{self, Place};
+use crate::appliance::trust::IMAGE_ROOTS;
+use anyhow::Context;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
+
+/// Longest that anybody waits for an answer, well below Postfix's 100 s.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest for record, addresses and policy of a domain together.
+const LOOKING: Duration = Duration::from_secs(10);
+/// The same for its mail servers.
+const LOOKING_FOR_DANE: Duration = Duration::from_secs(9);
+/// Most policies that are fetched at once.
+const MOST_FETCHES: usize = 16;
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |duration| duration.as_secs())
+}
+
+/// Answers for domains.
+pub struct Lookup {
+    place: Place,
+    server: NameServer,
+    https_port: u16,
+    cache: RefCell<Cache>,
+    /// Domains that somebody is looking up.
+    running: RefCell<BTreeMap<String, Rc<Mutex<()>>>>,
+    fetches: Semaphore,
+}
+
+impl Lookup {
+    /// Loads what is on disk.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn new(place: &Place, server: NameServer, https_port: u16) -> anyhow::Result<Self> {
+        let folder = place.path(place::STS).join("policies");
+        Ok(Self {
+            place: place.clone(),
+            server,
+            https_port,
+            cache: RefCell::new(Cache::load(folder, now())?),
+            running: RefCell::default(),
+            fetches: Semaphore::new(MOST_FETCHES),
+        })
+    }
+
+    /// The answer for a domain, which is a valid name in lower case.
+    pub async fn answer(&self, domain: &str) -> Answer {
+        let Ok(answer) = timeout(PATIENCE, self.look_up(domain)).await else {
+            return Answer::Later("looking up the policy takes too long");
+        };
+        answer
+    }
+
+    async fn look_up(&self, domain: &str) -> Answer {
+        let Some(policy) = self.find_policy(domain).await else {
+            return Answer::NotFound;
+        };
+        if policy.mode == Mode::None {
+            return Answer::NotFound;
+        }
+        match timeout(LOOKING_FOR_DANE, self.find_dane(domain)).await {
+            Ok(Ok(dane)) => answer(domain, &policy, dane),
+            // Without knowing of DANE neither answer is right.
+            Ok(Err(error)) => {
+                eprintln!("{domain}: {error:#}");
+                Answer::Later("looking up the mail servers failed")
+            }
+            Err(_) => Answer::Later("looking up the mail servers takes too long"),
+        }
+    }
+
+    async fn find_dane(&self, domain: &str) -> anyhow::Result<Dane> {
+        if load_configuration(&self.place)?.dnssec {
+            find_dane(self.server, domain).await
+        } else {
+            Ok(Dane::None)
+        }
+    }
+
+    /// The policy that holds for a domain.
+    async fn find_policy(&self, domain: &str) -> Option<Policy> {
+        match self.cache.borrow_mut().get(domain, now()) {
+            Held::Policy(policy) => return Some(policy),
+            Held::Nothing => return None,
+            Held::Stale(_) | Held::Unknown => {}
+        }
+        let lock = self
+            .running
+            .borrow_mut()
+            .entry(domain.to_owned())
+            .or_default()
+            .clone();
+        let held = {
+            let _first = lock.lock().await;
+            // Whoever was first has left what it found.
+            let held = self.cache.borrow_mut().get(domain, now());
+            match held {
+                Held::Stale(_) | Held::Unknown => {
+                    self.refresh(domain).await;
+                    self.cache.borrow_mut().get(domain, now())
+                }
+                known => known,
+            }
+        };
+        // One here and one in the map: nobody else waits.
+        if Rc::strong_count(&lock) <= 2 {
+            self.running.borrow_mut().remove(domain);
+        }
+        match held {
+            Held::Policy(policy) => Some(policy),
+            Held::Stale(entry) => Some(entry.policy),
+            Held::Nothing | Held::Unknown => None,
+        }
+    }
+
+    /// Looks at the record, and fetches the policy if that is called for.
+    async fn refresh(&self, domain: &str) {
+        let looked = timeout(LOOKING, self.refresh_patiently(domain)).await;
+        let result = looked.unwrap_or_else(|_| Err(anyhow::anyhow!("it takes too long")));
+        let now = now();
+        let mut cache = self.cache.borrow_mut();
+        if cache.entry(domain).is_some() {
+            cache.note_check(domain, result.is_err(), now);
+        } else {
+            match &result {
+                Ok(false) => cache.put_absence(domain, false, now),
+                Err(_) => cache.put_absence(domain, true, now),
+                Ok(true) => {}
+            }
+        }
+        if let Err(error) = result {
+            eprintln!("policy of {domain}: {error:#}");
+        }
+    }
+
+    /// Whether the domain announces a policy, which is then in the cache.
+    async fn refresh_patiently(&self, domain: &str) -> anyhow::Result<bool> {
+        let texts = self.server.texts(&format!("_mta-sts.{domain}")).await?;
+        let id = parse_records(&texts);
+        let known = self.cache.borrow().entry(domain).cloned();
+        let wanted = match &known {
+            Some(entry) => Cache::wants_fetch(entry, id.as_deref(), now()),
+            None => id.is_some(),
+        };
+        if !wanted {
+            return Ok(id.is_some());
+        }
+        // The record may be gone while the policy holds; the server is asked all the same.
+        let id = id
+            .or_else(|| known.map(|entry| entry.id))
+            .unwrap_or_default();
+        let policy = self.fetch(domain).await?;
+        eprintln!(
+            "policy domain={domain} id={id} mode={} max_age={}",
+            policy.mode.word(),
+            policy.max_age
+        );
+        if let Err(error) = self.cache.borrow_mut().put(domain, &id, policy, now()) {
+            eprintln!("{error:#}");
+        }
+        Ok(true)
+    }
+
+    async fn fetch(&self, domain: &str) -> anyhow::Result<Policy> {
+        let _permit = self.fetches.acquire().await?;
+        let addresses = self.server.addresses(&format!("mta-sts.{domain}")).await?;
+        let roots = self.roots();
+        let (port, domain) = (self.https_port, domain.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let agent = make_agent(&roots, &addresses, port)?;
+            fetch_policy(&agent, &domain)
+        })
+        .await
+        .context("fetching a policy")?
+    }
+
+    /// The roots in use; the image's where none are rendered.
+    pub fn roots(&self) -> PathBuf {
+        let roots = self.place.path(place::TRUST);
+        if roots.exists() {
+            roots
+        } else {
+            self.place.path(IMAGE_ROOTS)
+        }
+    }
+
+    /// Fetches again what will run out, one after the other.
+    pub async fn refresh_due(&self) {
+        self.cache.borrow_mut().forget(now());
+        let due = self.cache.borrow().due(now());
+        for domain in due {
+            self.refresh(&domain).await;
+        }
+    }
+}

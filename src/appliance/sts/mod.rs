@@ -1,0 +1,118 @@
+//! `mailctl sts`: what other domains demand of mail to them, and what they want to hear.
+//!
+//! ```text
+//!            which policy?                  _mta-sts.D, MX, TLSA
+//! Postfix ──────────────────► lookup ─────────────────────────────► Unbound
+//!    │     (policy.sock)        │ └──────► https://mta-sts.D/.well-known/mta-sts.txt
+//!    │                        cache (a file for each domain)
+//! ```
+//!
+//! RFC 8461 (<https://www.rfc-editor.org/rfc/rfc8461>) beside DANE, which
+//! Postfix does by itself. Postfix wants the policy of a next hop from a table;
+//! this is that table. Debian's postfix-mta-sts-resolver is one too, and would be
+//! the only thing in the image to need Python: 30 MB and an interpreter with
+//! its own releases for what is 1,000 lines here, which also let DANE come first.
+//!
+//! What it answers and why:
+//! - An enforced policy is level `secure`, with names and everything that
+//!   reports need.
+//! - A tested one is level `may`. Postfix checks no certificate at that level, so
+//!   what it reports of such a domain is whether encryption came about.
+//! - Where DANE covers the mail servers the answer is that there is nothing: any
+//!   other would replace `dane`, the level that main.cf has.
+//! - First contact with a domain whose policy cannot be had is like one with a
+//!   domain that has none, as the RFC says. From then on the policy holds for
+//!   its time, whatever fails.
+//!
+//! Mail waits in the queue when this service is down, since Postfix defers what
+//! it cannot look up: a policy that can be switched off by overload is none.
+//! systemd starts it again at once and for ever.
+
+mod answer;
+mod cache;
+mod configuration;
+mod dane;
+mod fetch;
+mod lookup;
+mod name_server;
+mod netstring;
+mod policy;
+mod socketmap;
+
+use super::place::{self, Place};
+use super::state::remove_file;
+use anyhow::Context;
+use lookup::Lookup;
+use name_server::NameServer;
+use sd_notify::NotifyState;
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::task::LocalSet;
+use tokio::time::interval;
+
+pub use configuration::ensure_configuration;
+pub use socketmap::MAP;
+
+/// How often policies are looked through for those that grow old.
+const TENDING: Duration = Duration::from_secs(600);
+/// Threads that wait for web servers.
+const MOST_THREADS: usize = 16;
+
+/// Where the service finds the rest of the world.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct StsOptions {
+    /// The resolver.
+    #[arg(long, hide = true, default_value = "127.0.0.1:53")]
+    resolver: SocketAddr,
+    /// Port of web servers that publish policies.
+    #[arg(long, hide = true, default_value_t = 443)]
+    https_port: u16,
+}
+
+/// Serves Postfix until the process is stopped.
+///
+/// # Errors
+/// Sockets and folders that cannot be made.
+pub fn run_sts(place: &Place, options: &StsOptions) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_THREADS)
+        .build()
+        .context("starting the runtime")?;
+    LocalSet::new().block_on(&runtime, async {
+        let server = NameServer(options.resolver);
+        let lookup = Rc::new(Lookup::new(place, server, options.https_port)?);
+        let listener = bind(&place.path(place::STS_SOCKET), |path| {
+            UnixListener::bind(path)
+        })?;
+        sd_notify::notify(&[NotifyState::Ready])
+            .context("telling systemd that the service is ready")?;
+        tokio::task::spawn_local(tend(lookup.clone()));
+        socketmap::serve(listener, lookup).await;
+        Ok("The service has ended.".to_owned())
+    })
+}
+
+/// Makes a socket for the group: Postfix is a member.
+fn bind<T>(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<T>) -> anyhow::Result<T> {
+    remove_file(path)?;
+    make(path)
+        .and_then(|socket| {
+            std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
+            Ok(socket)
+        })
+        .with_context(|| format!("listening on {}", path.display()))
+}
+
+async fn tend(lookup: Rc<Lookup>) {
+    let mut ticks = interval(TENDING);
+    loop {
+        ticks.tick().await;
+        lookup.refresh_due().await;
+    }
+}

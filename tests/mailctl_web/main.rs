@@ -1,0 +1,10 @@
+//! `mailctl web` as authorities, mail servers, mail programs and strangers meet it.
+
+#[path = "../machine/mod.rs"]
+mod machine;
+
+mod certificates;
+mod client;
+mod routes;
+mod site;
+mod strangers;
