@@ -3,50 +3,10 @@
 mod machine;
 
 use machine::Machine;
+use machine::service::Service;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-/// Longest wait for a service to be ready.
-const START: Duration = Duration::from_secs(60);
-
-/// A verb that runs until the test ends.
-struct Service(Child);
-
-impl Service {
-    /// Starts it as systemd does, and waits for its word.
-    fn start(machine: &Machine, arguments: &[&str]) -> Self {
-        let path = machine.path("notify.sock");
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(START)).unwrap();
-        let child = Command::new(assert_cmd::cargo::cargo_bin!("mailctl"))
-            .env_clear()
-            .env("NOTIFY_SOCKET", &path)
-            .arg("--root")
-            .arg(machine.path(""))
-            .args(arguments)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let service = Self(child);
-        let mut word = [0; 64];
-        let length = socket.recv(&mut word).unwrap();
-        // sd_notify(3): assignments, one a line.
-        assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
-        service
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A machine with the folders that systemd makes for both units.
 fn machine() -> Machine {

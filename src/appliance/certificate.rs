@@ -2,18 +2,21 @@
 //!
 //! Self-signed ECDSA P-256 for HOSTNAME (RFC 5280,
 //! <https://www.rfc-editor.org/rfc/rfc5280>), and reading the end of any
-//! certificate's validity. Obtaining a real one is left out here.
+//! certificate's validity. Obtaining a real one is the agent's part (`acme`),
+//! putting it in place that of `certificate_pair`.
 
+use super::accounts::owner;
+use super::certificate_chain::{check_key, parse_chain, read_facts};
+use super::certificate_pair::{KEY_MODE, install_pair};
 use super::place::{self, Place};
-use super::state::{PUBLIC, SECRET, ensure_folder, read_optional, remove_file, write_file};
+use super::state::{
+    Owner, PUBLIC, ensure_file, ensure_folder, read_optional, remove_file, write_file,
+};
 use anyhow::{Context, bail};
 use base64::Engine;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use x509_parser::extensions::GeneralName;
 
 /// Certificate chain of HOSTNAME, PEM.
 pub fn chain_path() -> PathBuf {
@@ -23,6 +26,19 @@ pub fn chain_path() -> PathBuf {
 /// Its private key, PEM.
 pub fn key_path() -> PathBuf {
     PathBuf::from(place::TLS).join("privkey.pem")
+}
+
+/// The pair of an optional name.
+pub fn names_folder(name: &str) -> PathBuf {
+    PathBuf::from(place::TLS_NAMES).join(name)
+}
+
+/// Whose the keys are: whoever serves TLS is a member of the group.
+///
+/// # Errors
+/// An image without the group.
+pub fn key_owner(place: &Place) -> anyhow::Result<Owner> {
+    owner(place, "root", "mailimg-tls")
 }
 
 /// Names HOSTNAME and the digest of both files while they are self-signed.
@@ -40,11 +56,11 @@ pub fn ensure_certificate(place: &Place, hostname: &str) -> anyhow::Result<()> {
     let key = read_optional(&place.path(key_path()))?;
     let marker = read_optional(&place.path(marker_path()))?;
     if let (Some(chain), Some(key)) = (&chain, &key) {
-        match marker {
-            None => return Ok(()),
-            // A run cut short between two files leaves a pair that the digest disowns.
-            Some(marker) if marker == mark(hostname, chain, key) => return Ok(()),
-            Some(_) => {}
+        // A run cut short between two files leaves a pair that the digest disowns.
+        if marker.is_none_or(|marker| marker == mark(hostname, chain, key)) {
+            // Owner and mode of older releases are corrected.
+            return ensure_file(&place.path(key_path()), key, KEY_MODE, key_owner(place)?)
+                .map(|_| ());
         }
     }
     let (chain, key) = self_signed(hostname).context("making a self-signed certificate")?;
@@ -54,7 +70,12 @@ pub fn ensure_certificate(place: &Place, hostname: &str) -> anyhow::Result<()> {
         PUBLIC,
         None,
     )?;
-    write_file(&place.path(key_path()), key.as_bytes(), SECRET, None)?;
+    write_file(
+        &place.path(key_path()),
+        key.as_bytes(),
+        KEY_MODE,
+        key_owner(place)?,
+    )?;
     write_file(&place.path(chain_path()), chain.as_bytes(), PUBLIC, None)
 }
 
@@ -110,48 +131,44 @@ pub fn take_certificate(
     }
     check_pair(hostname, chain, key)?;
     if !dry_run {
-        ensure_folder(&place.path(place::TLS), 0o755, None)?;
-        // The marker goes last: with it, a pair torn by a power cut is made anew.
-        write_file(&place.path(key_path()), key.as_bytes(), SECRET, None)?;
-        write_file(&place.path(chain_path()), chain.as_bytes(), PUBLIC, None)?;
-        remove_file(&place.path(marker_path()))?;
+        replace_certificate(place, chain, key)?;
     }
     Ok(Taken::New)
 }
 
+/// Puts a checked pair in place of whatever HOSTNAME has.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> anyhow::Result<()> {
+    install_pair(
+        &place.path(place::TLS),
+        chain.as_bytes(),
+        key.as_bytes(),
+        key_owner(place)?,
+    )?;
+    // The marker goes last: with it, a pair that was never finished is made anew.
+    remove_file(&place.path(marker_path()))
+}
+
 /// Whether a chain is for this host, in date, and belongs to the key.
-fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> {
-    let certificates: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(chain.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .context("reading the chain")?;
-    let first = certificates.first().context("the chain is empty")?;
-    let (_, leaf) =
-        x509_parser::parse_x509_certificate(first).context("reading the certificate")?;
-    if !leaf.validity().is_valid() {
+///
+/// # Errors
+/// What does not fit.
+pub fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> {
+    let certificates = parse_chain(chain.as_bytes())?;
+    let facts = read_facts(chain.as_bytes())?;
+    let now = jiff::Timestamp::now().as_second();
+    if now < facts.not_before {
+        bail!("it is not valid yet, or the clock is behind");
+    }
+    if now > facts.not_after {
         bail!("it is out of date: valid until {}", valid_until(chain)?);
     }
-    let names = leaf
-        .subject_alternative_name()
-        .context("reading its names")?
-        .map_or_else(Vec::new, |names| names.value.general_names.clone());
-    let named = names.iter().any(
-        |name| matches!(name, GeneralName::DNSName(name) if name.eq_ignore_ascii_case(hostname)),
-    );
-    if !named {
+    if !facts.is_for(hostname) {
         bail!("it is not for {hostname}");
     }
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .context("reading its key")?;
-    let key = rustls::crypto::ring::default_provider()
-        .key_provider
-        .load_private_key(key)
-        .context("reading its key")?;
-    rustls::sign::CertifiedKey::new(certificates.clone(), key)
-        .keys_match()
-        .context("comparing it with its key")
+    check_key(&certificates, key.as_bytes())
 }
 
 /// Until when the first certificate of a PEM file is valid, as `YYYY-MM-DDTHH:MM:SSZ`.

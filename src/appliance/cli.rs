@@ -1,5 +1,7 @@
 //! The command line of `mailctl`: verbs for people, and those that units call.
 
+use super::certificate_command::CertificateVerb;
+use super::dns::{DnsVerb, run_dns};
 use super::place::{GUARD_PORT, Place, SETTINGS};
 use super::settings_command::{
     apply_settings, check_settings, load_checked, load_stored, show_settings,
@@ -7,8 +9,8 @@ use super::settings_command::{
 use super::user_command::{add_user, change_password, change_quota, delete_user};
 use super::user_list::list_users;
 use super::{
-    alias_command, console, dkim, dkim_rotate, filter, guard, health, import, provision, queue,
-    render, resolver, status, sts, takeover,
+    acme, alias_command, certificate_command, cloud, console, dh, dkim, dkim_rotate, filter, guard,
+    health, import, provision, queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use anyhow::Context;
@@ -49,6 +51,14 @@ enum Verb {
     /// Keys that sign outgoing mail.
     #[command(subcommand)]
     Dkim(DkimVerb),
+    /// Records in DNS: what to publish, and whether it is.
+    #[command(subcommand)]
+    Dns(DnsVerb),
+    /// Certificates of this machine.
+    #[command(subcommand)]
+    Cert(CertificateVerb),
+    /// Get certificates that are missing or due.
+    Acme,
     /// Services, queue, disk, memory and certificate on one screen.
     Status {
         /// Print JSON.
@@ -84,6 +94,11 @@ enum Verb {
     Start,
     /// Take new settings from the credential or the EFI system partition.
     ImportSettings,
+    /// Take settings from the cloud, if this machine waits for some.
+    ImportCloud(cloud::Options),
+    /// Fetch the cloud's metadata for import-cloud.
+    #[command(hide = true)]
+    FetchMetadata,
     /// Render all configuration from settings.
     Render,
     /// Make missing certificate, host key, groups and first account.
@@ -105,6 +120,11 @@ enum Verb {
         #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
         listen: SocketAddr,
     },
+    /// The Diffie-Hellman group of DH_PARAMS.
+    #[command(subcommand)]
+    Dh(DhVerb),
+    /// Serve web pages to authorities, mail servers and mail programs, until stopped.
+    Web,
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,6 +230,12 @@ enum BanVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum DhVerb {
+    /// Search for the group that generate:BITS asks for; takes minutes to hours.
+    Generate,
+}
+
+#[derive(Debug, Subcommand)]
 enum DkimVerb {
     /// Print the TXT records to publish.
     Show {
@@ -249,6 +275,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
+        Verb::Dns(verb) => {
+            let (text, good) = run_dns(&place, verb)?;
+            if !good {
+                code = EXIT_FAILED;
+            }
+            text
+        }
+        Verb::Cert(verb) => certificate_command::run_verb(&place, verb)?,
+        Verb::Acme => acme::run_agent(&place)?,
         Verb::Status { json } => status::show_status(&place, *json)?,
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?
@@ -269,6 +304,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Console => console::refresh_console(&place)?,
         Verb::Start => start(&place)?,
         Verb::ImportSettings => import::import_settings(&place)?,
+        Verb::ImportCloud(options) => cloud::import_cloud(&place, options)?,
+        Verb::FetchMetadata => cloud::fetch(&place)?,
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Ban(BanVerb::List { json }) => guard::list_bans(&place, *json)?,
@@ -277,6 +314,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::Sts(options) => sts::run_sts(&place, options)?,
         Verb::Tlsrpt(options) => sts::send_reports(&place, options)?,
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?,
+        Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?,
+        Verb::Web => web::run_web(&place)?,
         Verb::Resolver => {
             let changed = resolver::refresh(&place)?;
             if changed {

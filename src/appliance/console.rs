@@ -7,6 +7,7 @@
 
 use super::alias_check::check_aliases;
 use super::aliases::load_aliases;
+use super::cloud::load_problems;
 use super::place::{self, Place};
 use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, remove_file};
@@ -69,7 +70,7 @@ fn console_text(place: &Place) -> String {
                 alias_mistakes(place, &settings)
             )
         }
-        Ok(None) => unprovisioned_text(place),
+        Ok(None) => unprovisioned_text(place) + &load_problems(place),
         Err(error) => format!(
             "This mail server cannot read its settings.\n{}\n",
             render_error(&error)
@@ -110,6 +111,8 @@ fn unprovisioned_text(place: &Place) -> String {
          - the file settings.env on the EFI system partition of this disk, from any system,\n    \
            or 'mailimg configure IMAGE --settings settings.env' on the image\n  \
          - the systemd credential 'settings.env', from the hypervisor (SMBIOS type 11)\n  \
+         - user-data of the cloud that runs this machine, or a drive labelled cidata with the\n    \
+           file user-data\n  \
          - {}, then 'mailctl settings apply', from a shell on this machine\n\
          In a file that was taken before, '{KEPT_SECRET}' stands for a stored secret.\n",
         place::SETTINGS
@@ -135,6 +138,8 @@ mod tests {
           - the file settings.env on the EFI system partition of this disk, from any system,
             or 'mailimg configure IMAGE --settings settings.env' on the image
           - the systemd credential 'settings.env', from the hypervisor (SMBIOS type 11)
+          - user-data of the cloud that runs this machine, or a drive labelled cidata with the
+            file user-data
           - /var/lib/mailimg/settings.env, then 'mailctl settings apply', from a shell on this machine
         In a file that was taken before, '__KEPT_ON_THE_MACHINE__' stands for a stored secret.
         ");

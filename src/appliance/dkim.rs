@@ -174,7 +174,7 @@ impl<'a> LockedKeys<'a> {
     /// # Errors
     /// Any failure of the file system.
     pub fn ensure_folder(&self, domain: &str) -> anyhow::Result<()> {
-        ensure_folder(&self.place.path(domain_folder(domain)), 0o700, self.signer)
+        ensure_folder(&self.place.path(domain_folder(domain)), 0o755, self.signer)
     }
 }
 

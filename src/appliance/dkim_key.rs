@@ -45,7 +45,7 @@ pub fn ensure_key(
     signer: Owner,
 ) -> anyhow::Result<()> {
     let path = place.path(key_path(domain, selector));
-    ensure_folder(&place.path(domain_folder(domain)), 0o700, signer)?;
+    ensure_folder(&place.path(domain_folder(domain)), 0o755, signer)?;
     let key = match read_optional(&path)? {
         Some(bytes) => RsaPrivateKey::from_pkcs8_pem(&String::from_utf8_lossy(&bytes))
             .with_context(|| format!("reading {}", path.display()))

@@ -41,7 +41,16 @@ pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
             load_record(place, domain, &pending)?
         ));
     }
+    publish(place)?;
     Ok(lines.join("\n"))
+}
+
+/// Has the records published, where the machine may do that itself.
+fn publish(place: &Place) -> anyhow::Result<()> {
+    if place.is_machine() {
+        run::start_unit("mailimg-dns.service")?;
+    }
+    Ok(())
 }
 
 /// A selector that names its day and was never used.
@@ -114,7 +123,7 @@ pub fn take_into_use(place: &Place) -> anyhow::Result<()> {
     if place.is_machine() {
         run::reload_unit("opendkim.service")?;
     }
-    Ok(())
+    publish(place)
 }
 
 fn check_published(place: &Place, domain: &str, selector: &str) -> anyhow::Result<()> {

@@ -3,9 +3,9 @@
 //! What cannot be found out is absent, never an error: status is asked for
 //! when things are broken.
 
-use super::certificate;
 use super::place::Place;
 use super::run::run_program;
+use super::{certificate, certificate_status};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -150,9 +150,11 @@ pub struct Certificate {
     pub days_left: i64,
     /// Whether it is ours, which no client trusts.
     pub self_signed: bool,
+    /// What keeps another from coming.
+    pub problem: Option<String>,
 }
 
-/// The certificate in use.
+/// The certificate in use, and what its agent says.
 pub fn certificate(place: &Place) -> Option<Certificate> {
     let pem = std::fs::read_to_string(place.path(certificate::chain_path())).ok()?;
     let valid_until = certificate::valid_until(&pem).ok()?;
@@ -161,6 +163,7 @@ pub fn certificate(place: &Place) -> Option<Certificate> {
         days_left: (end.as_second() - Timestamp::now().as_second()).div_euclid(86_400),
         valid_until,
         self_signed: certificate::is_self_signed(place),
+        problem: certificate_status::host_problem(place),
     })
 }
 

@@ -1,9 +1,10 @@
 //! `mailctl import-settings`: from where a person put settings to where they are kept.
 //!
 //! Sources, first hit wins: the systemd credential `settings.env`, then the
-//! ESP. A source is taken again only when its digest differs from the last
-//! import of that source; the root certificate that it names counts as a part
-//! of it. Whatever is wrong with a source is told on the
+//! ESP; then, in the background, the cloud ([`super::cloud`]). A source is taken
+//! again only when its digest differs from the last import of that source; the
+//! root certificate that it names counts as a part of it. Whatever is wrong with
+//! a source is told on the
 //! console and never stops the boot: a provisioned machine goes on with what
 //! it has.
 
@@ -17,7 +18,7 @@ use crate::settings::{
     AUTHORITY_KEY, Written, blank_secrets, load_settings, named_authority, parse_authority,
     parse_settings, resolve_settings, restore_secrets,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +27,7 @@ const CREDENTIAL: &str = "credential";
 const ESP: &str = "esp";
 /// The credential with the file that `ACME_CA_FILE` names.
 const AUTHORITY_CREDENTIAL: &str = "private-ca.pem";
+const CLOUD: &str = "cloud";
 
 /// Per source the digests that count as the last import.
 type Imports = BTreeMap<String, Vec<String>>;
@@ -112,6 +114,27 @@ pub fn import_settings(place: &Place) -> anyhow::Result<String> {
             "No settings yet; mailctl console says how to supply them.".to_owned()
         }
     }))
+}
+
+/// Takes the settings that a cloud offers.
+///
+/// # Errors
+/// Settings with mistakes, and none at all; state that cannot be written.
+pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> anyhow::Result<()> {
+    ensure_version(place)?;
+    let source = Source {
+        name: CLOUD,
+        bytes: bytes.to_vec(),
+        // User data is one file.
+        authority: None,
+    };
+    let mut imports = load_imports(place);
+    let stored = load_stored_text(place);
+    let sources = std::slice::from_ref(&source);
+    if !take(place, &source, sources, stored.as_ref(), &mut imports)? {
+        bail!("no key has a value");
+    }
+    Ok(())
 }
 
 fn describe(name: &str) -> &'static str {

@@ -9,9 +9,13 @@
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
+//! Where neither credential nor ESP have settings, `import-cloud` looks for some in
+//! the background, beside all this. Certificates come from `acme`, which a timer
+//! starts and which no boot waits for; `cert take` puts them in place.
+//!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
 //! message, `sts`, which it asks about every domain it sends to, and `guard`, to
-//! which Dovecot reports every login.
+//! which Dovecot reports every login. A fourth is the web server, `web`.
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
@@ -19,18 +23,25 @@
 //! of the crate imports `settings` and `error` and nothing of the builder.
 
 mod accounts;
+mod acme;
 mod alias_check;
 mod alias_command;
 mod alias_graph;
 mod alias_name;
 mod aliases;
 mod certificate;
+mod certificate_chain;
+mod certificate_command;
+mod certificate_pair;
+mod certificate_status;
 mod cli;
+mod cloud;
 mod console;
 mod dh;
 mod dkim;
 mod dkim_key;
 mod dkim_rotate;
+mod dns;
 mod dns_text;
 mod esp;
 mod facts;
@@ -44,7 +55,9 @@ mod maps;
 mod network;
 mod password;
 mod place;
+mod port_mapping;
 mod provision;
+mod public_address;
 mod queue;
 mod render;
 mod resolver;
@@ -60,6 +73,7 @@ mod trust;
 mod user_command;
 mod user_list;
 mod users;
+mod web;
 mod workspace;
 
 pub use cli::{Arguments, VERSION_MARKER, run};

@@ -68,6 +68,8 @@ pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
 /// What the service of policies and reports goes by, rendered from settings.
 pub const STS_CONFIGURATION: &str = "/run/mailimg/sts.json";
+/// The settings that records are made of, with the key that publishes them.
+pub const DNS_CONFIGURATION: &str = "/run/mailimg/dns.env";
 /// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
 pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
 /// Socket to which Postfix reports the outcome of TLS (RFC 8460).
@@ -76,6 +78,12 @@ pub const TLSRPT_SOCKET: &str = "/run/mailimg-sts/report.sock";
 pub const STS: &str = "/var/lib/mailimg/sts";
 /// What the cloud's metadata says of this machine: its public addresses.
 pub const CLOUD: &str = "/var/lib/mailimg/cloud.json";
+/// What the metadata address gave, for the process that imports it.
+pub const CLOUD_ANSWER: &str = "/run/mailimg-metadata/answer.json";
+/// Exists when the public addresses were noted in this boot.
+pub const CLOUD_ASKED: &str = "/run/mailimg/cloud-asked";
+/// Why the cloud gave no settings.
+pub const CLOUD_PROBLEMS: &str = "/run/mailimg/cloud-problems";
 /// Host keys of sshd.
 pub const SSH_HOST_KEYS: &str = "/var/lib/mailimg/ssh";
 /// Mail, as `mail/inboxes/DOMAIN/ADDRESS` below it.

@@ -11,7 +11,6 @@ use super::aliases::load_aliases;
 use super::maps::ensure_maps;
 use super::password::{generate_password, hash_password};
 use super::place::{self, Place};
-use super::render::dh_bits;
 use super::settings_command::load_checked;
 use super::state::{
     PUBLIC, SECRET, ensure_file, ensure_folder, ensure_version, read_optional, write_file,
@@ -20,12 +19,6 @@ use super::users::{Account, LockedUsers};
 use super::{certificate, console, dh, ssh};
 use crate::settings::Settings;
 use anyhow::Context;
-use std::path::PathBuf;
-
-/// The Diffie-Hellman group that services load.
-pub fn dh_path(settings: &Settings) -> PathBuf {
-    PathBuf::from(format!("{}/ffdhe{}.pem", place::DH, dh_bits(settings)))
-}
 
 /// Makes what is missing, and says whether there were settings to do it for.
 ///
@@ -39,7 +32,7 @@ pub fn provision(place: &Place) -> anyhow::Result<bool> {
     };
     let settings = resolved.settings;
     ensure_folders(place)?;
-    ensure_dh(place, &settings).context("making the Diffie-Hellman group")?;
+    dh::ensure_group(place, &settings).context("making the Diffie-Hellman group")?;
     certificate::ensure_certificate(place, &settings.hostname)?;
     ssh::ensure_host_key(place, &settings)?;
     ensure_accounts(place, &settings).context("making the first account")?;
@@ -58,16 +51,6 @@ fn ensure_folders(place: &Place) -> anyhow::Result<()> {
         ensure_folder(&place.path(path), mode, owner(place, user, group)?)?;
     }
     Ok(())
-}
-
-fn ensure_dh(place: &Place, settings: &Settings) -> anyhow::Result<()> {
-    let path = place.path(dh_path(settings));
-    if path.exists() {
-        return Ok(());
-    }
-    let pem = dh::named_group_pem(dh_bits(settings)).context("no such group")?;
-    ensure_folder(&place.path(place::DH), 0o755, None)?;
-    write_file(&path, pem.as_bytes(), PUBLIC, None)
 }
 
 /// Makes the passwd-file, and the account of each admin once: one deleted on purpose stays so.

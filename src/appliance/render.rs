@@ -10,10 +10,10 @@ use super::settings_command::load_checked;
 use super::state::{PUBLIC, SECRET, check_state, ensure_file, ensure_folder, remove_file};
 use super::users::LockedUsers;
 use super::{
-    certificate, dkim, dkim_key, filter, guard, health, maps, network, provision, resolver, sts,
-    trust,
+    acme, certificate, dh, dkim, dkim_key, dns, filter, guard, health, maps, network, resolver,
+    sts, trust, web,
 };
-use crate::settings::{DhParameters, Settings};
+use crate::settings::Settings;
 use anyhow::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,14 +79,6 @@ struct Values<'a> {
     ssh_allow_from: &'a [crate::settings::NetworkSource],
 }
 
-/// The group in use: a named one serves until one of our own is made.
-pub fn dh_bits(settings: &Settings) -> u32 {
-    match settings.dh_parameters {
-        DhParameters::Named(bits) => bits,
-        DhParameters::Generate(_) => 4096,
-    }
-}
-
 /// The key that signs for each domain, `DOMAIN`'s first.
 fn signing_keys(place: &Place, settings: &Settings) -> Vec<SigningKey> {
     settings
@@ -117,7 +109,7 @@ fn values<'a>(place: &Place, settings: &'a Settings) -> anyhow::Result<Values<'a
             .is_some_and(|host| host.ends_with(":465")),
         certificate: certificate::chain_path().display().to_string(),
         private_key: certificate::key_path().display().to_string(),
-        dh_file: provision::dh_path(settings).display().to_string(),
+        dh_file: dh::group_path(settings).display().to_string(),
         trust: place::TRUST,
         users: place::USERS,
         mail: place::MAIL,
@@ -202,7 +194,10 @@ pub fn render_all(place: &Place) -> anyhow::Result<bool> {
     }
     trust::ensure_trust(place, &settings)?;
     filter::ensure_configuration(place, &settings)?;
+    web::ensure_configuration(place, &settings)?;
     sts::ensure_configuration(place, &settings)?;
+    acme::ensure_configuration(place, &settings)?;
+    dns::ensure_configuration(place, &settings)?;
     guard::ensure_key(place)?;
     health::ensure_probe(place)?;
     let locked = LockedUsers::open(place)?;

@@ -58,12 +58,30 @@ pub fn start_unit(unit: &str) -> anyhow::Result<()> {
     ask_systemd(&["--no-block", "start"], unit)
 }
 
+/// The same, and waits until it has started, which is the end of a oneshot service;
+/// never for a unit that waits for the caller's.
+///
+/// # Errors
+/// systemctl's own failure, or the unit's.
+pub fn start_unit_and_wait(unit: &str) -> anyhow::Result<()> {
+    ask_systemd(&["start"], unit)
+}
+
 /// Asks systemd to stop a unit.
 ///
 /// # Errors
 /// systemctl's own failure.
 pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
     ask_systemd(&["--no-block", "stop"], unit)
+}
+
+/// What systemd says of a unit: `active`, `activating`, `inactive`, `failed`...
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn unit_state(unit: &str) -> anyhow::Result<String> {
+    let arguments = ["show", "--property=ActiveState", "--value", unit];
+    run_program("/usr/bin/systemctl", &arguments).map(|text| text.trim().to_owned())
 }
 
 fn ask_systemd(words: &[&str], unit: &str) -> anyhow::Result<()> {

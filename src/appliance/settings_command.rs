@@ -4,7 +4,7 @@ use super::alias_check::check_aliases;
 use super::aliases::load_aliases;
 use super::place::{self, Place};
 use super::users::load_users;
-use super::{dkim, network, provision, render, run};
+use super::{dh, dkim, network, provision, render, run, web};
 use crate::error::{Hint, hinted};
 use crate::settings::{KEYS, Resolved, Settings, load_settings, resolve_settings};
 use anyhow::Context;
@@ -20,12 +20,22 @@ const USERS_OF_SETTINGS: [&str; 6] = [
     SSH,
 ];
 const SSH: &str = "ssh.service";
+/// Gets certificates; its timer starts it again when it has ended.
+const CERTIFICATES: &str = "mailimg-acme.service";
+/// Units that publish our records, if the settings name where.
+const PUBLISHERS: [&str; 2] = ["mailimg-dns.timer", "mailimg-dns.service"];
 /// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 3] = [
+const WATCHERS: [&str; 5] = [
     "mailimg-filter.service",
     "mailimg-guard.service",
     "mailimg-sts.service",
+    "mailimg-certificate.path",
+    WEB,
 ];
+/// Sees all but a change of its ports.
+const WEB: &str = "mailimg-web.service";
+/// Searches for a group; one that begins anew loses nothing.
+const DH: &str = "mailimg-dh.service";
 
 /// The settings in use.
 ///
@@ -110,6 +120,7 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
     let first = !place.path(place::PROVISIONED).exists();
+    let web_ports = web::load_ports(place);
     dkim::ensure_keys(place, settings)?;
     render::render_all(place)?;
     provision::provision(place)?;
@@ -119,17 +130,32 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
         for unit in USERS_OF_SETTINGS {
             run::reload_unit_and_wait(unit)?;
         }
+        if web::load_ports(place) != web_ports {
+            run::reload_unit_and_wait(WEB)?;
+        }
         // A machine that waited for settings left them out when it booted.
         if first {
             for unit in WATCHERS.iter().chain(&USERS_OF_SETTINGS) {
                 run::start_unit(unit)?;
             }
         }
+        // It finds out by itself whether another name or another CA is asked for.
+        run::start_unit(CERTIFICATES)?;
+        if dh::pending_bits(place, settings).is_some() {
+            // It may be after another size.
+            run::reload_unit_and_wait(DH)?;
+            run::start_unit(DH)?;
+        } else {
+            run::stop_unit(DH)?;
+        }
         // The one service that settings switch on and off.
         if settings.ssh_keys.is_empty() {
             run::stop_unit(SSH)?;
         } else {
             run::start_unit(SSH)?;
+        }
+        for unit in PUBLISHERS {
+            run::start_unit(unit)?;
         }
     }
     let mut lines: Vec<String> = resolved

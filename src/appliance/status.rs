@@ -3,6 +3,7 @@
 use super::alias_check::check_aliases;
 use super::alias_name::written_aliases;
 use super::aliases::load_aliases;
+use super::dh;
 use super::facts::{self, Certificate, Disk, Memory, Unit};
 use super::guard;
 use super::mailbox::human_size;
@@ -27,10 +28,13 @@ const UNITS: [&str; 11] = [
     "opendmarc.service",
     "dovecot.service",
     "mailimg-guard.service",
+    "mailimg-web.service",
     "ssh.service",
 ];
 /// Columns of the screen.
 const WIDTH: usize = 80;
+/// Columns before the text of a line.
+const LABEL: usize = 13;
 /// Lines of mistakes in the aliases file that fit.
 const SHOWN_PROBLEMS: usize = 2;
 /// Below this much is left of disk or files, it is said.
@@ -60,6 +64,8 @@ struct Status {
     certificate: Option<Certificate>,
     /// Banned addresses, when the guard answers.
     bans: Option<usize>,
+    /// Size of the Diffie-Hellman group that is still searched for.
+    dh_pending_bits: Option<u32>,
     /// What is wrong with the settings.
     settings_problem: Option<String>,
 }
@@ -110,6 +116,7 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
                 }
                 Err(error) => status.alias_problems.push(format!("{error:#}")),
             }
+            status.dh_pending_bits = dh::pending_bits(place, &settings);
             status.domains = settings.domains().map(str::to_owned).collect();
             status.hostname = Some(settings.hostname);
         }
@@ -174,6 +181,13 @@ fn render(status: &Status) -> String {
     }
     if let Some(certificate) = &status.certificate {
         line("Certificate", &render_certificate(certificate));
+        if let Some(problem) = &certificate.problem {
+            line("", &format!("{problem}  !"));
+        }
+    }
+    if let Some(bits) = status.dh_pending_bits {
+        let text = format!("{bits} bits are searched for; another group serves meanwhile");
+        line("DH group", &text);
     }
     if let Some(disk) = &status.disk {
         line("Disk (/var)", &render_disk(disk));
@@ -238,34 +252,41 @@ fn render_memory(memory: &Memory) -> String {
     )
 }
 
-/// What runs in one paragraph, what does not on a line each.
+/// What runs in one paragraph, what does not in another.
 fn render_services(services: &[Unit]) -> Vec<String> {
     let (running, other): (Vec<&Unit>, Vec<&Unit>) =
         services.iter().partition(|unit| unit.active == "active");
-    let mut lines = Vec::new();
+    let running: Vec<String> = running.iter().map(|unit| unit.name.clone()).collect();
+    let other: Vec<String> = other
+        .iter()
+        .map(|unit| format!("{} is {} ({})", unit.name, unit.active, unit.sub))
+        .collect();
+    let mut lines = paragraph("Running", &running, " ");
+    lines.extend(paragraph("Not running", &other, ", "));
+    lines
+}
+
+/// Items one after the other, in as many lines as it takes.
+fn paragraph(name: &str, items: &[String], separator: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for unit in running {
-        if line.len() + unit.name.len() + 15 > WIDTH {
-            lines.push(format!(
-                "{:12} {line}",
-                if lines.is_empty() { "Running" } else { "" }
-            ));
+    for (index, item) in items.iter().enumerate() {
+        let last = index + 1 == items.len();
+        let item = format!("{item}{}", if last { "" } else { separator });
+        if !line.is_empty() && line.len() + item.trim_end().len() + LABEL > WIDTH {
+            lines.push(line.trim_end().to_owned());
             line.clear();
         }
-        line.push_str(&unit.name);
-        line.push(' ');
+        line.push_str(&item);
     }
     if !line.is_empty() {
-        let name = if lines.is_empty() { "Running" } else { "" };
-        lines.push(format!("{name:12} {}", line.trim_end()));
-    }
-    for unit in other {
-        lines.push(format!(
-            "{:12} {} is {} ({})",
-            "Not running", unit.name, unit.active, unit.sub
-        ));
+        lines.push(line);
     }
     lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| format!("{:12} {line}", if index == 0 { name } else { "" }))
+        .collect()
 }
 
 fn render_problems(problems: &[String]) -> Vec<String> {
@@ -309,7 +330,7 @@ mod tests {
     fn everything_fits_one_screen() {
         let names = super::UNITS.map(|name| name.trim_end_matches(".service"));
         let mut services: Vec<Unit> = names.iter().map(|name| unit(name, "active")).collect();
-        services[9].active = "inactive".to_owned();
+        services[10].active = "inactive".to_owned();
         let mut status = Status {
             provisioned: true,
             hostname: Some("mail.a.example".to_owned()),
@@ -346,8 +367,10 @@ mod tests {
                 valid_until: "2026-12-01T00:00:00Z".to_owned(),
                 days_left: 8,
                 self_signed: true,
+                problem: Some("the CA cannot connect to port 80".to_owned()),
             }),
             bans: Some(4),
+            dh_pending_bits: None,
             settings_problem: None,
         };
         insta::assert_snapshot!(render(&status), @r"
@@ -358,21 +381,23 @@ mod tests {
         Queue        3 messages: 1 active, 2 deferred, 0 on hold; the oldest waits 2 h
         Bans         4
         Certificate  8 days left, until 2026-12-01T00:00:00Z, self-signed  !
+                     the CA cannot connect to port 80  !
         Disk (/var)  1.0G free of 20G  !; 900 of 1000 inodes free
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound postfix mailimg-filter
-                     opendkim opendmarc dovecot mailimg-guard
+                     opendkim opendmarc dovecot mailimg-guard mailimg-web
         Not running  ssh is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x
                      line 1: x
         ");
         status.provisioned = false;
+        status.dh_pending_bits = Some(4096);
         for service in &mut status.services {
             service.active = "failed".to_owned();
         }
         let text = render(&status);
-        assert!(text.lines().count() <= 23, "{text}");
+        assert!(text.lines().count() <= 24, "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"

@@ -1,5 +1,9 @@
 //! A folder that stands for a machine: the image's templates, an account table, an ESP.
 
+// Not every test program starts one.
+#[allow(dead_code)]
+pub mod service;
+
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use std::path::{Path, PathBuf};

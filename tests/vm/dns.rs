@@ -24,6 +24,12 @@ use super::wait::until;
 const SERVER: &str = "a.nic.example.";
 /// Credential that replaces a machine's root hints and trust anchor.
 const CREDENTIAL: &str = "mailimg.dns";
+/// Name, algorithm and secret of the key that may change zones (RFC 8945).
+pub const UPDATE_KEY: (&str, &str, &str) = (
+    "machine.wombat.example",
+    "hmac-sha256",
+    "bm90IG11Y2ggb2YgYSBzZWNyZXQgYXQgYWxsLCByZWFsbHk=",
+);
 /// How long signing and loading may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -160,15 +166,46 @@ impl Dns {
 
     /// Adds a record to a zone and returns when it is served.
     pub fn add(&mut self, zone_name: &str, record: &str) -> Result<()> {
-        let zone = self
+        let record = record.trim_end().to_owned();
+        self.zone_mut(zone_name)?.records.push(record);
+        self.reload(zone_name)
+    }
+
+    /// Lets a zone have these records and no others (but SOA, NS and delegations),
+    /// each as a line of a zone file, and returns when they are served. What came
+    /// by updates is gone.
+    pub fn replace(&mut self, zone_name: &str, records: &[&str]) -> Result<()> {
+        let inner: Vec<String> = self
             .zones
+            .iter()
+            .filter(|zone| zone.name != zone_name && zone.name.ends_with(zone_name))
+            .map(|zone| format!("{} ", zone.name))
+            .collect();
+        let zone = self.zone_mut(zone_name)?;
+        zone.records
+            .retain(|record| inner.iter().any(|name| record.starts_with(name.as_str())));
+        zone.records
+            .extend(records.iter().map(|record| record.trim_end().to_owned()));
+        self.reload(zone_name)
+    }
+
+    /// What a zone holds now, as Knot tells it.
+    pub fn zone_text(&self, zone_name: &str) -> Result<String> {
+        run(control(self.folder.path(), "knotc")?.args(["zone-read", zone_name]))
+    }
+
+    fn zone_mut(&mut self, zone_name: &str) -> Result<&mut Zone> {
+        self.zones
             .iter_mut()
             .find(|zone| zone.name == zone_name)
-            .with_context(|| format!("looking for zone {zone_name}"))?;
-        zone.records.push(record.trim_end().to_owned());
+            .with_context(|| format!("looking for zone {zone_name}"))
+    }
+
+    fn reload(&mut self, zone_name: &str) -> Result<()> {
         let before = query::soa_serial(address(), zone_name)?;
-        write_zone(self.folder.path(), zone)?;
-        run(control(self.folder.path(), "knotc")?.args(["zone-reload", zone_name]))?;
+        let folder = self.folder.path().to_owned();
+        write_zone(&folder, self.zone_mut(zone_name)?)?;
+        run(control(&folder, "knotc")?.args(["zone-reload", zone_name]))?;
         until("the changed zone", LIMIT, || {
             Ok((query::soa_serial(address(), zone_name)? != before).then_some(()))
         })
@@ -207,6 +244,7 @@ fn control(folder: &Path, program: &str) -> Result<Command> {
 
 fn configuration(folder: &Path, zones: &[Zone]) -> String {
     let place = folder.display();
+    let (key, algorithm, secret) = UPDATE_KEY;
     let mut text = format!(
         r#"server:
     rundir: "{place}"
@@ -219,11 +257,22 @@ database:
     journal-db-max-size: 64M
     kasp-db-max-size: 16M
     timer-db-max-size: 16M
+key:
+  - id: {key}
+    algorithm: {algorithm}
+    secret: {secret}
+acl:
+  - id: update
+    key: {key}
+    action: update
 policy:
   - id: ours
     algorithm: ecdsap256sha256
     single-type-signing: on
     manual: on
+    # A machine whose clock is moved on still believes them.
+    rrsig-lifetime: 400d
+    rrsig-refresh: 10d
 template:
   - id: default
     dnssec-signing: on
@@ -231,6 +280,7 @@ template:
     zonefile-load: difference-no-serial
     zonefile-sync: -1
     journal-content: all
+    acl: update
 zone:
 "#
     );

@@ -179,7 +179,6 @@ impl Machine {
     }
 
     /// Waits for a text on the serial port.
-    #[expect(dead_code, reason = "for tests of boot failures and power cuts")]
     pub fn wait_for_serial(&mut self, text: &str, limit: Duration) -> Result<()> {
         let what = format!("{text:?} on the serial port");
         self.wait(&what, limit, |machine| {

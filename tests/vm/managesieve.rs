@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::pki_types::CertificateDer;
 
 use super::smtp::Account;
 use super::wire::Wire;
@@ -72,6 +73,11 @@ impl ManageSieve {
             }
         }
         Ok(())
+    }
+
+    /// What the server showed in the handshake.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.wire.certificates()
     }
 
     /// Gives an order and returns all lines, the one with the outcome first.

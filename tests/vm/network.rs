@@ -63,6 +63,18 @@ pub const OUTSIDE_SERVERS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(198, 18, 0, 27),
     Ipv4Addr::new(198, 18, 0, 28),
 ];
+/// The outside's certificate authority.
+pub const OUTSIDE_AUTHORITY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 14);
+/// Web server of outside domains that have an MTA-STS policy (RFC 8461).
+pub const OUTSIDE_POLICIES: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 15);
+/// Their mail servers, in the order of `site::StsDomain::ALL`.
+pub const STS_SERVERS: [Ipv4Addr; 5] = [
+    Ipv4Addr::new(198, 18, 0, 30),
+    Ipv4Addr::new(198, 18, 0, 31),
+    Ipv4Addr::new(198, 18, 0, 32),
+    Ipv4Addr::new(198, 18, 0, 33),
+    Ipv4Addr::new(198, 18, 0, 34),
+];
 /// More clients from the outside, each for one test to be banned or refused.
 pub const STRANGERS: [Ipv4Addr; 10] = [
     stranger(0),
@@ -172,14 +184,20 @@ fn make_network() -> Result<()> {
             "tuntap add dev {name} mode tap\nlink set {name} master {BRIDGE}\nlink set {name} up\n"
         ));
     }
-    let short: [Ipv4Addr; 5] = [
+    let short: [Ipv4Addr; 7] = [
         OUTSIDE_DNS,
         OUTSIDE_MAIL,
         OUTSIDE_CLIENTS[0],
         OUTSIDE_CLIENTS[1],
+        OUTSIDE_AUTHORITY,
+        OUTSIDE_POLICIES,
         GATEWAY,
     ];
-    let more = CLIENTS.into_iter().chain(OUTSIDE_SERVERS).chain(STRANGERS);
+    let more = CLIENTS
+        .into_iter()
+        .chain(OUTSIDE_SERVERS)
+        .chain(STS_SERVERS)
+        .chain(STRANGERS);
     for address in short.into_iter().chain(more) {
         script.push_str(&format!("addr add {address}/24 dev {BRIDGE}\n"));
     }

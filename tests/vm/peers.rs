@@ -53,14 +53,17 @@ fn folder() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+fn locate_in(root: &Path, name: &str) -> Option<Located> {
+    PROGRAM_FOLDERS
+        .iter()
+        .map(|place| root.join(place).join(name))
+        .find(|path| path.is_file())
+        .map(|program| by_own_loader(root, &program))
+}
+
 fn locate(name: &str) -> Result<Located> {
-    if let Some(root) = folder()
-        && let Some(program) = PROGRAM_FOLDERS
-            .iter()
-            .map(|place| root.join(place).join(name))
-            .find(|path| path.is_file())
-    {
-        return Ok(by_own_loader(&root, &program));
+    if let Some(located) = folder().and_then(|root| locate_in(&root, name)) {
+        return Ok(located);
     }
     match find_program(name) {
         Some(program) => Ok(Located {
@@ -93,6 +96,20 @@ fn by_own_loader(root: &Path, program: &Path) -> Located {
 /// A command of one of the peers.
 pub fn program(name: &str) -> Result<Command> {
     let located = locate(name)?;
+    let mut command = Command::new(located.program);
+    command.args(located.prefix);
+    Ok(command)
+}
+
+/// A command of one of the peers, for tests that need no network of their own.
+pub fn fetched_program(name: &str) -> Result<Command> {
+    let root = match folder() {
+        Some(root) => root,
+        None => super::store::ensure_unpacked()?,
+    };
+    let Some(located) = locate_in(&root, name) else {
+        return program(name);
+    };
     let mut command = Command::new(located.program);
     command.args(located.prefix);
     Ok(command)

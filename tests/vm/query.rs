@@ -12,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 const LIMIT: Duration = Duration::from_secs(5);
 /// Record type TXT.
 const TXT: u16 = 16;
+/// Record type TLSA (RFC 6698).
+const TLSA: u16 = 52;
 /// Record type SOA.
 const SOA: u16 = 6;
 
@@ -46,6 +48,19 @@ pub fn lookup_txt(server: IpAddr, name: &str) -> Result<Vec<String>> {
                 data = after;
             }
             Ok(String::from_utf8(text)?)
+        })
+        .collect()
+}
+
+/// The digests of a name's TLSA records, in hexadecimal.
+pub fn lookup_tlsa(server: IpAddr, name: &str) -> Result<Vec<String>> {
+    let reply = ask(server, name, TLSA)?;
+    answers(&reply, TLSA)?
+        .into_iter()
+        .map(|data| {
+            // Usage, selector and matching type come first.
+            let digest = data.get(3..).context("a TLSA record is cut short")?;
+            Ok(hex::encode(digest))
         })
         .collect()
 }

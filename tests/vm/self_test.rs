@@ -12,13 +12,17 @@ use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use rsa::rand_core::OsRng;
 use rustls::pki_types::PrivateKeyDer;
 
+use super::dns::UPDATE_KEY;
 use super::network::{
-    CLIENTS, CLIENTS6, GATEWAY, OUTSIDE_CLIENTS, OUTSIDE_MAIL, OUTSIDE_MAIL6, connect_from, inside,
-    machine_address, machine_address6,
+    CLIENTS, CLIENTS6, GATEWAY, OUTSIDE_AUTHORITY, OUTSIDE_CLIENTS, OUTSIDE_MAIL, OUTSIDE_MAIL6,
+    OUTSIDE_POLICIES, connect_from, inside, machine_address, machine_address6,
 };
-use super::site::{OUTSIDE_DOMAIN, Site, reverse_name};
+use super::pebble::{AUTHORITY_NAME, Pebble};
+use super::process::run;
+use super::site::{OUTSIDE_DOMAIN, STS_DOMAINS, Site, reverse_name};
 use super::smtp::Conversation;
-use super::{dkim, dns, query};
+use super::wait::until;
+use super::{dkim, dns, https, pebble, peers, query};
 
 /// Everything here is local.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -33,6 +37,80 @@ fn the_world_around_machines_works() -> Result<()> {
         mail_is_caught_and_verified(&mut site)?;
         site.check_running()
     })
+}
+
+#[test]
+fn the_outside_vouches_and_takes_updates() -> Result<()> {
+    inside("self_test::the_outside_vouches_and_takes_updates", || {
+        let mut site = Site::start()?;
+        an_authority_serves(&site)?;
+        zones_change(&mut site)?;
+        site.check_running()
+    })
+}
+
+fn an_authority_serves(site: &Site) -> Result<()> {
+    let place = pebble::place(OUTSIDE_AUTHORITY.into());
+    let pebble = Pebble::start(&site.authority, place, false)?;
+    let client = CLIENTS[0].into();
+    let directory = https::get(client, place, AUTHORITY_NAME, "/dir")?;
+    ensure!(
+        directory.status == 200
+            && directory
+                .body
+                .contains(&format!("https://{AUTHORITY_NAME}/sign-me-up")),
+        "{directory:?}"
+    );
+    ensure!(pebble.root().starts_with("-----BEGIN"), "{}", pebble.root());
+    ensure!(pebble.counts().requests == 1, "{:?}", pebble.counts());
+    pebble.switch(false);
+    until("the front to go", LIMIT, || {
+        Ok(https::get(client, place, AUTHORITY_NAME, "/dir")
+            .is_err()
+            .then_some(()))
+    })?;
+    pebble.switch(true);
+    until("the front to come", LIMIT, || {
+        Ok(https::get(client, place, AUTHORITY_NAME, "/dir").ok())
+    })?;
+    for domain in STS_DOMAINS {
+        let host = format!("mta-sts.{}", domain.name);
+        let target = SocketAddr::new(OUTSIDE_POLICIES.into(), 443);
+        let policy = https::get(client, target, &host, "/.well-known/mta-sts.txt")?;
+        ensure!(
+            policy.status == 200 && policy.body.starts_with("version: STSv1"),
+            "{policy:?}"
+        );
+    }
+    Ok(())
+}
+
+fn zones_change(site: &mut Site) -> Result<()> {
+    let (key, algorithm, secret) = UPDATE_KEY;
+    let script = format!(
+        "server {}\nzone wombat.example.\nadd updated.wombat.example. 5 TXT \"here\"\nsend\n",
+        dns::address()
+    );
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("script");
+    std::fs::write(&path, script)?;
+    run(peers::program("knsupdate")?
+        .args(["-y", &format!("{algorithm}:{key}:{secret}")])
+        .arg(&path))?;
+    let found = query::lookup_txt(dns::address(), "updated.wombat.example")?;
+    ensure!(found == ["here"], "{found:?}");
+    // A zone that is replaced forgets what came by updates, and stays signed.
+    site.dns.replace(
+        "wombat.example.",
+        &["replaced 5 TXT \"new\"", "mail A 10.20.0.100"],
+    )?;
+    let found = query::lookup_txt(dns::address(), "updated.wombat.example")?;
+    ensure!(found.is_empty(), "{found:?}");
+    let answer = site.dns.validate("replaced.wombat.example", "TXT")?;
+    ensure!(answer.starts_with("; fully validated"), "{answer}");
+    let text = site.dns.zone_text("wombat.example.")?;
+    ensure!(!text.contains("DMARC1"), "{text}");
+    Ok(())
 }
 
 fn zones_are_signed(site: &Site) -> Result<()> {

@@ -1,16 +1,18 @@
 //! The world around the machines: names, addresses, time, and mail outside.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 
-use super::certificate::Certificate;
+use super::certificate::{Authority, Certificate};
 use super::clock;
 use super::dhcp::Dhcp;
 use super::dns::{Dns, Zone};
+use super::https::serve_texts;
 use super::network::{
-    GATEWAY, GATEWAY6, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_SERVERS, machine_address,
-    machine_address6,
+    GATEWAY, GATEWAY6, OUTSIDE_AUTHORITY, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_POLICIES,
+    OUTSIDE_SERVERS, STS_SERVERS, machine_address, machine_address6,
 };
 use super::sink::{Manner, Sink};
 use super::smtp::Account;
@@ -46,12 +48,69 @@ pub const RELAY_HOST_NAME: &str = "relay.outside.example";
 /// The port it does this on.
 pub const RELAY_PORT: u16 = 587;
 
+/// A domain with an MTA-STS policy, its mail server, and what is odd about them.
+pub struct StsDomain {
+    /// The domain; its mail server is mx.NAME.
+    pub name: &'static str,
+    /// `enforce` or `testing`.
+    mode: &'static str,
+    /// Which mail server the policy allows.
+    allowed: &'static str,
+    /// Whether an authority vouches for the server's certificate.
+    vouched: bool,
+    /// Whether a TLSA record does.
+    dane: bool,
+}
+
+/// All of them; their servers are `network::STS_SERVERS`.
+pub const STS_DOMAINS: [StsDomain; 5] = [
+    StsDomain {
+        name: "sound.example",
+        mode: "enforce",
+        allowed: "mx.sound.example",
+        vouched: true,
+        dane: false,
+    },
+    StsDomain {
+        name: "nameless.example",
+        mode: "enforce",
+        allowed: "mx.nameless.example",
+        vouched: false,
+        dane: false,
+    },
+    StsDomain {
+        name: "elsewhere.example",
+        mode: "enforce",
+        allowed: "mx.sound.example",
+        vouched: true,
+        dane: false,
+    },
+    StsDomain {
+        name: "trying.example",
+        mode: "testing",
+        allowed: "mx.trying.example",
+        vouched: false,
+        dane: false,
+    },
+    StsDomain {
+        name: "both.example",
+        mode: "enforce",
+        allowed: "mx.sound.example",
+        vouched: false,
+        dane: true,
+    },
+];
+/// Where these domains want to be told how encryption went (RFC 8460).
+pub const REPORTS_ADDRESS: &str = "tls-reports@outside.example";
+
 /// Everything a machine talks to.
 pub struct Site {
     /// Our DNS.
     pub dns: Dns,
     /// The outside's mail servers.
     pub sink: Sink,
+    /// Who vouches for servers of the outside.
+    pub authority: Authority,
     /// Who may use the relay.
     pub relay_login: Account,
     dhcp: Dhcp,
@@ -62,7 +121,21 @@ impl Site {
     pub fn start() -> Result<Self> {
         let good = Certificate::make(&format!("mx.{DANE_DOMAIN}"))?;
         let bad = Certificate::make(&format!("mx.{FORGED_DOMAIN}"))?;
-        let dns = Dns::start(zones(&good))?;
+        let authority = Authority::make()?;
+        let mut zones = zones(&good);
+        let mut sts_servers = Vec::new();
+        for (domain, address) in STS_DOMAINS.iter().zip(STS_SERVERS) {
+            let host = format!("mx.{}", domain.name);
+            let certificate = if domain.vouched {
+                authority.issue(&[&host])?
+            } else {
+                Certificate::make(&host)?
+            };
+            zones.push(sts_zone(domain, address, &certificate));
+            sts_servers.push((address, certificate));
+        }
+        let dns = Dns::start(zones)?;
+        serve_policies(&authority)?;
         let dhcp = Dhcp::start()?;
         clock::start()?;
         let relay_login = Account {
@@ -82,9 +155,17 @@ impl Site {
             };
             sink.listen((address, port).into(), &manner)?;
         }
+        for (address, certificate) in sts_servers {
+            let manner = Manner {
+                tls: Some(certificate.config),
+                login: None,
+            };
+            sink.listen((address, 25).into(), &manner)?;
+        }
         let mut site = Self {
             dns,
             sink,
+            authority,
             relay_login,
             dhcp,
         };
@@ -96,6 +177,45 @@ impl Site {
     pub fn check_running(&mut self) -> Result<()> {
         self.dhcp.check_running()
     }
+}
+
+/// Mail server, policy and address for reports of a domain with a policy.
+fn sts_zone(domain: &StsDomain, address: Ipv4Addr, certificate: &Certificate) -> Zone {
+    let mut records = vec![
+        "@ MX 10 mx".to_owned(),
+        format!("mx A {address}"),
+        format!("mta-sts A {OUTSIDE_POLICIES}"),
+        "_mta-sts TXT \"v=STSv1; id=1\"".to_owned(),
+        format!("_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:{REPORTS_ADDRESS}\""),
+    ];
+    if domain.dane {
+        records.push(format!("_25._tcp.mx TLSA {}", certificate.tlsa));
+    }
+    Zone::new(
+        &format!("{}.", domain.name),
+        &records.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+}
+
+fn serve_policies(authority: &Authority) -> Result<()> {
+    let texts: HashMap<String, String> = STS_DOMAINS
+        .iter()
+        .map(|domain| {
+            let text = format!(
+                "version: STSv1\r\nmode: {}\r\nmx: {}\r\nmax_age: 86400\r\n",
+                domain.mode, domain.allowed
+            );
+            (format!("mta-sts.{}", domain.name), text)
+        })
+        .collect();
+    let names: Vec<&str> = texts.keys().map(String::as_str).collect();
+    let config = authority.issue(&names)?.config;
+    serve_texts(
+        (OUTSIDE_POLICIES, 443).into(),
+        config,
+        "/.well-known/mta-sts.txt",
+        texts,
+    )
 }
 
 /// The zones: the machine's domains complete but for DKIM, whose keys the
@@ -157,6 +277,7 @@ fn zones(certificate: &Certificate) -> Vec<Zone> {
                 &format!("ntp A {GATEWAY}"),
                 &format!("ntp AAAA {GATEWAY6}"),
                 &format!("relay A {relay}"),
+                &format!("acme A {OUTSIDE_AUTHORITY}"),
             ],
         ),
         Zone::new(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mailimg::unvouched::{TlsStream, start_tls};
+use rustls::pki_types::CertificateDer;
 
 use super::network::connect_from;
 
@@ -112,6 +113,34 @@ impl Wire {
                 Ok(None)
             }
             Err(error) => Err(error).context("waiting for a line"),
+        }
+    }
+
+    /// Everything up to the end of the connection, which may be a rude one.
+    pub fn rest(&mut self, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match (&mut self.reader).take(limit).read_to_end(&mut bytes) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                Err(error).context("waiting for the end of a connection")
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// The server's certificate and those above it, in DER; none in the clear.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        match self.reader.get_ref() {
+            Stream::Clear(_) => Vec::new(),
+            Stream::Secure(stream) => stream
+                .conn
+                .peer_certificates()
+                .map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect())
+                .unwrap_or_default(),
         }
     }
 

@@ -18,7 +18,7 @@ mod session;
 mod spf;
 #[cfg(test)]
 mod tests;
-mod watched;
+pub mod watched;
 
 use super::place::{self, Place};
 use super::state::remove_file;
@@ -45,6 +45,7 @@ use tokio::time::{sleep, timeout};
 use watched::Watched;
 
 pub use configuration::ensure_configuration;
+pub use spf::authenticator;
 
 /// Unbound, the machine's only resolver.
 const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);

@@ -45,6 +45,32 @@ impl Question {
     }
 }
 
+/// Asks one name server, which validates.
+///
+/// # Errors
+/// A resolver that cannot be set up.
+pub fn authenticator(server: SocketAddr) -> anyhow::Result<MessageAuthenticator> {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
+        .into_iter()
+        .map(|mut connection| {
+            connection.port = server.port();
+            connection
+        })
+        .collect();
+    let server = NameServerConfig::new(server.ip(), true, connections);
+    let mut options = ResolverOpts::default();
+    options.timeout = ONE_ANSWER;
+    options.attempts = 1;
+    options.cache_size = CACHE_SIZE;
+    options.use_hosts_file = ResolveHosts::Never;
+    // Unbound validates.
+    options.validate = false;
+    let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+    MessageAuthenticator::new(config, options)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("setting up the resolver")
+}
+
 /// Asks one name server.
 pub struct SpfChecker {
     authenticator: MessageAuthenticator,
@@ -56,26 +82,9 @@ impl SpfChecker {
     /// # Errors
     /// A resolver that cannot be set up.
     pub fn new(server: SocketAddr) -> anyhow::Result<Self> {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
-            .into_iter()
-            .map(|mut connection| {
-                connection.port = server.port();
-                connection
-            })
-            .collect();
-        let server = NameServerConfig::new(server.ip(), true, connections);
-        let mut options = ResolverOpts::default();
-        options.timeout = ONE_ANSWER;
-        options.attempts = 1;
-        options.cache_size = CACHE_SIZE;
-        options.use_hosts_file = ResolveHosts::Never;
-        // Unbound validates.
-        options.validate = false;
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let authenticator = MessageAuthenticator::new(config, options)
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .context("setting up the resolver")?;
-        Ok(Self { authenticator })
+        Ok(Self {
+            authenticator: authenticator(server)?,
+        })
     }
 
     /// The value of this host's Authentication-Results header about a client.

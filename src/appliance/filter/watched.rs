@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Changes whenever a file is written anew: device, inode, size, time.
-type Stamp = (u64, u64, u64, i64, i64);
+pub type Stamp = (u64, u64, u64, i64, i64);
 
 /// The parsed content of a file, as of its last change.
 pub struct Watched<T> {
@@ -49,7 +49,7 @@ impl<T> Watched<T> {
     }
 }
 
-fn stamp(metadata: &Metadata) -> Stamp {
+pub fn stamp(metadata: &Metadata) -> Stamp {
     (
         metadata.dev(),
         metadata.ino(),

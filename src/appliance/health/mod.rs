@@ -18,6 +18,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 pub use account::ensure_probe;
+pub use line::{Conversation, connect};
 
 /// Pause between two tries of a probe.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -32,7 +32,7 @@ pub const PROMISES: &[Promise] = &[
         check: login_on_4190_after_tls,
     },
     Promise {
-        says: "TLS 1.0 and 1.1 are refused on 25, 465, 587, 143, 993 and 4190",
+        says: "TLS 1.0 and 1.1 are refused on 25, 465, 587, 143, 993, 443 and 4190",
         check: old_tls_is_refused,
     },
     Promise {
@@ -128,7 +128,7 @@ fn login_on_4190_after_tls(world: &World) -> Result<()> {
 }
 
 fn old_tls_is_refused(world: &World) -> Result<()> {
-    for port in [25, 465, 587, 143, 993, managesieve::PORT] {
+    for port in [25, 465, 587, 143, 993, 443, managesieve::PORT] {
         for (version, expected) in [
             (Version::Tls10, false),
             (Version::Tls11, false),

@@ -1,8 +1,7 @@
 //! Diffie-Hellman groups of RFC 7919 (<https://www.rfc-editor.org/rfc/rfc7919#appendix-A>), as PEM.
 //!
 //! Computed from their definition, p = 2^b - 2^(b-64) + (floor(2^(b-130) e) + X) 2^64 - 1
-//! with g = 2, rather than kept as 1,500 digits. Making a group of one's own
-//! is left out here: the named ones are as good and ready at once.
+//! with g = 2, rather than kept as 1,500 digits.
 
 use base64::Engine;
 use num_bigint::BigUint;
@@ -32,7 +31,8 @@ fn scaled_e(bits: u32) -> BigUint {
     sum >> GUARD_BITS
 }
 
-fn prime(bits: u32) -> Option<BigUint> {
+/// The prime of the named group of that size, `None` when there is none.
+pub fn prime(bits: u32) -> Option<BigUint> {
     let one = BigUint::from(1u32);
     let middle = scaled_e(bits - 130) + BigUint::from(offset(bits)?);
     Some((&one << bits) - (&one << (bits - 64)) + (middle << 64u32) - one)

@@ -1,0 +1,164 @@
+//! What publishing needs of the settings, which its own user may not read.
+//!
+//! settings.env holds every secret and is root's alone. So this is a settings
+//! file with the keys that records are made of and one secret, that of the key
+//! that changes zones. What else it needs lies open: DKIM records, the
+//! certificate, and what the certificate agent says about itself.
+
+use crate::appliance::accounts::owner;
+use crate::appliance::place::{self, Place};
+use crate::appliance::settings_command::load_checked;
+use crate::appliance::state::{ensure_file, remove_file};
+use crate::error::hinted;
+use crate::settings::{Interface, Settings, StsMode};
+use base64::Engine;
+
+/// Root writes, the group of the publisher reads.
+const MODE: u32 = 0o640;
+
+/// Writes the file, or removes it when nothing is to be published.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let path = place.path(place::DNS_CONFIGURATION);
+    match environment(settings) {
+        None => remove_file(&path),
+        Some(text) => ensure_file(
+            &path,
+            text.as_bytes(),
+            MODE,
+            owner(place, "root", "mailimg-dns")?,
+        )
+        .map(|_| ()),
+    }
+}
+
+/// Reads it.
+///
+/// # Errors
+/// No file: the settings name no server.
+pub fn load_configuration(place: &Place) -> anyhow::Result<Settings> {
+    let resolved = load_checked(place, place::DNS_CONFIGURATION)?.ok_or_else(|| {
+        hinted(
+            "the settings name no server that takes updates",
+            "set DNS_UPDATE_SERVER, DNS_UPDATE_KEY and DNS_UPDATE_SECRET, then run mailctl settings apply",
+        )
+    })?;
+    Ok(resolved.settings)
+}
+
+fn environment(settings: &Settings) -> Option<String> {
+    let update = settings.dns_update.as_ref()?;
+    let optional = |value: Option<String>| value.unwrap_or_default();
+    let interface = |interface: &Option<Interface>| {
+        interface
+            .as_ref()
+            .map(|interface| format!("{}/{}", interface.address, interface.prefix))
+    };
+    let server = if update.host.contains(':') {
+        format!("[{}]:{}", update.host, update.port)
+    } else {
+        format!("{}:{}", update.host, update.port)
+    };
+    let lines = [
+        ("DOMAIN", settings.domain.clone()),
+        ("HOSTNAME", settings.hostname.clone()),
+        ("ADDITIONAL_DOMAINS", settings.additional_domains.join(",")),
+        ("ADMIN_EMAIL", settings.admin_email.to_string()),
+        ("DKIM_KEY_SELECTOR", settings.dkim_selector.clone()),
+        (
+            "MTA_STS",
+            match settings.sts_mode {
+                StsMode::Enforce => "enforce",
+                StsMode::Testing => "testing",
+                StsMode::None => "none",
+            }
+            .to_owned(),
+        ),
+        ("ACME_DIRECTORY_URL", settings.acme_directory_url.clone()),
+        ("RELAYHOST", optional(settings.relayhost.clone())),
+        (
+            "PUBLIC_IPV4",
+            optional(settings.public_ipv4.map(|address| address.to_string())),
+        ),
+        (
+            "PUBLIC_IPV6",
+            optional(settings.public_ipv6.map(|address| address.to_string())),
+        ),
+        ("IPV4_ADDRESS", optional(interface(&settings.ipv4))),
+        ("IPV6_ADDRESS", optional(interface(&settings.ipv6))),
+        ("DNS_UPDATE_SERVER", server),
+        ("DNS_UPDATE_KEY", update.key.clone()),
+        ("DNS_UPDATE_ALGORITHM", update.algorithm.clone()),
+        (
+            "DNS_UPDATE_SECRET",
+            base64::engine::general_purpose::STANDARD.encode(&update.secret),
+        ),
+    ];
+    Some(
+        lines
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::environment;
+    use crate::appliance::dns::facts::policy_id;
+    use crate::settings::{Settings, parse_settings, resolve_settings};
+
+    fn settings(text: &str) -> Settings {
+        let written = parse_settings(text.as_bytes()).unwrap();
+        resolve_settings(&written).unwrap().settings
+    }
+
+    #[test]
+    fn records_are_the_same_as_from_all_settings_and_other_secrets_stay_behind() {
+        let all = settings(
+            "DOMAIN=a.example\nHOSTNAME=mail.${DOMAIN}\nADDITIONAL_DOMAINS=b.example,c.example\n\
+             ADMIN_EMAIL=x@b.example\nADMIN_USER_INITIAL_PASSWORD=geheim\nMTA_STS=testing\n\
+             RELAYHOST=[relay.example]:587\nRELAYHOST_USER=u\nRELAYHOST_PASSWORD=geheim\n\
+             PUBLIC_IPV4=192.0.2.1\nIPV6_ADDRESS=2001:db8::1/64\nIPV6_GATEWAY=fe80::1\n\
+             DNS_UPDATE_SERVER=[2001:db8::53]:5353\nDNS_UPDATE_KEY=k\nDNS_UPDATE_SECRET=AAEC\n",
+        );
+        let text = environment(&all).unwrap();
+        assert!(!text.contains("geheim"));
+        let some = settings(&text);
+        assert_eq!(some.dns_update, all.dns_update);
+        assert_eq!(
+            (
+                some.domain,
+                some.hostname,
+                some.additional_domains,
+                some.admin_email
+            ),
+            (
+                all.domain.clone(),
+                all.hostname.clone(),
+                all.additional_domains.clone(),
+                all.admin_email.clone()
+            )
+        );
+        assert_eq!(
+            (some.public_ipv4, some.relayhost, some.acme_directory_url),
+            (
+                all.public_ipv4,
+                all.relayhost.clone(),
+                all.acme_directory_url.clone()
+            )
+        );
+        assert_eq!(policy_id(&settings(&text)), policy_id(&all));
+    }
+
+    #[test]
+    fn without_a_server_there_is_nothing() {
+        assert_eq!(
+            environment(&settings("DOMAIN=a.example\nHOSTNAME=mail.a.example\n")),
+            None
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! `mailctl web`: the pages that authorities, other mail servers and mail
+//! programs look for, and one for people.
+//!
+//! It answers challenges, publishes the MTA-STS policy, tells mail programs
+//! their settings, and sends everything else from HTTP to HTTPS. It knows no
+//! account and no password, so it neither keeps a log of visitors nor needs
+//! one. HTTP/2 is left out: nobody loads more than one page here.
+
+mod answer;
+mod asked;
+mod autodiscover;
+mod certificates;
+mod challenge;
+mod configuration;
+mod connection;
+mod connections;
+mod pages;
+mod routes;
+pub mod sts_policy;
+#[cfg(test)]
+mod tests;
+
+use super::filter::watched::Watched;
+use super::place::{self, Place};
+use anyhow::Context;
+use asked::is_near;
+use certificates::Certificates;
+use configuration::{Configuration, parse_configuration};
+use connection::{serve_plain, serve_tls};
+use connections::Connections;
+use pages::Pages;
+use sd_notify::NotifyState;
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+pub use configuration::{ensure_configuration, load_ports};
+
+/// Pause when no connection can be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections know.
+struct Site {
+    place: Place,
+    pages: Pages,
+    configuration: RefCell<Watched<Configuration>>,
+    last: RefCell<Rc<Configuration>>,
+    certificates: RefCell<Certificates>,
+    connections: RefCell<Connections>,
+}
+
+impl Site {
+    fn new(place: &Place) -> anyhow::Result<Self> {
+        let path = place.path(place::WEB_CONFIGURATION);
+        let mut configuration = Watched::new(path, parse_configuration);
+        let last = configuration.get()?;
+        Ok(Self {
+            place: place.clone(),
+            pages: Pages::load(place)?,
+            configuration: RefCell::new(configuration),
+            last: RefCell::new(last),
+            certificates: RefCell::new(Certificates::new(place.clone())),
+            connections: RefCell::default(),
+        })
+    }
+
+    /// The settings as they are now, or as they last could be read.
+    fn configuration(&self) -> Rc<Configuration> {
+        match self.configuration.borrow_mut().get() {
+            Ok(now) => *self.last.borrow_mut() = now,
+            Err(error) => eprintln!("{error:#}"),
+        }
+        self.last.borrow().clone()
+    }
+}
+
+/// Forgets a connection when its task ends, in whatever way.
+struct Ending {
+    site: Rc<Site>,
+    number: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.site.connections.borrow_mut().remove(self.number);
+    }
+}
+
+/// Serves the web until the process is stopped.
+///
+/// # Errors
+/// No configuration, wrong templates, ports that are taken.
+pub fn run_web(place: &Place) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    LocalSet::new().block_on(&runtime, async {
+        let site = Rc::new(Site::new(place)?);
+        let (http_port, https_port) = site.configuration().ports();
+        let plain = listen(http_port).await?;
+        let tls = listen(https_port).await?;
+        sd_notify::notify(&[NotifyState::Ready])
+            .context("telling systemd that the service is ready")?;
+        tokio::join!(accept(&site, plain, false), accept(&site, tls, true));
+        Ok("The web server has ended.".to_owned())
+    })
+}
+
+/// Listens for both families of addresses, or for IPv4 where there is no other.
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match TcpListener::bind(both).await {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Unsupported | ErrorKind::AddrNotAvailable
+            ) || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        result => result,
+    }
+    .with_context(|| format!("listening on port {port}"))
+}
+
+async fn accept(site: &Rc<Site>, listener: TcpListener, is_tls: bool) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => take(site, stream, peer, is_tls),
+            Err(error) => {
+                eprintln!("taking a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn take(site: &Rc<Site>, stream: TcpStream, peer: SocketAddr, is_tls: bool) {
+    let address = peer.ip();
+    let is_proxy = site.last.borrow().is_behind_proxy() && is_near(address);
+    let mut connections = site.connections.borrow_mut();
+    if !connections.has_room_for(address, is_proxy) {
+        return;
+    }
+    let number = connections.next_number();
+    let ending = Ending {
+        site: site.clone(),
+        number,
+    };
+    let task = tokio::task::spawn_local(async move {
+        let site = ending.site.clone();
+        if is_tls {
+            serve_tls(site, stream, is_proxy).await;
+        } else {
+            serve_plain(site, stream, is_proxy).await;
+        }
+    });
+    connections.add(number, address, task.abort_handle());
+}

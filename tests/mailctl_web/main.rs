@@ -1,0 +1,11 @@
+//! `mailctl web` as authorities, mail servers, mail programs and strangers meet it.
+
+#[path = "../machine/mod.rs"]
+mod machine;
+
+mod apache;
+mod certificates;
+mod client;
+mod routes;
+mod site;
+mod strangers;

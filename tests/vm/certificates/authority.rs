@@ -1,0 +1,136 @@
+//! An authority that is away, refuses, or wants to know who asks.
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::pebble::EXTERNAL_ACCOUNT;
+use super::super::promises::world::letter;
+use super::super::site::HOST_NAME;
+use super::super::wait::until;
+use super::Row;
+use super::world::{DELIVERY_LIMIT, ORDER_LIMIT, World};
+
+/// Seconds that a refusing authority asks for.
+const RETRY_AFTER: u32 = 3600;
+
+pub const ROWS: &[Row] = &[
+    Row {
+        says: "too many orders: nothing is asked again before Retry-After, and the status says so",
+        check: refused,
+    },
+    Row {
+        says: "an authority that asks for an external account gets it, once",
+        check: external_account,
+    },
+    Row {
+        says: "the authority away for 60 days: mail and TLS go on, status and an alert say so",
+        check: away,
+    },
+];
+
+fn refused(world: &mut World) -> Result<()> {
+    let before = world.served()?;
+    world.pebble.refuse_orders(RETRY_AFTER);
+    let counts = world.pebble.counts();
+    let (_, said) = world.try_run("mailctl cert renew --force")?;
+    until("the refusal", ORDER_LIMIT, || {
+        Ok((world.pebble.counts().orders > counts.orders).then_some(()))
+    })
+    .context(said)?;
+    let counts = world.pebble.counts();
+    for _ in 0..3 {
+        world.run("systemctl start mailimg-acme.service || true")?;
+    }
+    let now = world.pebble.counts();
+    world.pebble.refuse_orders(0);
+    ensure!(
+        now.orders == counts.orders,
+        "orders went on: {counts:?} became {now:?}"
+    );
+    let (_, status) = world.try_run("mailctl cert status")?;
+    for line in status.lines() {
+        println!("       {line}");
+    }
+    ensure!(
+        status.contains("rate") || status.contains("too many") || status.contains("limit"),
+        "{status}"
+    );
+    ensure!(
+        world.served()?.serial == before.serial,
+        "the serial changed"
+    );
+    Ok(())
+}
+
+fn external_account(world: &mut World) -> Result<()> {
+    let (kid, hmac) = EXTERNAL_ACCOUNT;
+    let before = world.served()?;
+    world.run(&format!(
+        "set -e; cp -a /var/lib/mailimg/settings.env /run/settings.kept\n\
+         sed -i '/^ACME_DIRECTORY_URL=/d' /var/lib/mailimg/settings.env\n\
+         printf 'ACME_DIRECTORY_URL={}\\nACME_EAB_KID={kid}\\nACME_EAB_HMAC={hmac}\\n' \
+         >>/var/lib/mailimg/settings.env\nmailctl settings apply",
+        world.bound.directory()
+    ))?;
+    let (_, said) = world.try_run("mailctl cert renew --force")?;
+    let served = world.wait_for_change(&before).context(said)?;
+    served.verify(world.bound.root(), HOST_NAME)?;
+    let counts = world.bound.counts();
+    ensure!(counts.accounts == 1, "{counts:?}");
+    world.renew()?;
+    let counts = world.bound.counts();
+    ensure!(counts.accounts == 1, "{counts:?}");
+    Ok(())
+}
+
+/// Runs last: the machine's clock stays where it was put.
+fn away(world: &mut World) -> Result<()> {
+    let before = world.served_everywhere()?;
+    world.pebble.switch(false);
+    world.bound.switch(false);
+    world.run("systemctl stop systemd-timesyncd")?;
+    for _ in 0..12 {
+        world.run("date -s '+5 days' >/dev/null; systemctl start mailimg-acme.service || true")?;
+    }
+    let served = world.served_everywhere()?;
+    ensure!(served.serial == before.serial, "the serial changed");
+    let anna = world.account("anna");
+    let bert = world.account("bert");
+    let subject = world.unique("while-the-authority-is-away");
+    let message = letter(&anna.address, &bert.address, &subject, "Hello.");
+    world
+        .submission(&anna)?
+        .send(&anna.address, &[&bert.address], message.as_bytes())?
+        .must_be(&[250], "the message")?;
+    world.read(&bert, &subject)?;
+    let (_, status) = world.try_run("mailctl cert status")?;
+    for line in status.lines() {
+        println!("       {line}");
+    }
+    ensure!(
+        status.contains("acme.outside.example"),
+        "the status names no authority: {status}"
+    );
+    let (_, whole) = world.try_run("mailctl status")?;
+    ensure!(whole.contains("certificate"), "{whole}");
+    let alert = until("an alert", DELIVERY_LIMIT, || {
+        let mut imap = super::super::imap::Imap::open(
+            world.client(),
+            world.address(),
+            HOST_NAME,
+            &world.admin(),
+        )?;
+        let found = imap
+            .messages("INBOX")?
+            .iter()
+            .map(|message| String::from_utf8_lossy(message).into_owned())
+            .find(|message| message.contains("certificate") && message.contains(HOST_NAME));
+        imap.log_out()?;
+        Ok(found)
+    })?;
+    for line in alert.lines().filter(|line| line.starts_with("Subject:")) {
+        println!("       {line}");
+    }
+    let failed = world.run("systemctl --failed --no-legend --plain")?;
+    ensure!(failed.trim().is_empty(), "{failed}");
+    Ok(())
+}

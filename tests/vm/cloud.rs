@@ -1,0 +1,354 @@
+//! A cloud around the machine: settings from its metadata address and from its
+//! drives, and a metadata server that never comes to an end.
+//!
+//! What each provider serves is in `tests/mailctl_cloud.rs`; here one of them
+//! shows the way through the units, from power-on to mail.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::boots_and_delivers::IMAGE;
+use super::disk::Disk;
+use super::machine::{BOOT_LIMIT, Machine, Start};
+use super::network::{BRIDGE, inside, run_ip};
+use super::peers;
+use super::process::run;
+use super::site::{DOMAIN, HOST_NAME, Site};
+use super::ssh::SshKey;
+
+/// Where clouds serve metadata.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// A firmware that names a cloud.
+const HETZNER: [&str; 2] = ["-smbios", "type=1,manufacturer=Hetzner,product=vServer"];
+/// Longest that a cloud may take, with what an emulated machine needs to start programs.
+const CLOUD_LIMIT: Duration = Duration::from_secs(20);
+
+/// Who answers at the metadata address, and what he was asked.
+struct Metadata {
+    seen: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Metadata {
+    fn start(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Result<Self> {
+        run_ip(&[], &format!("addr add {METADATA}/32 dev {BRIDGE}\n"))?;
+        let listener = TcpListener::bind((METADATA, 80))?;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (log, answer) = (log.clone(), answer.clone());
+                std::thread::spawn(move || {
+                    let Some(path) = read_path(&stream) else {
+                        return;
+                    };
+                    log.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((Instant::now(), path.clone()));
+                    answer(&path, &mut stream);
+                });
+            }
+        });
+        Ok(Self { seen })
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().map(|(_, path)| path.clone()).collect()
+    }
+
+    fn first(&self) -> Option<Instant> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.first().map(|(when, _)| *when)
+    }
+}
+
+/// The path that a request names, when all its headers are there.
+fn read_path(stream: &TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    while !lines.next()?.ok()?.is_empty() {}
+    Some(first.split(' ').nth(1)?.to_owned())
+}
+
+fn send(stream: &mut TcpStream, body: &str) {
+    // A machine that has gone away shows in what it does.
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+}
+
+fn settings(key: &SshKey) -> String {
+    format!(
+        "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nSSH_AUTHORIZED_KEYS={}\n\
+         ADMIN_USER_INITIAL_PASSWORD=correct-horse\n",
+        key.public
+    )
+}
+
+fn image() -> Option<PathBuf> {
+    let image = std::env::var_os(IMAGE).map(PathBuf::from);
+    if image.is_none() {
+        println!("skipped: {IMAGE} names no image");
+    }
+    image
+}
+
+#[test]
+fn metadata() -> Result<()> {
+    let Some(image) = image() else {
+        return Ok(());
+    };
+    inside("cloud::metadata", || run_metadata(&image))
+}
+
+fn run_metadata(image: &Path) -> Result<()> {
+    let site = Site::start()?;
+    let key = SshKey::make()?;
+    let user_data = settings(&key);
+    let metadata = Metadata::start(move |path, stream| match path {
+        "/hetzner/v1/userdata" => send(stream, &user_data),
+        "/hetzner/v1/metadata" => send(stream, "hostname: wombat\npublic-ipv4: 5.9.1.2\n"),
+        _ => send(stream, "unexpected"),
+    })?;
+    let start = Start {
+        credentials: vec![site.dns.credential()],
+        options: HETZNER.map(str::to_owned).into(),
+        ..Start::default()
+    };
+    let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
+    println!(
+        "power-on to SMTP banner with settings from metadata: {:.1} s",
+        machine.age().as_secs_f64()
+    );
+    machine.wait_for_ssh(&key, BOOT_LIMIT)?;
+    key.keep_connection(machine.address())?;
+    let address = machine.address();
+    ensure!(
+        metadata.paths() == ["/hetzner/v1/userdata", "/hetzner/v1/metadata"],
+        "asked for {:?}",
+        metadata.paths()
+    );
+    let state = key.run(address, "cat /var/lib/mailimg/cloud.json")?;
+    ensure!(
+        state == r#"{"provider":"Hetzner","ipv4":"5.9.1.2","ipv6":null}"#,
+        "{state}"
+    );
+    let console = key.run(address, "cat /run/issue.d/50-mailimg.issue")?;
+    ensure!(console.contains(HOST_NAME), "{console}");
+    nothing_failed(&machine, &key)?;
+    is_closed(&machine, &key)?;
+    is_confined(&machine, &key)?;
+
+    // Whenever the network changes it looks again, and asks nobody any more.
+    let again = key.run(
+        address,
+        "systemctl start mailimg-cloud.service; sleep 5; \
+         journalctl --no-pager -b -o cat -u mailimg-cloud.service",
+    )?;
+    println!("{again}");
+    ensure!(
+        again.contains("Settings are there already, and the addresses are noted."),
+        "{again}"
+    );
+    ensure!(
+        metadata.paths().len() == 2,
+        "asked for {:?}",
+        metadata.paths()
+    );
+    machine.power_off()
+}
+
+/// Users of the machine cannot reach the address, root can.
+fn is_closed(machine: &Machine, key: &SshKey) -> Result<()> {
+    let script = format!(
+        "for user in root nobody vmail postfix mailimg-policy; do\n\
+         echo $user: $(runuser -u $user -- timeout 5 bash -c \
+         'exec 3<>/dev/tcp/{METADATA}/80 && echo reached' 2>&1)\n\
+         done"
+    );
+    let said = key.run(machine.address(), &script)?;
+    println!("{said}");
+    let of = |user: &str| {
+        said.lines()
+            .find_map(|line| line.strip_prefix(&format!("{user}: ")))
+            .with_context(|| format!("{user} said nothing"))
+    };
+    for user in ["nobody", "vmail", "postfix", "mailimg-policy"] {
+        let said = of(user)?;
+        ensure!(said.contains("refused"), "{user} was told {said}");
+    }
+    let said = of("root")?;
+    ensure!(said == "reached", "root was told {said}");
+    Ok(())
+}
+
+/// No unit of these may do more than it has to.
+fn is_confined(machine: &Machine, key: &SshKey) -> Result<()> {
+    for unit in [
+        "mailimg-cloud",
+        "mailimg-metadata",
+        "mailimg-metadata-filter",
+    ] {
+        let said = key.run(
+            machine.address(),
+            &format!("systemd-analyze --no-pager security {unit}.service | tail -n 1"),
+        )?;
+        println!("{}", said.trim());
+        let value: f64 = said
+            .split_whitespace()
+            .find_map(|word| word.parse().ok())
+            .with_context(|| format!("no figure in {said:?}"))?;
+        ensure!(value <= 2.5, "{unit}: {value}");
+    }
+    Ok(())
+}
+
+fn nothing_failed(machine: &Machine, key: &SshKey) -> Result<()> {
+    let failed = key.run(
+        machine.address(),
+        "systemctl is-active boot-complete.target; systemctl --failed --no-legend --plain",
+    )?;
+    ensure!(failed == "active\n", "{failed}");
+    Ok(())
+}
+
+#[test]
+fn config_drive() -> Result<()> {
+    let Some(image) = image() else {
+        return Ok(());
+    };
+    inside("cloud::config_drive", || run_config_drive(&image))
+}
+
+/// Two drives: one of an optical disc with what is not ours, one of FAT with settings.
+fn run_config_drive(image: &Path) -> Result<()> {
+    let site = Site::start()?;
+    let key = SshKey::make()?;
+    let folder = tempfile::tempdir()?;
+    let disc = folder.path().join("config-2.iso");
+    make_disc(folder.path(), &disc)?;
+    let fat = folder.path().join("cidata.img");
+    make_fat(folder.path(), &fat, &settings(&key))?;
+    let start = Start {
+        credentials: vec![site.dns.credential()],
+        options: vec![
+            "-drive".to_owned(),
+            format!("file={},media=cdrom,format=raw", disc.display()),
+            "-drive".to_owned(),
+            format!("file={},if=virtio,format=raw,readonly=on", fat.display()),
+        ],
+        ..Start::default()
+    };
+    let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
+    println!(
+        "power-on to SMTP banner with settings from a drive: {:.1} s",
+        machine.age().as_secs_f64()
+    );
+    machine.wait_for_ssh(&key, BOOT_LIMIT)?;
+    key.keep_connection(machine.address())?;
+    let said = key.run(
+        machine.address(),
+        "journalctl --no-pager -b -o cat -u mailimg-cloud.service; \
+         grep -c config-drive /proc/mounts || true",
+    )?;
+    println!("{said}");
+    ensure!(
+        said.contains("Took settings from the drive labelled cidata."),
+        "{said}"
+    );
+    ensure!(
+        said.contains("in the drive labelled config-2, but it is no settings.env"),
+        "{said}"
+    );
+    ensure!(said.ends_with("\n0\n"), "a drive is still mounted: {said}");
+    nothing_failed(&machine, &key)?;
+    machine.power_off()
+}
+
+/// A config drive as nova makes it, with Rock Ridge and Joliet names.
+fn make_disc(folder: &Path, disc: &Path) -> Result<()> {
+    let tree = folder.join("disc");
+    let latest = tree.join("openstack/latest");
+    std::fs::create_dir_all(&latest)?;
+    std::fs::write(latest.join("meta_data.json"), "{}")?;
+    std::fs::write(latest.join("user_data"), "#cloud-config\nhostname: other\n")?;
+    run(peers::program("xorriso")?
+        .args([
+            "-as", "mkisofs", "-quiet", "-V", "config-2", "-r", "-J", "-o",
+        ])
+        .arg(disc)
+        .arg(&tree))
+    .context("making a disc")
+    .map(drop)
+}
+
+fn make_fat(folder: &Path, fat: &Path, user_data: &str) -> Result<()> {
+    let file = folder.join("user-data");
+    std::fs::write(&file, user_data)?;
+    std::fs::File::create(fat)?.set_len(4 << 20)?;
+    run(peers::program("mkfs.vfat")?.args(["-n", "cidata"]).arg(fat))?;
+    run(Command::new("mcopy")
+        .arg("-i")
+        .arg(fat)
+        .arg(&file)
+        .arg("::user-data"))
+    .context("filling a FAT volume")
+    .map(drop)
+}
+
+#[test]
+fn endless_metadata() -> Result<()> {
+    let Some(image) = image() else {
+        return Ok(());
+    };
+    inside("cloud::endless_metadata", || run_endless(&image))
+}
+
+/// A byte each second for ever: the machine boots, counts as healthy, and says why it waits.
+fn run_endless(image: &Path) -> Result<()> {
+    let site = Site::start()?;
+    let metadata = Metadata::start(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(b"#").is_ok() {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    })?;
+    let disk = Arc::new(Disk::over(image)?);
+    let mut options: Vec<String> = HETZNER.map(str::to_owned).into();
+    options.extend([
+        "-smbios".to_owned(),
+        // A machine without settings lets nobody in: units tell on the serial port.
+        "type=11,value=io.systemd.stub.kernel-cmdline-extra=systemd.show_status=1".to_owned(),
+    ]);
+    let start = Start {
+        credentials: vec![site.dns.credential()],
+        options,
+        ..Start::default()
+    };
+    let mut machine = Machine::start(&disk, &start)?;
+    machine.wait_for_serial("Conclude the boot", BOOT_LIMIT)?;
+    let healthy = Instant::now();
+    println!(
+        "power-on to a good boot without settings: {:.1} s",
+        machine.age().as_secs_f64()
+    );
+    machine.wait_for_serial("No settings came from the metadata of Hetzner", BOOT_LIMIT)?;
+    let ended = Instant::now();
+    let began = metadata.first().context("nobody asked")?;
+    println!(
+        "first question to last word: {:.1} s; a good boot {:.1} s before that",
+        ended.duration_since(began).as_secs_f64(),
+        ended.saturating_duration_since(healthy).as_secs_f64()
+    );
+    ensure!(ended.duration_since(began) < CLOUD_LIMIT, "it took longer");
+    machine.power_off()
+}
