@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// Units whose state is shown, in the order of the way a mail takes.
-const UNITS: [&str; 11] = [
+const UNITS: [&str; 12] = [
     "systemd-networkd.service",
     "systemd-timesyncd.service",
     "unbound.service",
