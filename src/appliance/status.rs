@@ -17,12 +17,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// Units whose state is shown, in the order of the way a mail takes.
-const UNITS: [&str; 11] = [
+const UNITS: [&str; 12] = [
     "systemd-networkd.service",
     "systemd-timesyncd.service",
     "unbound.service",
     "postfix.service",
     "mailimg-filter.service",
+    "mailimg-sts.service",
     "opendkim.service",
     "opendmarc.service",
     "dovecot.service",
