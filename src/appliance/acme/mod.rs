@@ -62,7 +62,7 @@ const NONCE_TRIES: usize = 5;
 /// Pause between two looks at a network that comes up.
 const SETTLING: Duration = Duration::from_secs(3);
 /// How often an optional name that does not lead here is looked at, in seconds.
-const LOOK_AGAIN: i64 = 15 * 60;
+const LOOK_AGAIN: i64 = 5 * 60;
 /// Certificates of one name within a day, unless somebody insists.
 const MOST_A_DAY: usize = 3;
 /// Every how many failures the other challenge is tried, too.
@@ -216,8 +216,11 @@ impl Agent<'_> {
             }
         };
         if !due && !forced {
-            record.failed = None;
-            record.pause = None;
+            // Somebody insisted in vain: that is told until it could be tried again.
+            if record.pause.is_none_or(|pause| pause.is_over(now())) {
+                record.failed = None;
+                record.pause = None;
+            }
             return Ok(None);
         }
         if let Some(pause) = record.pause {
