@@ -385,8 +385,8 @@ mod tests {
         Disk (/var)  1.0G free of 20G  !; 900 of 1000 inodes free
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound postfix mailimg-filter
-                     opendkim opendmarc dovecot mailimg-guard mailimg-web
-        Not running  ssh is inactive (dead)
+                     mailimg-sts opendkim opendmarc dovecot mailimg-guard ssh
+        Not running  mailimg-web is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x
                      line 1: x
