@@ -26,6 +26,8 @@ const USERS: [&str; 2] = ["dovecot.service", "postfix.service"];
 const AGENT_ENDS: Duration = Duration::from_secs(300);
 /// Pause between two looks at it.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before another try to install, when the disk is full for instance.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Largest file of a pair, in bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -166,22 +168,29 @@ fn take(place: &Place) -> anyhow::Result<String> {
     };
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let taken = if configuration.names().any(|known| known == name) {
-            take_pair(place, &configuration, &entry.path(), &name)
+        let checked = if configuration.names().any(|known| known == name) {
+            check_ready(&entry.path(), &name)
         } else {
             Err(anyhow::anyhow!("nobody asked for it"))
         };
-        match taken {
-            Ok(()) => {
+        match checked {
+            Ok(pair) => {
+                if let Err(error) = install(place, &configuration, &name, &pair) {
+                    // It stays where it is, and the path unit starts us again at once.
+                    if place.is_machine() {
+                        std::thread::sleep(AGAIN);
+                    }
+                    return Err(error.context(format!("installing the certificate of {name}")));
+                }
                 host_changed |= name == configuration.hostname;
                 lines.push(format!("Took the certificate of {name} into use."));
             }
+            // What is refused once is refused always; the agent gets another.
             Err(error) => refused.push(format!(
                 "the certificate of '{}': {error:#}",
                 name.escape_default()
             )),
         }
-        // What is refused once is refused always; the agent gets another.
         fs::remove_dir_all(entry.path())
             .with_context(|| format!("removing {}", entry.path().display()))?;
     }
@@ -200,27 +209,39 @@ fn take(place: &Place) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-fn take_pair(
-    place: &Place,
-    configuration: &Configuration,
-    folder: &Path,
-    name: &str,
-) -> anyhow::Result<()> {
-    let chain = read_limited(&folder.join(CHAIN))?;
-    let key = read_limited(&folder.join(KEY))?;
-    check_pair(name, &chain, &key)?;
+/// A chain and its key, PEM.
+struct Pair {
+    chain: String,
+    key: String,
+}
+
+fn check_ready(folder: &Path, name: &str) -> anyhow::Result<Pair> {
+    let pair = Pair {
+        chain: read_limited(&folder.join(CHAIN))?,
+        key: read_limited(&folder.join(KEY))?,
+    };
+    check_pair(name, &pair.chain, &pair.key)?;
     check_links(
-        &parse_chain(chain.as_bytes())?,
+        &parse_chain(pair.chain.as_bytes())?,
         name,
         Timestamp::now().as_second(),
     )?;
+    Ok(pair)
+}
+
+fn install(
+    place: &Place,
+    configuration: &Configuration,
+    name: &str,
+    pair: &Pair,
+) -> anyhow::Result<()> {
     if name == configuration.hostname {
-        return replace_certificate(place, &chain, &key);
+        return replace_certificate(place, &pair.chain, &pair.key);
     }
     install_pair(
         &place.path(names_folder(name)),
-        chain.as_bytes(),
-        key.as_bytes(),
+        pair.chain.as_bytes(),
+        pair.key.as_bytes(),
         key_owner(place)?,
     )
 }

@@ -95,10 +95,18 @@ pub struct CloudAddresses {
 
 /// Finds both addresses; what cannot be found is absent, after two seconds at most.
 pub fn find_public_addresses(place: &Place, settings: &Settings) -> PublicAddresses {
+    find_addresses(place, settings.public_ipv4, settings.public_ipv6)
+}
+
+/// The same for who knows of the settings only what they say of addresses.
+pub fn find_addresses(
+    place: &Place,
+    set4: Option<Ipv4Addr>,
+    set6: Option<Ipv6Addr>,
+) -> PublicAddresses {
     let cloud = load_cloud_addresses(place).unwrap_or_default();
     let found = |address, source| Found { address, source };
-    let ipv4 = settings
-        .public_ipv4
+    let ipv4 = set4
         .map(|address| found(address.into(), Source::Settings))
         .or_else(|| own_address(place, false).map(|own| found(own, Source::Interface)))
         .or_else(|| {
@@ -108,8 +116,7 @@ pub fn find_public_addresses(place: &Place, settings: &Settings) -> PublicAddres
                 .map(|address| found(address.into(), Source::Cloud))
         })
         .or_else(|| gateway_address(place).map(|address| found(address.into(), Source::Gateway)));
-    let ipv6 = settings
-        .public_ipv6
+    let ipv6 = set6
         .map(|address| found(address.into(), Source::Settings))
         .or_else(|| own_address(place, true).map(|own| found(own, Source::Interface)))
         .or_else(|| {

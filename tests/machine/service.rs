@@ -2,11 +2,14 @@
 
 use super::Machine;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 /// Longest wait for a service to be ready.
 const START: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it still runs.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A verb that runs until the test ends.
 pub struct Service(Child);
@@ -19,19 +22,26 @@ impl Service {
         let path = machine.path("notify.sock");
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(START)).unwrap();
+        socket.set_read_timeout(Some(LOOK)).unwrap();
         let child = Command::new(assert_cmd::cargo::cargo_bin!("mailctl"))
             .env_clear()
             .env("NOTIFY_SOCKET", &path)
             .arg("--root")
             .arg(machine.path(""))
             .args(arguments)
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let service = Self(child);
+        let mut service = Self(child);
+        let began = Instant::now();
         let mut word = [0; 64];
-        let length = socket.recv(&mut word).unwrap();
+        let length = loop {
+            if let Ok(length) = socket.recv(&mut word) {
+                break length;
+            }
+            let ended = service.0.try_wait().unwrap();
+            assert_eq!(ended, None, "{arguments:?} ended");
+            assert!(began.elapsed() < START, "{arguments:?} is not ready");
+        };
         // sd_notify(3): assignments, one a line.
         assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
         service

@@ -80,8 +80,8 @@ fn the_other_port_when_port_80_is_shut() {
         http_open: false,
         ..Manner::default()
     });
-    world.acme_and_take();
-    assert_eq!(world.record(HOST)["method"], "tls-alpn-01");
+    let said = world.acme_and_take();
+    assert_eq!(world.record(HOST)["method"], "tls-alpn-01", "{said}");
     assert_eq!(world.status(HOST)["certificate"]["self_signed"], false);
     assert_eq!(world.counts(), (1, 2));
     // It is remembered: no order is wasted on the shut port.

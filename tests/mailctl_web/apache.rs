@@ -1,7 +1,7 @@
 //! The web server behind Debian's Apache, with the very lines that the README gives.
 
 use crate::client::{Answer, browse, exchange, plain, secure};
-use crate::site::{HOSTNAME, Site, free_ports, make_pair};
+use crate::site::{FreePorts, HOSTNAME, Site, make_pair};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
@@ -23,7 +23,8 @@ struct Apache {
 impl Apache {
     fn start(site: &Site) -> Self {
         assert!(Path::new(PROGRAM).exists(), "apt-get install apache2-bin");
-        let (http, https) = free_ports();
+        let ports = FreePorts::find();
+        let (http, https) = ports.numbers();
         let folder = site.machine.path("apache");
         std::fs::create_dir_all(&folder).unwrap();
         let (_, chain, key) = make_pair(HOSTNAME, None);
@@ -51,6 +52,7 @@ impl Apache {
         let path = format!("{folder}/apache.conf");
         std::fs::write(&path, text + &example).unwrap();
         // -X: one process, which ends with this test.
+        drop(ports);
         let process = Command::new(PROGRAM)
             .args(["-X", "-f", &path])
             .stdin(Stdio::null())

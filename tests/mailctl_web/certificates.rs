@@ -109,3 +109,14 @@ fn a_challenge_is_answered_by_its_certificate_alone() {
     replace(folder.join(format!("{HOSTNAME}.pem")), "torn");
     assert!(ask(HOSTNAME).is_err());
 }
+
+#[test]
+fn a_key_that_may_be_read_later_is_taken_then() {
+    let site = Site::start();
+    let folder = site.machine.path("var/lib/mailimg/tls");
+    std::fs::rename(folder.join("privkey.pem"), folder.join("aside")).unwrap();
+    assert!(connect_tls(site.https, HOSTNAME, &[], rustls::ALL_VERSIONS).is_err());
+    std::fs::rename(folder.join("aside"), folder.join("privkey.pem")).unwrap();
+    sleep(A_MOMENT);
+    browse(site.https, HOSTNAME);
+}

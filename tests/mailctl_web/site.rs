@@ -2,8 +2,10 @@
 
 use crate::machine::Machine;
 use crate::machine::service::Service;
+use rand::RngExt;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub const HOSTNAME: &str = "mail.wombat.example";
@@ -15,11 +17,31 @@ pub struct Site {
     pub https: u16,
 }
 
-/// Ports that were free a moment ago.
-pub fn free_ports() -> (u16, u16) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("[::]:0").unwrap());
-    let [http, https] = listeners.map(|listener| listener.local_addr().unwrap().port());
-    (http, https)
+/// Below those that the kernel hands out, so that no client of another test takes them.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// Two ports that are kept free for a server until this is dropped.
+pub struct FreePorts([TcpListener; 2]);
+
+impl FreePorts {
+    pub fn find() -> Self {
+        Self([(); 2].map(|()| {
+            loop {
+                let port = rand::rng().random_range(PORTS);
+                if let Ok(listener) = TcpListener::bind(("::", port)) {
+                    return listener;
+                }
+            }
+        }))
+    }
+
+    pub fn numbers(&self) -> (u16, u16) {
+        let [http, https] = self
+            .0
+            .each_ref()
+            .map(|held| held.local_addr().unwrap().port());
+        (http, https)
+    }
 }
 
 impl Site {
@@ -29,7 +51,8 @@ impl Site {
 
     /// With more settings.
     pub fn start_with(more: &str) -> Self {
-        let (http, https) = free_ports();
+        let ports = FreePorts::find();
+        let (http, https) = ports.numbers();
         let machine = Machine::new();
         machine.put_esp(&format!(
             "DOMAIN=wombat.example\nHOSTNAME=mail.${{DOMAIN}}\n\
@@ -40,6 +63,7 @@ impl Site {
         for folder in ["http", "alpn"] {
             std::fs::create_dir_all(machine.path("run/mailimg-acme").join(folder)).unwrap();
         }
+        drop(ports);
         let service = Service::start(&machine, &["web"]);
         Self {
             machine,

@@ -2,7 +2,9 @@
 
 use crate::client::{Answer, browse, connect, exchange, plain, secure};
 use crate::site::{HOSTNAME, Site};
+use rand::RngExt;
 use std::io::{Read, Write};
+use std::net::{Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Statuses of all answers to what is written on one connection.
@@ -214,4 +216,34 @@ fn two_hundred_with_tls_stay_small() {
     let request = format!("b\r\nHost: {HOSTNAME}\r\n\r\n");
     let said = exchange(held.pop().unwrap(), request.as_bytes());
     assert_eq!(Answer::parse(&said).status, 400, "two hosts");
+}
+
+#[test]
+fn noise_is_survived_on_both_families() {
+    let mut site = Site::start();
+    for number in 0..300 {
+        let mut noise = vec![0u8; number];
+        rand::rng().fill(&mut noise[..]);
+        if number % 3 == 0 {
+            noise.splice(0..0, *b"GET / HTTP/1.1\r\nHost: ");
+        }
+        noise.extend(b"\r\n\r\n");
+        let port = if number % 2 == 0 {
+            site.http
+        } else {
+            site.https
+        };
+        let mut stream = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        let _ = stream.write_all(&noise);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut said = Vec::new();
+        let end = stream.read_to_end(&mut said);
+        let waited = end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!waited, "{noise:?}");
+    }
+    assert!(site.service.is_running());
+    assert_eq!(secure(site.https, HOSTNAME, "GET /").status, 200);
 }

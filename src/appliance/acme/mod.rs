@@ -259,7 +259,14 @@ impl Agent<'_> {
 
     async fn ask_window(&mut self, id: &CertificateIdentifier<'_>) -> Option<((i64, i64), i64)> {
         let ca = self.open().await.ok()?;
-        let (info, ask_in) = ca.account.renewal_info(id).await.ok()?;
+        let (info, ask_in) = match ca.account.renewal_info(id).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // An authority need not know ARI, nor this certificate.
+                let _ = ca.failure(&error);
+                return None;
+            }
+        };
         let window = (
             info.suggested_window.start.unix_timestamp(),
             info.suggested_window.end.unix_timestamp(),
@@ -335,9 +342,9 @@ impl Agent<'_> {
         let result = async {
             let resolved = look_up(self.configuration, name)?;
             let mut own = own_addresses(self.place, self.configuration);
-            if own.is_empty() {
-                own = look_up(self.configuration, &self.configuration.hostname)?.addresses;
-            }
+            // A CA has proved that these are ours, too.
+            let host = look_up(self.configuration, &self.configuration.hostname)?;
+            own.extend(host.addresses);
             if let Some(reason) = check_optional(name, &resolved, &own) {
                 return Ok(Err(reason));
             }

@@ -10,9 +10,9 @@ use super::configuration::Configuration;
 use super::failure::{Failure, Kind};
 use super::names::{Resolved, resolve};
 use super::record::Record;
-use crate::appliance::place::{self, Place};
-use serde::Deserialize;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use crate::appliance::place::Place;
+use crate::appliance::public_address::find_addresses;
+use std::net::IpAddr;
 use std::time::Duration;
 use ureq::Agent;
 
@@ -41,70 +41,23 @@ pub fn check_clock(now: i64) -> Result<(), Failure> {
     ))
 }
 
-/// What the cloud says of itself; others write it.
-#[derive(Default, Deserialize)]
-struct Cloud {
-    #[serde(default)]
-    ipv4: Option<Ipv4Addr>,
-    #[serde(default)]
-    ipv6: Option<Ipv6Addr>,
-}
-
-/// Addresses that are this machine's as far as it knows; none behind NAT.
+/// Addresses that are this machine's as far as it knows; none behind some kinds of NAT.
 pub fn own_addresses(place: &Place, configuration: &Configuration) -> Vec<IpAddr> {
-    let mut addresses = configuration.public_addresses.clone();
-    let cloud: Cloud = std::fs::read(place.path(place::CLOUD))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default();
-    addresses.extend(cloud.ipv4.map(IpAddr::V4));
-    addresses.extend(cloud.ipv6.map(IpAddr::V6));
-    if place.is_machine() {
-        addresses.extend(source_addresses());
-    }
-    addresses
-}
-
-/// What we would send from; connecting a datagram socket sends nothing.
-fn source_addresses() -> Vec<IpAddr> {
-    // Documentation addresses (RFC 5737, RFC 3849) stand for anybody far away.
-    let far: [(SocketAddr, SocketAddr); 2] = [
-        (([0, 0, 0, 0], 0).into(), ([192, 0, 2, 1], 9).into()),
-        (
-            ([0u16; 8], 0).into(),
-            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1u16], 9).into(),
-        ),
-    ];
-    far.into_iter()
-        .filter_map(|(any, far)| {
-            let socket = UdpSocket::bind(any).ok()?;
-            socket.connect(far).ok()?;
-            let address = socket.local_addr().ok()?.ip();
-            is_public(address).then_some(address)
-        })
+    let set = &configuration.public_addresses;
+    let set4 = set.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    let set6 = set.iter().find_map(|address| match address {
+        IpAddr::V6(address) => Some(*address),
+        IpAddr::V4(_) => None,
+    });
+    let found = find_addresses(place, set4, set6);
+    [found.ipv4, found.ipv6]
+        .into_iter()
+        .flatten()
+        .map(|found| found.address)
         .collect()
-}
-
-/// Whether others can reach an address as it is.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            // RFC 6598: shared by a provider's customers.
-            let shared = first == 100 && (64..128).contains(&second);
-            !(address.is_private()
-                || address.is_loopback()
-                || address.is_link_local()
-                || address.is_unspecified()
-                || shared)
-        }
-        IpAddr::V6(address) => {
-            !(address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unique_local()
-                || address.is_unicast_link_local())
-        }
-    }
 }
 
 fn listed(addresses: &[IpAddr]) -> String {
@@ -229,7 +182,7 @@ pub fn look_up(configuration: &Configuration, name: &str) -> Result<Resolved, Fa
 
 #[cfg(test)]
 mod tests {
-    use super::{check_clock, check_host, check_optional, is_public};
+    use super::{check_clock, check_host, check_optional};
     use crate::appliance::acme::failure::Kind;
     use crate::appliance::acme::names::Resolved;
     use crate::appliance::acme::record::Record;
@@ -281,17 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_and_addresses() {
+    fn clocks_before_this_program_are_wrong() {
         assert!(check_clock(0).is_err() && check_clock(1_795_000_000).is_ok());
-        for (address, public) in [
-            ("10.0.2.15", false),
-            ("100.64.1.1", false),
-            ("198.18.0.2", true),
-            ("fe80::1", false),
-            ("fd00::1", false),
-            ("2001:2::1", true),
-        ] {
-            assert_eq!(is_public(address.parse().unwrap()), public, "{address}");
-        }
     }
 }

@@ -38,8 +38,10 @@ type Stamps = (Stamp, Stamp);
 /// The pair of one name.
 #[derive(Default)]
 struct Pair {
-    /// What the files were when they were last read.
-    seen: Option<Stamps>,
+    /// What the files were when they were taken.
+    taken: Option<Stamps>,
+    /// What they were when it was last said that they are no good.
+    refused: Option<Stamps>,
     configuration: Option<Arc<ServerConfig>>,
 }
 
@@ -51,13 +53,21 @@ impl Pair {
             return;
         };
         // Stamps first: a change while reading is seen next time.
-        if self.seen == Some((of_chain, of_key)) {
+        let now = Some((of_chain, of_key));
+        if self.taken == now {
             return;
         }
-        self.seen = Some((of_chain, of_key));
+        // Bad ones are tried again: files that may be read from now on look the same.
         match load_pair(provider, chain, key) {
-            Ok(configuration) => self.configuration = Some(configuration),
-            Err(error) => eprintln!("reading {}: {error:#}", chain.display()),
+            Ok(configuration) => {
+                self.configuration = Some(configuration);
+                self.taken = now;
+            }
+            Err(error) if self.refused != now => {
+                eprintln!("reading {}: {error:#}", chain.display());
+                self.refused = now;
+            }
+            Err(_) => {}
         }
     }
 }
