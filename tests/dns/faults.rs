@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::knot::Knot;
+use super::knot::{Knot, empty_zones, first};
 use super::network;
-use super::world::{Zones, check, dns, empty_server, machine, printed_zones};
+use super::unbound::Unbound;
+use super::world::{
+    ZONES, Zones, check, check_by, dns, dns_by, empty_server, machine, printed_zones,
+};
 
 const WOMBAT: &str = "wombat.example.";
 const KOALA: &str = "koala.example.";
@@ -136,6 +139,57 @@ fn every_fault_is_found_and_nothing_else() -> Result<()> {
         println!("{} faults in {:?}", FAULTS.len(), started.elapsed());
         let checked = check(&machine)?;
         ensure!(checked.code == 0, "not good again: {:?}", checked.bad());
+        Ok(())
+    })
+}
+
+/// The way a machine asks: by a resolver that validates.
+#[test]
+fn a_validating_resolver_finds_the_same_and_broken_signatures() -> Result<()> {
+    const NAME: &str = "faults::a_validating_resolver_finds_the_same_and_broken_signatures";
+    network::inside(NAME, || {
+        let machine = machine("")?;
+        let signed = [".", "example.", WOMBAT];
+        let knot = Knot::start(&first(), &empty_zones(&ZONES), &signed)?;
+        let _unbound = Unbound::start(&knot.keys[0])?;
+        let (code, text, errors) = dns_by(&machine, Unbound::ADDRESS, &["records", "--zone"])?;
+        ensure!(code == 0, "{errors}");
+        ensure!(
+            text == dns(&machine, &["records", "--zone"])?.1,
+            "other zones by Unbound:\n{text}"
+        );
+        let zones = printed_zones(&machine)?;
+        load(&knot, &zones)?;
+        let (code, text, errors) = dns_by(&machine, Unbound::ADDRESS, &["check"])?;
+        ensure!(
+            code == 0 && text.ends_with("All checks are good.\n"),
+            "{text}{errors}"
+        );
+        ensure!(
+            text.contains("wombat.example is signed.")
+                && text.contains("koala.example is not signed"),
+            "{text}"
+        );
+        for fault in FAULTS.iter().step_by(3) {
+            knot.replace(fault.zone, &spoil(&zones[fault.zone], fault))?;
+            let bad = check_by(&machine, Unbound::ADDRESS)?.bad();
+            ensure!(bad == [fault.red], "{}: {bad:?}", fault.name);
+            knot.replace(fault.zone, &zones[fault.zone])?;
+        }
+        // The parent lists a key that the zone does not have.
+        knot.break_chain(WOMBAT)?;
+        let checked = check_by(&machine, Unbound::ADDRESS)?;
+        ensure!(
+            checked.code == 1 && checked.bad() == ["servers wombat.example wrong required"],
+            "{:?}",
+            checked.bad()
+        );
+        ensure!(
+            checked
+                .json
+                .to_string()
+                .contains("refused by resolvers that validate")
+        );
         Ok(())
     })
 }

@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Knot {
     folder: TempDir,
     address: IpAddr,
+    /// DS records of the signed zones, in their order.
+    pub keys: Vec<String>,
     _server: Process,
 }
 
@@ -70,6 +72,7 @@ impl Knot {
         }
         std::fs::write(folder.path().join("knot.conf"), text)?;
         let mut zones = zones.clone();
+        let mut keys = Vec::new();
         for name in signed {
             let mut keymgr = control(folder.path(), "keymgr")?;
             run(keymgr.args([
@@ -80,12 +83,22 @@ impl Knot {
                 "zsk=yes",
             ]))?;
             let text = run(control(folder.path(), "keymgr")?.args([name, "ds"]))?;
-            let record = text.lines().next().context("reading a DS record")?;
-            let parent = name.split_once('.').map_or(".", |(_, parent)| parent);
-            zones
-                .get_mut(parent)
-                .context("looking for a parent zone")?
-                .push(record.to_owned());
+            // One line a digest type; 2 is SHA-256 (RFC 4509).
+            let record = text
+                .lines()
+                .find(|line| line.split_whitespace().nth(4) == Some("2"))
+                .context("reading a DS record")?;
+            keys.push(record.to_owned());
+            if *name != "." {
+                let parent = match name.split_once('.') {
+                    Some((_, parent)) if !parent.is_empty() => parent,
+                    _ => ".",
+                };
+                zones
+                    .get_mut(parent)
+                    .context("looking for a parent zone")?
+                    .push(record.to_owned());
+            }
         }
         for (name, records) in &zones {
             write_zone(folder.path(), name, records)?;
@@ -103,6 +116,7 @@ impl Knot {
         Ok(Self {
             folder,
             address: addresses[0],
+            keys,
             _server: server,
         })
     }
@@ -116,6 +130,24 @@ impl Knot {
             Ok((self.serial(zone)? != before).then_some(()))
         })
         .with_context(|| last_lines(&self.folder.path().join("knot.log")))
+    }
+
+    /// Has the parent of a zone below `example.` list a key that the zone does not have.
+    pub fn break_chain(&self, zone: &str) -> Result<()> {
+        let path = file(self.folder.path(), "example.");
+        let text = std::fs::read_to_string(&path)?;
+        let broken: Vec<String> = text
+            .lines()
+            .map(|line| match line.rsplit_once(' ') {
+                Some((start, digest)) if line.starts_with(&format!("{zone} DS ")) => {
+                    format!("{start} {}", "0".repeat(digest.len()))
+                }
+                _ => line.to_owned(),
+            })
+            // What `replace` writes by itself.
+            .skip(4)
+            .collect();
+        self.replace("example.", &broken)
     }
 
     /// The serial of a zone, which every change raises.

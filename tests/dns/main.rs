@@ -26,4 +26,5 @@ mod faults;
 mod knot;
 mod publish;
 mod servers;
+mod unbound;
 mod world;

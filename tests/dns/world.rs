@@ -1,6 +1,7 @@
 //! A machine with two domains, and name servers for them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -56,7 +57,16 @@ pub fn empty_server() -> Result<Knot> {
 
 /// Runs `mailctl dns` with our addresses and name server; returns code, output and errors.
 pub fn dns(machine: &Machine, words: &[&str]) -> Result<(i32, String, String)> {
-    let resolver = format!("{OUTSIDE_DNS}:53");
+    dns_by(machine, SocketAddr::new(OUTSIDE_DNS.into(), 53), words)
+}
+
+/// The same by another resolver.
+pub fn dns_by(
+    machine: &Machine,
+    resolver: SocketAddr,
+    words: &[&str],
+) -> Result<(i32, String, String)> {
+    let resolver = resolver.to_string();
     let mut all = vec!["dns"];
     all.extend(words);
     all.extend([
@@ -131,7 +141,12 @@ impl Checked {
 
 /// Runs the check.
 pub fn check(machine: &Machine) -> Result<Checked> {
-    let (code, text, errors) = dns(machine, &["check", "--json"])?;
+    check_by(machine, SocketAddr::new(OUTSIDE_DNS.into(), 53))
+}
+
+/// The same by another resolver.
+pub fn check_by(machine: &Machine, resolver: SocketAddr) -> Result<Checked> {
+    let (code, text, errors) = dns_by(machine, resolver, &["check", "--json"])?;
     let json = serde_json::from_str(&text).with_context(|| format!("reading {text}{errors}"))?;
     Ok(Checked { code, json })
 }

@@ -1,7 +1,7 @@
 //! The addresses that records must name: found, or given on the command line.
 
 use crate::appliance::place::Place;
-use crate::appliance::public_address::find_public_addresses;
+use crate::appliance::public_address::{ask_third_party, find_public_addresses};
 use crate::settings::Settings;
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -27,8 +27,16 @@ impl Addresses {
     }
 }
 
-/// The given addresses; only when none is given, those of the machine.
-pub fn find_addresses(place: &Place, settings: &Settings, given: &[IpAddr]) -> Addresses {
+/// The given addresses, or what a page says; only without both, those of the machine.
+///
+/// # Errors
+/// A page that does not say it.
+pub fn find_addresses(
+    place: &Place,
+    settings: &Settings,
+    given: &[IpAddr],
+    page: Option<&str>,
+) -> anyhow::Result<Addresses> {
     let mut addresses = Addresses::default();
     let mut take = |address: IpAddr, source: &str| {
         match address {
@@ -38,7 +46,14 @@ pub fn find_addresses(place: &Place, settings: &Settings, given: &[IpAddr]) -> A
         addresses.words.push(format!("{address} ({source})"));
     };
     if given.is_empty() {
-        let found = find_public_addresses(place, settings);
+        let mut found = find_public_addresses(place, settings);
+        if let Some(page) = page {
+            let told = ask_third_party(place, page)?;
+            match told.address {
+                IpAddr::V4(_) => found.ipv4 = Some(told),
+                IpAddr::V6(_) => found.ipv6 = Some(told),
+            }
+        }
         for found in [found.ipv4, found.ipv6].into_iter().flatten() {
             take(found.address, &found.source.to_string());
         }
@@ -47,7 +62,7 @@ pub fn find_addresses(place: &Place, settings: &Settings, given: &[IpAddr]) -> A
             take(*address, "--address");
         }
     }
-    addresses
+    Ok(addresses)
 }
 
 /// The name under which an address is looked up (RFC 1035 section 3.5, RFC 3596 section 2.5).

@@ -66,6 +66,9 @@ pub struct Common {
     /// The machine's address on the internet instead of the one found; one for each family.
     #[arg(long = "address", value_name = "ADDRESS")]
     addresses: Vec<IpAddr>,
+    /// Ask this page for it, which answers with nothing but the address; nobody is asked otherwise.
+    #[arg(long, value_name = "URL", conflicts_with = "addresses")]
+    ask: Option<String>,
     /// Ask this resolver instead of the machine's own.
     #[arg(long, hide = true, env = "MAILCTL_RESOLVER")]
     resolver: Option<SocketAddr>,
@@ -143,7 +146,8 @@ pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> 
                 .dns_update
                 .as_ref()
                 .context("reading DNS_UPDATE_* of the settings")?;
-            let addresses = find_addresses(place, &settings, &common.addresses);
+            let addresses =
+                find_addresses(place, &settings, &common.addresses, common.ask.as_deref())?;
             if addresses.all().next().is_none() {
                 return Err(hinted(
                     "the public address of this machine is not known",
@@ -159,7 +163,7 @@ pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> 
 
 fn load_facts(place: &Place, common: &Common) -> anyhow::Result<Facts> {
     let settings = load_stored(place)?.settings;
-    let addresses = find_addresses(place, &settings, &common.addresses);
+    let addresses = find_addresses(place, &settings, &common.addresses, common.ask.as_deref())?;
     gather_facts(place, &settings, addresses)
 }
 

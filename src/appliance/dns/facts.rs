@@ -6,6 +6,7 @@ use crate::appliance::dkim::{self, load_selectors};
 use crate::appliance::dkim_key::{joined_text, load_record, record_name};
 use crate::appliance::place::{self, Place};
 use crate::appliance::state::read_optional;
+use crate::appliance::web::sts_policy::sts_policy;
 use crate::settings::{Settings, StsMode};
 use anyhow::Context;
 use rustls::pki_types::CertificateDer;
@@ -199,18 +200,8 @@ fn is_plain(text: &str) -> bool {
 
 /// Changes whenever the policy does (RFC 8461 section 3.1).
 pub fn policy_id(settings: &Settings) -> Option<String> {
-    /// A week, in seconds.
-    const LONGEST_USE: u32 = 604_800;
-    let mode = match settings.sts_mode {
-        StsMode::Enforce => "enforce",
-        StsMode::Testing => "testing",
-        StsMode::None => return None,
-    };
-    let policy = format!(
-        "version: STSv1\r\nmode: {mode}\r\nmx: {}\r\nmax_age: {LONGEST_USE}\r\n",
-        settings.hostname
-    );
-    Some(hex::encode(Sha256::digest(policy))[..16].to_owned())
+    // A policy that is withdrawn need not be announced.
+    (settings.sts_mode != StsMode::None).then(|| sts_policy(settings).id)
 }
 
 #[cfg(test)]

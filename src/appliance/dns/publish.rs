@@ -58,7 +58,7 @@ pub async fn publish_records(
         address: find_server(update, resolver, deadline).await?,
         update,
         facts,
-        spf: SpfJudge::new(resolver)?,
+        spf: SpfJudge::new(resolver, deadline)?,
         deadline,
     };
     let (zones, elsewhere) = server.find_zones().await?;

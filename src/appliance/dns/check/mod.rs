@@ -38,9 +38,10 @@ pub const LIMIT: Duration = Duration::from_secs(25);
 /// # Errors
 /// A resolver that cannot be set up; what DNS says is never an error.
 pub async fn check_records(facts: Facts, resolver: SocketAddr) -> anyhow::Result<Report> {
-    let authority = Authority::new(resolver, Instant::now() + LIMIT);
+    let deadline = Instant::now() + LIMIT;
+    let authority = Authority::new(resolver, deadline);
     let checker = Arc::new(Checker {
-        spf: SpfJudge::new(resolver)?,
+        spf: SpfJudge::new(resolver, deadline)?,
         authority: Arc::clone(&authority),
         facts,
     });

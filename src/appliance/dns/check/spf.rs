@@ -22,7 +22,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// Longest wait for all answers that a record leads to.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -66,16 +66,19 @@ pub fn is_spf(text: &str) -> bool {
 /// Evaluates records.
 pub struct SpfJudge {
     authenticator: MessageAuthenticator,
+    /// When all questions end.
+    deadline: tokio::time::Instant,
 }
 
 impl SpfJudge {
-    /// One that asks this resolver.
+    /// One that asks this resolver and ends at this time.
     ///
     /// # Errors
     /// A resolver that cannot be set up.
-    pub fn new(resolver: SocketAddr) -> anyhow::Result<Self> {
+    pub fn new(resolver: SocketAddr, deadline: tokio::time::Instant) -> anyhow::Result<Self> {
         Ok(Self {
             authenticator: authenticator(resolver)?,
+            deadline,
         })
     }
 
@@ -182,7 +185,8 @@ impl SpfJudge {
             .with_mx_cache(&servers)
             .with_ipv4_cache(&four)
             .with_ipv6_cache(&six);
-        match timeout(LONGEST, self.authenticator.verify_spf(question)).await {
+        let end = self.deadline.min(tokio::time::Instant::now() + LONGEST);
+        match timeout_at(end, self.authenticator.verify_spf(question)).await {
             Ok(output) => output.result(),
             Err(_) => SpfResult::TempError,
         }
