@@ -8,13 +8,10 @@ use super::accounts::owner;
 use super::place::{self, Place};
 use super::state::{PUBLIC, ensure_file, read_optional};
 use crate::settings::{AUTHORITY_KEY, Settings};
-use anyhow::ensure;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use std::path::PathBuf;
 
 /// The image's roots.
-pub const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Renders the bundle.
 ///
@@ -43,21 +40,12 @@ pub fn ensure_trust(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The roots in use: the bundle, and the image's where none is rendered yet.
-///
-/// # Errors
-/// No root at all.
-pub fn load_roots(place: &Place) -> anyhow::Result<RootCertStore> {
-    let bytes = match read_optional(&place.path(place::TRUST))? {
-        Some(bytes) => bytes,
-        None => read_optional(&place.path(IMAGE_ROOTS))?.unwrap_or_default(),
-    };
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
-    ensure!(
-        !roots.is_empty(),
-        "reading {}: it holds no certificate",
-        place::TRUST
-    );
-    Ok(roots)
+/// The file of the roots in use: the bundle, or the image's where none is rendered yet.
+pub fn roots_path(place: &Place) -> PathBuf {
+    let bundle = place.path(place::TRUST);
+    if bundle.exists() {
+        bundle
+    } else {
+        place.path(IMAGE_ROOTS)
+    }
 }

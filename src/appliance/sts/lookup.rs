@@ -11,11 +11,10 @@ use super::fetch::{fetch_policy, make_agent};
 use super::name_server::NameServer;
 use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::place::{self, Place};
-use crate::appliance::trust::IMAGE_ROOTS;
+use crate::appliance::trust::roots_path;
 use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Semaphore};
@@ -186,7 +185,7 @@ impl Lookup {
     async fn fetch(&self, domain: &str) -> anyhow::Result<Policy> {
         let _permit = self.fetches.acquire().await?;
         let addresses = self.server.addresses(&format!("mta-sts.{domain}")).await?;
-        let roots = self.roots();
+        let roots = roots_path(&self.place);
         let (port, domain) = (self.https_port, domain.to_owned());
         tokio::task::spawn_blocking(move || {
             let agent = make_agent(&roots, &addresses, port)?;
@@ -194,16 +193,6 @@ impl Lookup {
         })
         .await
         .context("fetching a policy")?
-    }
-
-    /// The roots in use; the image's where none are rendered.
-    pub fn roots(&self) -> PathBuf {
-        let roots = self.place.path(place::TRUST);
-        if roots.exists() {
-            roots
-        } else {
-            self.place.path(IMAGE_ROOTS)
-        }
     }
 
     /// Fetches again what will run out, one after the other.

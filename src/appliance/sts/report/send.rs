@@ -5,12 +5,12 @@ use super::document::{Document, make_document};
 use super::event::{Endpoint, parse_record};
 use super::message::write_message;
 use super::smtp::submit;
-use crate::appliance::place::{self, Place};
+use crate::appliance::place::Place;
 use crate::appliance::sts::configuration::{Configuration, load_configuration};
 use crate::appliance::sts::fetch::make_agent;
 use crate::appliance::sts::lookup::now;
 use crate::appliance::sts::name_server::NameServer;
-use crate::appliance::trust::IMAGE_ROOTS;
+use crate::appliance::trust::roots_path;
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -130,13 +130,7 @@ fn upload(
         .context("starting the runtime")?;
     let work = || -> anyhow::Result<()> {
         let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
-        let roots = place.path(place::TRUST);
-        let roots = if roots.exists() {
-            roots
-        } else {
-            place.path(IMAGE_ROOTS)
-        };
-        let response = make_agent(&roots, &addresses, port)?
+        let response = make_agent(&roots_path(place), &addresses, port)?
             .post(url)
             .header(ureq::http::header::CONTENT_TYPE, MEDIA_TYPE)
             .send(&document.packed[..])?;
