@@ -483,7 +483,7 @@ fn mail_server(answer: &'static str) -> (SocketAddr, std::thread::JoinHandle<Str
 /// What Postfix would report, in the words of libtlsrpt.
 fn tell(machine: &Machine, domain: &str, endpoint: &str, failed: bool) {
     let details = if failed {
-        r#","failure-details":[{"c":202,"s": "192.0.2.1","n": "mx.example","h": "mx.example\r\nPIPELINING","r": "192.0.2.2"}]"#
+        r#","failure-details":[{"c":202,"s": "192.0.2.1","n": "mx.example","h": "250-mx.example\r\n250 PIPELINING","r": "192.0.2.2"}]"#
     } else {
         ""
     };

@@ -72,6 +72,10 @@ pub fn import_cloud(place: &Place, options: &Options) -> anyhow::Result<String> 
     if let Some(offer) = offer {
         match take_cloud_settings(place, &offer.settings) {
             Ok(()) => {
+                // In the journal: what came before may be what was meant.
+                for problem in &problems {
+                    eprintln!("{problem}");
+                }
                 remove_file(&place.path(place::CLOUD_PROBLEMS))?;
                 let said = format!("Took settings from {}.", offer.origin);
                 return take_into_use(place).map(|more| format!("{said}\n{more}"));

@@ -16,6 +16,7 @@ use super::super::network::{
     CLIENTS, OUTSIDE_AUTHORITY, PUBLIC_GATEWAY6, PUBLIC_TAP, machine_address, machine_address6,
 };
 use super::super::pebble::{self, Pebble};
+use super::super::resolver::Resolver;
 use super::super::served::{self, Served};
 use super::super::site::{DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation};
@@ -43,6 +44,7 @@ pub struct World {
     pub pebble: Pebble,
     /// Another one, which asks for an external account.
     pub bound: Pebble,
+    _resolver: Resolver,
     next_client: Cell<usize>,
     next_number: Cell<u32>,
 }
@@ -52,9 +54,10 @@ impl World {
     pub fn make(image: &Path) -> Result<Self> {
         let site = Site::start_around(PUBLIC_TAP)?;
         let place = pebble::place(OUTSIDE_AUTHORITY.into());
-        let pebble = Pebble::start(&site.authority, place, false)?;
+        let resolver = Resolver::start(&site.dns.root_hints())?;
+        let pebble = Pebble::start(&site.authority, &resolver, place, false)?;
         let place = SocketAddr::new(place.ip(), place.port() + 1);
-        let bound = Pebble::start(&site.authority, place, true)?;
+        let bound = Pebble::start(&site.authority, &resolver, place, true)?;
         let key = SshKey::make()?;
         let (update_key, algorithm, secret) = UPDATE_KEY;
         let six = machine_address6(PUBLIC_TAP);
@@ -114,6 +117,7 @@ impl World {
             key,
             pebble,
             bound,
+            _resolver: resolver,
             next_client: Cell::new(0),
             next_number: Cell::new(0),
         };

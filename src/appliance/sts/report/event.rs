@@ -82,9 +82,8 @@ pub fn parse_event(bytes: &[u8]) -> Option<Event> {
             texts.iter_mut().for_each(shorten);
         }
         for failure in &mut outcome.failures {
-            // The answer to EHLO, of which the first line says who answered.
             if let Some(greeting) = &mut failure.greeting {
-                *greeting = greeting.lines().next().unwrap_or_default().to_owned();
+                *greeting = greeted_name(greeting).to_owned();
             }
             for text in [
                 &mut failure.sender,
@@ -99,6 +98,14 @@ pub fn parse_event(bytes: &[u8]) -> Option<Event> {
         }
     }
     Some(event)
+}
+
+/// Who answers EHLO: the first line of the answer, without its code.
+fn greeted_name(answer: &str) -> &str {
+    let line = answer.lines().next().unwrap_or_default();
+    line.strip_prefix("250")
+        .and_then(|rest| rest.strip_prefix(['-', ' ']))
+        .unwrap_or(line)
 }
 
 fn shorten(text: &mut String) {
@@ -205,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_datagram_of_libtlsrpt_is_read() {
-        let datagram = br#"{"dpv": "1","d": "Example.com","pr": "v=TLSRPTv1;rua=mailto:r@example.com","policies":[{"policy-type":2,"policy-domain": "example.com","policy-string":["version: STSv1","mode: enforce"],"mx-host":["*.example.com"],"failure-details":[{"c":202,"s": "192.0.2.1","n": "mx.example.com","h": "mx.example.com\r\nPIPELINING","r": "192.0.2.2"}],"t":1,"f":1}]}"#;
+        let datagram = br#"{"dpv": "1","d": "Example.com","pr": "v=TLSRPTv1;rua=mailto:r@example.com","policies":[{"policy-type":2,"policy-domain": "example.com","policy-string":["version: STSv1","mode: enforce"],"mx-host":["*.example.com"],"failure-details":[{"c":202,"s": "192.0.2.1","n": "mx.example.com","h": "250-mx.example.com\r\n250 PIPELINING","r": "192.0.2.2"}],"t":1,"f":1}]}"#;
         let event = parse_event(datagram).unwrap();
         assert_eq!(event.domain, "example.com");
         let outcome = &event.policies[0];
