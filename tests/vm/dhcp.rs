@@ -7,7 +7,9 @@ use std::fmt::Write;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::network::{BRIDGE, GATEWAY, GATEWAY6, TAPS, machine_address, machine_mac};
+use super::network::{
+    BRIDGE, GATEWAY, GATEWAY6, PUBLIC_GATEWAY, PUBLIC_TAP, TAPS, machine_address, machine_mac,
+};
 use super::peers;
 use super::process::Process;
 
@@ -45,16 +47,20 @@ fn text(folder: &str) -> String {
         "port=0\ninterface={BRIDGE}\nbind-interfaces\nuser=root\nlog-facility=-\nlog-dhcp\n\
          dhcp-leasefile={folder}/leases\npid-file={folder}/pid\ndhcp-authoritative\n\
          dhcp-range={},static,255.255.255.0\n\
-         dhcp-option=option:router,{GATEWAY}\ndhcp-option=option:dns-server,{GATEWAY}\n\
+         dhcp-range={},static,255.255.255.0\n\
+         dhcp-option=option:router,{GATEWAY}\n\
+         dhcp-option=tag:public,option:router,{PUBLIC_GATEWAY}\ndhcp-option=option:dns-server,{GATEWAY}\n\
          dhcp-option=option:ntp-server,{GATEWAY}\n\
          enable-ra\ndhcp-range=fd00:20::,ra-only,64\ndhcp-option=option6:dns-server,[{GATEWAY6}]\n",
-        machine_address(0)
+        machine_address(0),
+        machine_address(PUBLIC_TAP)
     );
     for tap in 0..TAPS {
         let _ = writeln!(
             text,
-            "dhcp-host={},{}",
+            "dhcp-host={},{}{}",
             machine_mac(tap),
+            if tap == PUBLIC_TAP { "set:public," } else { "" },
             machine_address(tap)
         );
     }

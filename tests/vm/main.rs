@@ -33,6 +33,7 @@ mod process;
 mod promises;
 mod qmp;
 mod query;
+mod resolver;
 mod self_test;
 mod served;
 mod sink;

@@ -23,6 +23,13 @@ const INSIDE: &str = "MAILIMG_TEST_INSIDE";
 pub const BRIDGE: &str = "mail0";
 /// How many machines can run at once.
 pub const TAPS: u8 = 2;
+/// Where a machine has addresses of the outside, as a rented one has: its reverse
+/// names are asked for in the DNS, which resolvers do not do for private networks.
+pub const PUBLIC_TAP: u8 = 1;
+/// Gateway of that machine.
+pub const PUBLIC_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+/// The same on IPv6, where the machine is told its address by its settings.
+pub const PUBLIC_GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 9, 0, 0, 0, 1);
 
 /// Gateway, name server and clock of the machines.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 1);
@@ -119,12 +126,18 @@ pub fn machine_mac(tap: u8) -> String {
 
 /// Address that DHCP gives a machine.
 pub fn machine_address(tap: u8) -> Ipv4Addr {
+    if tap == PUBLIC_TAP {
+        return Ipv4Addr::new(198, 18, 1, 100);
+    }
     Ipv4Addr::new(10, 20, 0, 100 + tap)
 }
 
 /// Address that a machine makes of the advertised prefix and its hardware
-/// address (RFC 4291, appendix A).
+/// address (RFC 4291, appendix A); the public one is in its settings.
 pub fn machine_address6(tap: u8) -> Ipv6Addr {
+    if tap == PUBLIC_TAP {
+        return Ipv6Addr::new(0x2001, 2, 0, 9, 0, 0, 0, 0x100);
+    }
     Ipv6Addr::new(0xfd00, 0x20, 0, 0, 0x5054, 0x00ff, 0xfe20, u16::from(tap))
 }
 
@@ -184,13 +197,14 @@ fn make_network() -> Result<()> {
             "tuntap add dev {name} mode tap\nlink set {name} master {BRIDGE}\nlink set {name} up\n"
         ));
     }
-    let short: [Ipv4Addr; 7] = [
+    let short: [Ipv4Addr; 8] = [
         OUTSIDE_DNS,
         OUTSIDE_MAIL,
         OUTSIDE_CLIENTS[0],
         OUTSIDE_CLIENTS[1],
         OUTSIDE_AUTHORITY,
         OUTSIDE_POLICIES,
+        PUBLIC_GATEWAY,
         GATEWAY,
     ];
     let more = CLIENTS
@@ -201,11 +215,12 @@ fn make_network() -> Result<()> {
     for address in short.into_iter().chain(more) {
         script.push_str(&format!("addr add {address}/24 dev {BRIDGE}\n"));
     }
-    let long: [Ipv6Addr; 5] = [
+    let long: [Ipv6Addr; 6] = [
         OUTSIDE_DNS6,
         OUTSIDE_MAIL6,
         OUTSIDE_CLIENTS6[0],
         OUTSIDE_CLIENTS6[1],
+        PUBLIC_GATEWAY6,
         GATEWAY6,
     ];
     for address in long.into_iter().chain(CLIENTS6).chain(STRANGERS6) {

@@ -20,10 +20,10 @@ use rustls::ServerConfig;
 use tempfile::TempDir;
 
 use super::certificate::Authority;
-use super::dns;
 use super::https::{self, Request};
 use super::peers;
 use super::process::{Process, last_lines};
+use super::resolver::{self, Resolver};
 use super::wait::until;
 
 /// The authority's name, which the zone of the outside has.
@@ -87,8 +87,14 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// Starts one; with `bound`, accounts need [`EXTERNAL_ACCOUNT`].
-    pub fn start(authority: &Authority, place: SocketAddr, bound: bool) -> Result<Self> {
+    /// Starts one that asks the resolver; with `bound`, accounts need
+    /// [`EXTERNAL_ACCOUNT`].
+    pub fn start(
+        authority: &Authority,
+        _resolver: &Resolver,
+        place: SocketAddr,
+        bound: bool,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let backend = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), place.port() + BACKEND_OFFSET);
         let management = SocketAddr::new(backend.ip(), backend.port() + MANAGEMENT_OFFSET);
@@ -117,7 +123,7 @@ impl Pebble {
         command
             .arg("-config")
             .arg(&path)
-            .args(["-dnsserver", &format!("{}:53", dns::address())])
+            .args(["-dnsserver", &resolver::ADDRESS.to_string()])
             .env("PEBBLE_VA_NOSLEEP", "1")
             // Every order proves anew that the name is ours.
             .env("PEBBLE_AUTHZREUSE", "0")

@@ -19,6 +19,7 @@ use super::network::{
 };
 use super::pebble::{AUTHORITY_NAME, Pebble};
 use super::process::run;
+use super::resolver::Resolver;
 use super::site::{OUTSIDE_DOMAIN, STS_DOMAINS, Site, reverse_name};
 use super::smtp::Conversation;
 use super::wait::until;
@@ -51,7 +52,8 @@ fn the_outside_vouches_and_takes_updates() -> Result<()> {
 
 fn an_authority_serves(site: &Site) -> Result<()> {
     let place = pebble::place(OUTSIDE_AUTHORITY.into());
-    let pebble = Pebble::start(&site.authority, place, false)?;
+    let resolver = Resolver::start(&site.dns.root_hints())?;
+    let pebble = Pebble::start(&site.authority, &resolver, place, false)?;
     let client = CLIENTS[0].into();
     let directory = https::get(client, place, AUTHORITY_NAME, "/dir")?;
     ensure!(

@@ -119,10 +119,15 @@ pub struct Site {
 impl Site {
     /// Starts it all; call inside a network of the test's own.
     pub fn start() -> Result<Self> {
+        Self::start_around(0)
+    }
+
+    /// The same for a machine on another tap.
+    pub fn start_around(tap: u8) -> Result<Self> {
         let good = Certificate::make(&format!("mx.{DANE_DOMAIN}"))?;
         let bad = Certificate::make(&format!("mx.{FORGED_DOMAIN}"))?;
         let authority = Authority::make()?;
-        let mut zones = zones(&good);
+        let mut zones = zones(tap, &good);
         let mut sts_servers = Vec::new();
         for (domain, address) in STS_DOMAINS.iter().zip(STS_SERVERS) {
             let host = format!("mx.{}", domain.name);
@@ -220,9 +225,9 @@ fn serve_policies(authority: &Authority) -> Result<()> {
 
 /// The zones: the machine's domains complete but for DKIM, whose keys the
 /// machine makes, and the outside.
-fn zones(certificate: &Certificate) -> Vec<Zone> {
-    let machine = machine_address(0);
-    let machine6 = machine_address6(0);
+fn zones(tap: u8, certificate: &Certificate) -> Vec<Zone> {
+    let machine = machine_address(tap);
+    let machine6 = machine_address6(tap);
     let [dane, forged, relay] = OUTSIDE_SERVERS;
     let nobodys = |domain: &str, policy: &str| {
         Zone::new(
@@ -293,26 +298,26 @@ fn zones(certificate: &Certificate) -> Vec<Zone> {
         reached_by(SIX_DOMAIN, &format!("mx AAAA {OUTSIDE_MAIL6}")),
         with_tlsa(DANE_DOMAIN, dane),
         with_tlsa(FORGED_DOMAIN, forged),
-        reverse_zone("10.in-addr.arpa.", &[(machine.into(), HOST_NAME)]),
-        reverse_zone(
-            "18.198.in-addr.arpa.",
-            &[(OUTSIDE_MAIL.into(), OUTSIDE_HOST_NAME)],
-        ),
-        reverse_zone(
-            "0.0.0.0.0.2.0.0.0.0.d.f.ip6.arpa.",
-            &[(machine6.into(), HOST_NAME)],
-        ),
-        reverse_zone(
-            "0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa.",
-            &[(OUTSIDE_MAIL6.into(), OUTSIDE_HOST_NAME)],
-        ),
+        reverse_zone("10.in-addr.arpa.", tap),
+        reverse_zone("18.198.in-addr.arpa.", tap),
+        reverse_zone("0.0.0.0.0.2.0.0.0.0.d.f.ip6.arpa.", tap),
+        reverse_zone("0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa.", tap),
     ]
 }
 
-fn reverse_zone(name: &str, hosts: &[(IpAddr, &str)]) -> Zone {
+/// The names of those addresses of the machine and of the outside that lie in a zone.
+fn reverse_zone(name: &str, tap: u8) -> Zone {
+    let hosts: [(IpAddr, &str); 4] = [
+        (machine_address(tap).into(), HOST_NAME),
+        (machine_address6(tap).into(), HOST_NAME),
+        (OUTSIDE_MAIL.into(), OUTSIDE_HOST_NAME),
+        (OUTSIDE_MAIL6.into(), OUTSIDE_HOST_NAME),
+    ];
     let records: Vec<String> = hosts
         .iter()
-        .map(|(address, host)| format!("{} PTR {host}.", reverse_name(*address)))
+        .map(|(address, host)| (reverse_name(*address), host))
+        .filter(|(reverse, _)| reverse.ends_with(&format!(".{name}")))
+        .map(|(reverse, host)| format!("{reverse} PTR {host}."))
         .collect();
     Zone::new(
         name,

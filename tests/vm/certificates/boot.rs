@@ -56,8 +56,14 @@ fn one_account(world: &mut World) -> Result<()> {
         "autoconfig.koala.example",
         "autodiscover.koala.example",
     ];
-    let having = until("certificates of all names", ORDER_LIMIT * 3, || {
-        world.run("systemctl start mailimg-acme.service || true")?;
+    // The agent looks for them again by itself, hours later.
+    for name in names {
+        let (code, said) = world.try_run(&format!("mailctl cert renew {name}"))?;
+        if code != 0 {
+            println!("       {said}");
+        }
+    }
+    let having = until("certificates of all names", ORDER_LIMIT, || {
         let found = world.run("ls /var/lib/mailimg/tls/names 2>/dev/null || true")?;
         Ok(names
             .iter()

@@ -48,14 +48,7 @@ fn published(world: &mut World) -> Result<()> {
     })
     .with_context(|| world.try_run("mailctl dns publish").unwrap_or_default().1)?;
     let text = world.site.dns.zone_text(&format!("{DOMAIN}."))?;
-    for kind in [
-        " AAAA ",
-        " TLSA ",
-        " CAA ",
-        " SRV ",
-        "_mta-sts",
-        "_smtp._tls",
-    ] {
+    for kind in [" AAAA ", " TLSA ", " SRV ", "_mta-sts", "_smtp._tls"] {
         ensure!(text.contains(kind), "{kind:?} is not in the zone:\n{text}");
     }
     must_be_green(world)

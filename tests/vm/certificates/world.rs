@@ -12,8 +12,11 @@ use super::super::disk::Disk;
 use super::super::dns::{self, UPDATE_KEY};
 use super::super::imap::wait_for_message;
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
-use super::super::network::{CLIENTS, OUTSIDE_AUTHORITY, machine_address, machine_address6};
+use super::super::network::{
+    CLIENTS, OUTSIDE_AUTHORITY, PUBLIC_GATEWAY6, PUBLIC_TAP, machine_address, machine_address6,
+};
 use super::super::pebble::{self, Pebble};
+use super::super::resolver::Resolver;
 use super::super::served::{self, Served};
 use super::super::site::{DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation};
@@ -41,6 +44,7 @@ pub struct World {
     pub pebble: Pebble,
     /// Another one, which asks for an external account.
     pub bound: Pebble,
+    _resolver: Resolver,
     next_client: Cell<usize>,
     next_number: Cell<u32>,
 }
@@ -48,24 +52,26 @@ pub struct World {
 impl World {
     /// Boots a machine and waits until it can be reached.
     pub fn make(image: &Path) -> Result<Self> {
-        let site = Site::start()?;
+        let site = Site::start_around(PUBLIC_TAP)?;
         let place = pebble::place(OUTSIDE_AUTHORITY.into());
-        let pebble = Pebble::start(&site.authority, place, false)?;
+        let resolver = Resolver::start(&site.dns.root_hints())?;
+        let pebble = Pebble::start(&site.authority, &resolver, place, false)?;
         let place = SocketAddr::new(place.ip(), place.port() + 1);
-        let bound = Pebble::start(&site.authority, place, true)?;
+        let bound = Pebble::start(&site.authority, &resolver, place, true)?;
         let key = SshKey::make()?;
         let (update_key, algorithm, secret) = UPDATE_KEY;
+        let six = machine_address6(PUBLIC_TAP);
         let settings = format!(
             "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADDITIONAL_DOMAINS={SECOND_DOMAIN}\n\
              SSH_AUTHORIZED_KEYS={}\nADMIN_USER={ADMIN}\nADMIN_USER_INITIAL_PASSWORD={ADMIN}-password\n\
              ACME_DIRECTORY_URL={}\nACME_CA_FILE={AUTHORITY_CREDENTIAL}\n\
-             PUBLIC_IPV4={}\nPUBLIC_IPV6={}\n\
+             PUBLIC_IPV4={}\nPUBLIC_IPV6={six}\n\
+             IPV6_ADDRESS={six}/64\nIPV6_GATEWAY={PUBLIC_GATEWAY6}\n\
              DNS_UPDATE_SERVER={}\nDNS_UPDATE_KEY={update_key}\n\
              DNS_UPDATE_ALGORITHM={algorithm}\nDNS_UPDATE_SECRET={secret}\n",
             key.public,
             pebble.directory(),
-            machine_address(0),
-            machine_address6(0),
+            machine_address(PUBLIC_TAP),
             dns::address(),
         );
         let roots = [
@@ -79,6 +85,7 @@ impl World {
                 Credential::new(AUTHORITY_CREDENTIAL, roots.concat()),
                 site.dns.credential(),
             ],
+            tap: PUBLIC_TAP,
             ..Start::default()
         };
         let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
@@ -110,6 +117,7 @@ impl World {
             key,
             pebble,
             bound,
+            _resolver: resolver,
             next_client: Cell::new(0),
             next_number: Cell::new(0),
         };
