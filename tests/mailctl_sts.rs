@@ -413,6 +413,29 @@ fn many_ask_and_one_looks_and_nobody_waits_for_a_slow_one() {
 }
 
 #[test]
+fn too_many_slow_servers_make_mail_wait_and_lift_no_policy() {
+    let world = World::new();
+    let machine = world.machine();
+    let _service = Service::start(&machine, &world);
+    let slow = |number: usize| format!("slow{number}.example");
+    for number in 0..16 {
+        world.announce(&slow(number), Page::Trickle);
+    }
+    world.enforce("late.example");
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let machine = &machine;
+            scope.spawn(move || Client::new(machine).ask(&slow(number)));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let answer = Client::new(&machine).ask("late.example");
+        assert_eq!(answer, "TEMP too many policies are being fetched");
+    });
+    let answer = Client::new(&machine).ask("late.example");
+    assert!(answer.starts_with("OK secure "), "{answer}");
+}
+
+#[test]
 fn garbage_at_the_socket_ends_its_own_connection_and_no_other() {
     let world = World::new();
     let machine = world.machine();

@@ -17,12 +17,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// Units whose state is shown, in the order of the way a mail takes.
-const UNITS: [&str; 11] = [
+const UNITS: [&str; 12] = [
     "systemd-networkd.service",
     "systemd-timesyncd.service",
     "unbound.service",
     "postfix.service",
     "mailimg-filter.service",
+    "mailimg-sts.service",
     "opendkim.service",
     "opendmarc.service",
     "dovecot.service",
@@ -384,8 +385,8 @@ mod tests {
         Disk (/var)  1.0G free of 20G  !; 900 of 1000 inodes free
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound postfix mailimg-filter
-                     opendkim opendmarc dovecot mailimg-guard mailimg-web
-        Not running  ssh is inactive (dead)
+                     mailimg-sts opendkim opendmarc dovecot mailimg-guard ssh
+        Not running  mailimg-web is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x
                      line 1: x

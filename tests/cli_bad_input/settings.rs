@@ -31,6 +31,18 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
+fn a_root_certificate_that_is_not_there() {
+    let error = refused(b"DOMAIN=a.example\nHOSTNAME=mail.a.example\nACME_CA_FILE=root.pem\n");
+    assert!(
+        error.ends_with(
+            "error: reading root.pem: No such file or directory (os error 2)\n\
+             hint: ACME_CA_FILE names the authority's root certificate, a PEM file beside settings.env"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_folder_in_its_place() {
     let bench = Bench::new();
     let error = bench

@@ -64,7 +64,7 @@ const FAULTS: &[Fault] = &[
     fault("a provider's PTR record", REVERSE, &[(PTR, "PTR")], &["30.0 PTR static-30.isp.example."], "ptr 30.0.18.198.in-addr.arpa wrong required"),
     fault("two PTR records", REVERSE, &[], &["30.0 PTR static-30.isp.example."], "ptr 30.0.18.198.in-addr.arpa wrong required"),
     fault("no PTR record of IPv6", REVERSE6, &[(PTR6, "PTR")], &[], "ptr 0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa missing required"),
-    fault("another PTR record of IPv6", REVERSE6, &[(PTR6, "PTR")], &[concat!("0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR x.isp.example.")], "ptr 0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa wrong required"),
+    fault("another PTR record of IPv6", REVERSE6, &[(PTR6, "PTR")], &["0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR x.isp.example."], "ptr 0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa wrong required"),
     fault("no MX record", WOMBAT, &[(WOMBAT, "MX")], &[], "mx wombat.example missing required"),
     fault("MX to another host", KOALA, &[(KOALA, "MX")], &["@ MX 10 mx.isp.example."], "mx koala.example wrong required"),
     fault("MX that takes no mail", KOALA, &[(KOALA, "MX")], &["@ MX 0 ."], "mx koala.example wrong required"),

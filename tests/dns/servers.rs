@@ -90,6 +90,28 @@ fn bad_name_servers_are_named_and_hang_nothing() -> Result<()> {
 }
 
 #[test]
+fn what_does_not_fit_a_packet_comes_over_tcp() -> Result<()> {
+    network::inside("servers::what_does_not_fit_a_packet_comes_over_tcp", || {
+        let machine = machine("")?;
+        let knot = empty_server()?;
+        for (zone, mut records) in printed_zones(&machine)? {
+            let text = "x".repeat(250);
+            if zone == WOMBAT {
+                records.extend((0..40).map(|number| format!("@ TXT \"{number} {text}\"")));
+            }
+            knot.replace(&zone, &records)?;
+        }
+        let checked = check(&machine)?;
+        ensure!(
+            checked.code == 0 && checked.bad().is_empty(),
+            "{:?}",
+            checked.bad()
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_dead_resolver_is_no_verdict() -> Result<()> {
     network::inside("servers::a_dead_resolver_is_no_verdict", || {
         let machine = machine("")?;

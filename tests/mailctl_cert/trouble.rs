@@ -58,6 +58,10 @@ fn an_authority_that_is_away_breaks_nothing() {
 
     // Away again when the renewal is due: the certificate stays, and the owner is told once.
     world.stop_ca();
+    world.machine.run(&["cert", "renew", "--force"]).code(1);
+    world.acme();
+    assert_eq!(world.status(HOST)["problem"]["kind"], "unreachable");
+    world.change_record(HOST, |record| record["pause"] = json!(null));
     let mails = mail_sink(&world);
     world.acme();
     assert_eq!(world.status(HOST)["problem"], json!(null));

@@ -102,6 +102,10 @@ pub fn program(name: &str) -> Result<Command> {
 }
 
 /// A command of one of the peers, for tests that need no network of their own.
+#[allow(
+    dead_code,
+    reason = "for tests that run outside a network of their own"
+)]
 pub fn fetched_program(name: &str) -> Result<Command> {
     let root = match folder() {
         Some(root) => root,

@@ -39,6 +39,8 @@ pub enum Kind {
     Port,
     /// The CA reached something else than the machine's answer.
     Validation,
+    /// The CA does not find the name in DNS.
+    Dns,
     /// DNS forbids the CA to issue (RFC 8659).
     Caa,
     /// The answer was to another nonce; only a matter of asking again.
@@ -178,9 +180,10 @@ impl Failure {
                 "mailctl dns records shows the CAA record that allows it",
             ),
             "dns" => (
-                Kind::NameServers,
-                "the CA got no answer from the name servers",
-                "mailctl dns check shows what is wrong in DNS",
+                Kind::Dns,
+                "the CA does not find the name in DNS",
+                "mailctl dns check shows what is wrong in DNS; what was published just now \
+                 takes its time to reach everybody",
             ),
             "rejectedIdentifier" | "unsupportedIdentifier" => (
                 Kind::Refused,
@@ -200,7 +203,13 @@ impl Failure {
     pub fn of_challenge(problem: &Problem, port: u16) -> Self {
         let name = problem.r#type.as_deref().unwrap_or_default();
         let detail = problem.detail.clone().unwrap_or_default();
-        // Some CAs have no word of their own for this, and say it only in the text.
+        // Some CAs have no words of their own for these, and say it only in the text.
+        let unresolved = ["could not resolve", "no such host", "NXDOMAIN", "SERVFAIL"];
+        if unresolved.iter().any(|text| detail.contains(text)) {
+            let mut problem = problem.clone();
+            problem.r#type = Some(format!("{PREFIX}dns"));
+            return Self::of_problem(&problem);
+        }
         let refused = ["connection refused", "i/o timeout", "no route to host"];
         let unconnected =
             name.ends_with(":connection") || refused.iter().any(|text| detail.contains(text));
@@ -288,7 +297,8 @@ mod tests {
             Kind::Port
         );
         assert_eq!(of("unauthorized", "404"), Kind::Validation);
-        assert_eq!(of("dns", "NXDOMAIN"), Kind::NameServers);
+        assert_eq!(of("dns", "looking up A"), Kind::Dns);
+        assert_eq!(of("connection", "could not resolve URL"), Kind::Dns);
         let empty = Problem {
             r#type: None,
             detail: None,

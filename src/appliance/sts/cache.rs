@@ -29,6 +29,8 @@ const UNUSED: u64 = 30 * 24 * 3600;
 const NO_RECORD: u64 = 600;
 /// How long a server that failed is left alone (RFC 8461, section 3.3).
 const FAILED: u64 = 300;
+/// How long a policy holds at least, or one that says 0 would never be used.
+const SHORTEST: u64 = 60;
 
 /// A policy and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +53,8 @@ pub struct Entry {
 
 impl Entry {
     fn ends(&self) -> u64 {
-        self.fetched.saturating_add(self.policy.max_age)
+        self.fetched
+            .saturating_add(self.policy.max_age.max(SHORTEST))
     }
 
     /// A clock that was put back does not make it young again for ever.
@@ -349,7 +352,7 @@ mod tests {
         let (folder, mut cache) = cache();
         let folder = folder.path().join("policies");
         cache.put("a.example", "1", policy(WEEK), START).unwrap();
-        cache.put("short.example", "1", policy(10), START).unwrap();
+        cache.put("short.example", "1", policy(0), START).unwrap();
         let file = |name: &str| folder.join(name);
         std::fs::write(file("b.example.json"), "{").unwrap();
         std::fs::write(file("..json"), "{}").unwrap();
@@ -357,8 +360,9 @@ mod tests {
         let good = std::fs::read_to_string(file("a.example.json")).unwrap();
         let evil = good.replace("mail.a.example", "x.example } { match=evil.example");
         std::fs::write(file("evil.example.json"), evil).unwrap();
-        let mut cache = Cache::load(folder.clone(), START + 20).unwrap();
-        assert!(matches!(cache.get("a.example", START + 20), Held::Stale(_)));
+        assert!(matches!(cache.get("short.example", START), Held::Policy(_)));
+        let mut cache = Cache::load(folder.clone(), START + 60).unwrap();
+        assert!(matches!(cache.get("a.example", START + 60), Held::Stale(_)));
         assert_eq!(cache.entries.len(), 1);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         cache.forget(START + WEEK);

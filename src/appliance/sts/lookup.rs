@@ -28,6 +28,13 @@ const LOOKING: Duration = Duration::from_secs(10);
 const LOOKING_FOR_DANE: Duration = Duration::from_secs(9);
 /// Most policies that are fetched at once.
 const MOST_FETCHES: usize = 16;
+/// Longest wait for one of those to end.
+const WAITING: Duration = Duration::from_secs(2);
+
+/// There is more to fetch than can be: nothing is known, and mail waits.
+#[derive(Debug, thiserror::Error)]
+#[error("too many policies are being fetched")]
+struct Busy;
 
 /// Seconds since 1970.
 pub fn now() -> u64 {
@@ -73,8 +80,10 @@ impl Lookup {
     }
 
     async fn look_up(&self, domain: &str) -> Answer {
-        let Some(policy) = self.find_policy(domain).await else {
-            return Answer::NotFound;
+        let policy = match self.find_policy(domain).await {
+            Ok(Some(policy)) => policy,
+            Ok(None) => return Answer::NotFound,
+            Err(Busy) => return Answer::Later("too many policies are being fetched"),
         };
         if policy.mode == Mode::None {
             return Answer::NotFound;
@@ -99,10 +108,10 @@ impl Lookup {
     }
 
     /// The policy that holds for a domain.
-    async fn find_policy(&self, domain: &str) -> Option<Policy> {
+    async fn find_policy(&self, domain: &str) -> Result<Option<Policy>, Busy> {
         match self.cache.borrow_mut().get(domain, now()) {
-            Held::Policy(policy) => return Some(policy),
-            Held::Nothing => return None,
+            Held::Policy(policy) => return Ok(Some(policy)),
+            Held::Nothing => return Ok(None),
             Held::Stale(_) | Held::Unknown => {}
         }
         let lock = self
@@ -128,9 +137,10 @@ impl Lookup {
             self.running.borrow_mut().remove(domain);
         }
         match held {
-            Held::Policy(policy) => Some(policy),
-            Held::Stale(entry) => Some(entry.policy),
-            Held::Nothing | Held::Unknown => None,
+            Held::Policy(policy) => Ok(Some(policy)),
+            Held::Stale(entry) => Ok(Some(entry.policy)),
+            Held::Nothing => Ok(None),
+            Held::Unknown => Err(Busy),
         }
     }
 
@@ -145,6 +155,7 @@ impl Lookup {
         } else {
             match &result {
                 Ok(false) => cache.put_absence(domain, false, now),
+                Err(error) if error.is::<Busy>() => {}
                 Err(_) => cache.put_absence(domain, true, now),
                 Ok(true) => {}
             }
@@ -183,7 +194,9 @@ impl Lookup {
     }
 
     async fn fetch(&self, domain: &str) -> anyhow::Result<Policy> {
-        let _permit = self.fetches.acquire().await?;
+        let _permit = timeout(WAITING, self.fetches.acquire())
+            .await
+            .map_err(|_| Busy)??;
         let addresses = self.server.addresses(&format!("mta-sts.{domain}")).await?;
         let roots = roots_path(&self.place);
         let (port, domain) = (self.https_port, domain.to_owned());
@@ -198,6 +211,10 @@ impl Lookup {
     /// Fetches again what will run out, one after the other.
     pub async fn refresh_due(&self) {
         self.cache.borrow_mut().forget(now());
+        // Left by those who waited too long and went away.
+        self.running
+            .borrow_mut()
+            .retain(|_, lock| Rc::strong_count(lock) > 1);
         let due = self.cache.borrow().due(now());
         for domain in due {
             self.refresh(&domain).await;
