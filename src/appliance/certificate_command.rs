@@ -6,7 +6,8 @@ use super::acme::{
 use super::certificate::{check_pair, key_owner, names_folder, replace_certificate};
 use super::certificate_chain::{check_links, parse_chain, read_facts};
 use super::certificate_pair::{CHAIN, KEY, install_pair};
-use super::place::Place;
+use super::place::{self, Place};
+use super::state::ensure_folder;
 use super::{certificate_status, run};
 use crate::error::{Hint, hinted};
 use anyhow::{Context, bail};
@@ -238,6 +239,8 @@ fn install(
     if name == configuration.hostname {
         return replace_certificate(place, &pair.chain, &pair.key);
     }
+    // Its mode by name: under this service's umask nobody else could look inside.
+    ensure_folder(&place.path(place::TLS_NAMES), 0o755, None)?;
     install_pair(
         &place.path(names_folder(name)),
         pair.chain.as_bytes(),

@@ -82,14 +82,14 @@ fn external_account(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// Runs last: the machine's clock stays where it was put.
+/// Runs last: two thirds of the certificate's time are over afterwards.
 fn away(world: &mut World) -> Result<()> {
     let before = world.served_everywhere()?;
     world.pebble.switch(false);
     world.bound.switch(false);
-    world.run("systemctl stop systemd-timesyncd")?;
     for _ in 0..12 {
-        world.run("date -s '+5 days' >/dev/null; systemctl start mailimg-acme.service || true")?;
+        world.move_clock("+5 days")?;
+        world.run("systemctl start mailimg-acme.service || true")?;
     }
     let served = world.served_everywhere()?;
     ensure!(served.serial == before.serial, "the serial changed");

@@ -35,13 +35,15 @@ pub struct Row {
 
 /// All rows in their order: those that need a quiet machine first, those that
 /// turn its clock or its authority last.
-const AREAS: [(&str, &[Row]); 7] = [
+const AREAS: [(&str, &[Row]); 9] = [
     ("boot", boot::ROWS),
     ("records", records::ROWS),
     ("names and a second boot", boot::LATER_ROWS),
     ("web", web::ROWS),
     ("outgoing", outgoing::ROWS),
     ("renewal", renewal::ROWS),
+    ("renewal, hours later", renewal::LATER_ROWS),
+    ("outgoing, a day later", outgoing::LATER_ROWS),
     ("authority", authority::ROWS),
 ];
 

@@ -31,11 +31,13 @@ pub const ROWS: &[Row] = &[
         says: "a TLSA record that fits wins over a policy that does not: delivered",
         check: both,
     },
-    Row {
-        says: "a report on TLS (RFC 8460) reaches who asked for it, signed",
-        check: report,
-    },
 ];
+
+/// Moves the clock on a day.
+pub const LATER_ROWS: &[Row] = &[Row {
+    says: "a report on TLS (RFC 8460) reaches who asked for it, signed",
+    check: report,
+}];
 
 /// Sends a message to one of the domains and returns its recipient.
 fn send(world: &World, domain: usize) -> Result<String> {
@@ -97,10 +99,12 @@ fn nameless(world: &mut World) -> Result<()> {
 }
 
 fn elsewhere(world: &mut World) -> Result<()> {
-    let reason = must_wait(world, 2)?;
+    must_wait(world, 2)?;
+    // The queue only has words that are true of any server that cannot be used.
+    let log = world.run("journalctl --no-pager -b -o cat -u 'postfix*' | grep elsewhere")?;
     ensure!(
-        reason.contains("certificate") || reason.contains("verif") || reason.contains("STS"),
-        "another reason: {reason}"
+        log.contains("does not match STS MX pattern"),
+        "Postfix says {log:?}"
     );
     Ok(())
 }
@@ -117,12 +121,9 @@ fn both(world: &mut World) -> Result<()> {
 
 fn report(world: &mut World) -> Result<()> {
     // Reports are of whole days.
-    world.run("systemctl stop systemd-timesyncd; date -s '+1 day'")?;
-    let outcome = world
-        .run("systemctl start mailimg-tlsrpt.service")
-        .and_then(|_| world.caught(REPORTS_ADDRESS));
-    world.run("date -s '-1 day'; systemctl start systemd-timesyncd")?;
-    let caught = outcome?;
+    world.move_clock("+1 day")?;
+    world.run("systemctl start mailimg-tlsrpt.service")?;
+    let caught = world.caught(REPORTS_ADDRESS)?;
     let text = String::from_utf8_lossy(&caught.message);
     ensure!(
         text.contains("tlsrpt") && text.contains("TLS-Report-Domain"),
