@@ -59,6 +59,10 @@ fn records_as_people_paste_them() {
             masked(records(&machine, &[&["koala.example"][..], &address].concat()))
         );
     });
+    // One domain alone is still a whole zone, with what it holds for the others.
+    let alone = records(&machine, &["wombat.example", "--zone"]);
+    assert!(alone.contains("koala.example._report._dmarc.wombat.example. "));
+    assert!(!alone.contains(" _dmarc.koala.example"));
     // Without --address, what the settings say.
     let json = records(&machine, &["--json"]);
     assert!(json.contains("\"2001:db8::25\"") && !json.contains("192.0.2.25"));

@@ -184,7 +184,8 @@ fn style() -> Style {
     }
 }
 
-/// The records of a domain, and HOSTNAME's if it lies in it or belongs to the first one.
+/// The records of a domain and those that lie in it for another one's sake; HOSTNAME's,
+/// if it lies in it or belongs to the first one.
 fn only_of(records: Vec<Expected>, facts: &Facts, chosen: &[String]) -> Vec<Expected> {
     let host = &facts.hostname;
     records
@@ -192,6 +193,7 @@ fn only_of(records: Vec<Expected>, facts: &Facts, chosen: &[String]) -> Vec<Expe
         .filter(|record| {
             chosen.iter().any(|domain| {
                 record.of == *domain
+                    || record.name.ends_with(&format!(".{domain}"))
                     || record.of == *host
                         && (host.ends_with(&format!(".{domain}"))
                             || facts.domains.first() == Some(domain))
