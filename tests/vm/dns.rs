@@ -70,6 +70,7 @@ pub struct Dns {
     folder: TempDir,
     zones: Vec<Zone>,
     trust_anchor: String,
+    replaced: u32,
     _server: Process,
 }
 
@@ -139,6 +140,7 @@ impl Dns {
             folder,
             zones,
             trust_anchor,
+            replaced: 0,
             _server: server,
         })
     }
@@ -181,11 +183,16 @@ impl Dns {
             .filter(|zone| zone.name != zone_name && zone.name.ends_with(zone_name))
             .map(|zone| format!("{} ", zone.name))
             .collect();
+        // Without any change a zone keeps its serial, and nobody knows that it was read.
+        let number = self.replaced + 1;
+        self.replaced = number;
         let zone = self.zone_mut(zone_name)?;
         zone.records
             .retain(|record| inner.iter().any(|name| record.starts_with(name.as_str())));
         zone.records
             .extend(records.iter().map(|record| record.trim_end().to_owned()));
+        zone.records
+            .push(format!("replaced.{zone_name} 5 TXT \"{number}\""));
         self.reload(zone_name)
     }
 

@@ -104,11 +104,11 @@ fn zones_change(site: &mut Site) -> Result<()> {
     // A zone that is replaced forgets what came by updates, and stays signed.
     site.dns.replace(
         "wombat.example.",
-        &["replaced 5 TXT \"new\"", "mail A 10.20.0.100"],
+        &["fresh 5 TXT \"new\"", "mail A 10.20.0.100"],
     )?;
     let found = query::lookup_txt(dns::address(), "updated.wombat.example")?;
     ensure!(found.is_empty(), "{found:?}");
-    let answer = site.dns.validate("replaced.wombat.example", "TXT")?;
+    let answer = site.dns.validate("fresh.wombat.example", "TXT")?;
     ensure!(answer.starts_with("; fully validated"), "{answer}");
     let text = site.dns.zone_text("wombat.example.")?;
     ensure!(!text.contains("DMARC1"), "{text}");

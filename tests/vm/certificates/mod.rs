@@ -42,7 +42,7 @@ const AREAS: [(&str, &[Row]); 9] = [
     ("web", web::ROWS),
     ("outgoing", outgoing::ROWS),
     ("renewal", renewal::ROWS),
-    ("renewal, hours later", renewal::LATER_ROWS),
+    ("renewal, a day later", renewal::LATER_ROWS),
     ("outgoing, a day later", outgoing::LATER_ROWS),
     ("authority", authority::ROWS),
 ];
