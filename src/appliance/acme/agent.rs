@@ -31,6 +31,8 @@ const NONCE_TRIES: usize = 5;
 const SETTLING: Duration = Duration::from_secs(3);
 /// How often an optional name that does not lead here is looked at, in seconds.
 const LOOK_AGAIN: i64 = 5 * 60;
+/// For how long after power-on it is waited for a network.
+const BOOTING: Duration = Duration::from_secs(5 * 60);
 /// Certificates of one name within a day, unless somebody insists.
 const MOST_A_DAY: usize = 3;
 /// Every how many failures the other challenge is tried, too.
@@ -39,6 +41,13 @@ const BOTH_WAYS: u32 = 3;
 const DAY: i64 = 86_400;
 /// Longest wait for a certificate to be taken into use.
 const TAKING: Duration = Duration::from_secs(60);
+
+/// Time since power-on.
+fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or_default())
+}
+
 /// One run.
 pub struct Agent<'a> {
     place: &'a Place,
@@ -119,7 +128,7 @@ impl<'a> Agent<'a> {
             return Ok(());
         };
         let result = self.renew_host(name, record, tlsa, forced).await;
-        self.conclude(name, record, result)
+        self.conclude(name, record, result, forced)
     }
 
     /// Whether something is to be done for a name, and whether somebody insists.
@@ -225,10 +234,14 @@ impl<'a> Agent<'a> {
         self.ca.as_ref().context("no CA").map_err(Failure::from)
     }
 
-    /// At boot the network may come up a moment after us.
+    /// At boot the network may come up a moment after us; later on the next run is soon.
     async fn open_patiently(&self) -> Result<Ca, Failure> {
         let began = Instant::now();
-        let patience = Duration::from_secs(self.configuration.patience);
+        let patience = if self.place.is_machine() && uptime() > BOOTING {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(self.configuration.patience)
+        };
         let mut nonces = NONCE_TRIES;
         loop {
             match open_ca(self.place, self.configuration).await {
@@ -292,10 +305,10 @@ impl<'a> Agent<'a> {
                 record.pause = Some(Pause::of(LOOK_AGAIN, now()));
                 Ok(())
             }
-            Ok(Ok(issued)) => self.conclude(name, record, Ok(issued)),
+            Ok(Ok(issued)) => self.conclude(name, record, Ok(issued), forced),
             Err(failure) => {
                 record.waiting = None;
-                self.conclude(name, record, Err(failure))
+                self.conclude(name, record, Err(failure), forced)
             }
         }
     }
@@ -315,9 +328,10 @@ impl<'a> Agent<'a> {
             .count();
         if !forced && today >= MOST_A_DAY {
             return Err(Failure::new(
-                Kind::NotTaken,
-                format!("{today} certificates were issued within a day and none is in use"),
-                "journalctl -u mailimg-certificate.service says why",
+                Kind::Enough,
+                format!("{today} certificates came within a day, and another is due"),
+                "journalctl -u mailimg-certificate.service says whether they are taken into \
+                 use; mailctl cert renew --force asks for one more",
             ));
         }
         let tls_alpn = self.configuration.tls_alpn;
@@ -404,6 +418,7 @@ impl<'a> Agent<'a> {
         name: &str,
         record: &mut Record,
         result: Result<Issued, Failure>,
+        forced: bool,
     ) -> anyhow::Result<()> {
         let result = result.and_then(|issued| {
             // Whatever it is, this order is over.
@@ -421,7 +436,7 @@ impl<'a> Agent<'a> {
         });
         match result {
             Ok(issued) => {
-                record.succeed(&self.configuration.directory, now());
+                record.succeed(&self.configuration.directory, forced, now());
                 let facts = read_facts(issued.chain.as_bytes())?;
                 record.renewal = Some(Renewal::by_lifetime(&facts));
                 self.lines.push(format!(

@@ -51,8 +51,8 @@ pub enum Kind {
     OrderGone,
     /// What the CA sent is not what was ordered.
     Chain,
-    /// The certificate is there and not taken into use.
-    NotTaken,
+    /// Certificates come, and still more are due: something is wrong.
+    Enough,
     /// The machine itself failed.
     Machine,
 }

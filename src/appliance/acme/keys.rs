@@ -108,6 +108,7 @@ pub fn observe(seen: &mut SeenTlsa, tlsa: &Tlsa, digest: &str, now: i64) {
     if seen.digest != digest {
         digest.clone_into(&mut seen.digest);
         seen.since = None;
+        seen.ttl = 0;
     }
     match tlsa {
         Tlsa::Unknown => {}

@@ -88,8 +88,8 @@ impl Record {
         });
     }
 
-    /// Notes a new certificate.
-    pub fn succeed(&mut self, directory: &str, now: i64) {
+    /// Notes a new certificate; one that somebody insisted on counts for nothing else.
+    pub fn succeed(&mut self, directory: &str, forced: bool, now: i64) {
         directory.clone_into(&mut self.issued_by);
         self.failed = None;
         self.pause = None;
@@ -98,7 +98,9 @@ impl Record {
         self.renewal = None;
         self.logged = None;
         self.issued.retain(|at| (now - at).abs() < DAYS_KEPT);
-        self.issued.push(now);
+        if !forced {
+            self.issued.push(now);
+        }
     }
 }
 
@@ -183,7 +185,7 @@ mod tests {
         limited.retry_after = Some(5000);
         record.fail(limited, 920, 0.5);
         assert_eq!(record.pause.unwrap().until, 5000);
-        record.succeed("https://ca.example/dir", 6000);
+        record.succeed("https://ca.example/dir", false, 6000);
         assert_eq!((record.failed, record.pause), (None, None));
         assert_eq!(record.issued, [6000]);
     }
