@@ -87,8 +87,8 @@ fn away(world: &mut World) -> Result<()> {
     let before = world.served_everywhere()?;
     world.pebble.switch(false);
     world.bound.switch(false);
-    for _ in 0..16 {
-        world.move_clock("+5 days")?;
+    for _ in 0..8 {
+        world.move_clock("+10 days")?;
         world.run("systemctl start mailimg-acme.service || true")?;
     }
     let served = world.served_everywhere()?;
@@ -111,7 +111,10 @@ fn away(world: &mut World) -> Result<()> {
         "the status names no authority: {status}"
     );
     let (_, whole) = world.try_run("mailctl status")?;
-    ensure!(whole.contains("certificate"), "{whole}");
+    ensure!(
+        whole.contains("days left") && whole.contains("cannot be reached"),
+        "{whole}"
+    );
     let alert = until("an alert", DELIVERY_LIMIT, || {
         let mut imap = super::super::imap::Imap::open(
             world.client(),
