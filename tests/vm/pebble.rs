@@ -49,6 +49,11 @@ const NEW_ACCOUNT: &str = "POST /sign-me-up";
 const NEW_ORDER: &str = "POST /order-plz";
 const RENEWAL_INFO: &str = "GET /draft-ietf-acme-ari-03/renewalInfo/";
 
+/// Something was made (RFC 9110, section 15.3.2).
+const CREATED: u16 = 201;
+/// Too many orders (RFC 6585, section 4).
+const TOO_MANY: u16 = 429;
+
 /// What the front does otherwise than Pebble.
 #[derive(Default)]
 struct Whims {
@@ -58,12 +63,13 @@ struct Whims {
     window: Option<(String, String)>,
 }
 
-/// How often things were asked for.
+/// What the authority made, and how often it was asked. A request that Pebble refuses
+/// for its nonce and gets a second time makes one thing, not two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// New accounts.
     pub accounts: usize,
-    /// New orders, refused ones among them.
+    /// New orders, and those that the front refused.
     pub orders: usize,
     /// Requests of any kind.
     pub requests: usize,
@@ -245,22 +251,28 @@ fn hand_on(
         Some(response) => response,
         None => ask(&request, backend)?,
     };
+    count(&request, &response, state);
     https::answer(&mut client, &response)
 }
 
-/// Counts a request, and answers it where the front has a whim.
+/// An account and an order that were made say so (RFC 8555, sections 7.3 and 7.4).
+fn count(request: &Request, response: &[u8], state: &State) {
+    let counted = [CREATED, TOO_MANY]
+        .iter()
+        .any(|status| response.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
+    let mut counts = lock(&state.counts);
+    counts.requests += 1;
+    counts.accounts += usize::from(counted && request.line == NEW_ACCOUNT);
+    counts.orders += usize::from(counted && request.line == NEW_ORDER);
+}
+
+/// The answer where the front has a whim.
 fn own_answer(request: &Request, state: &State) -> Option<Vec<u8>> {
-    {
-        let mut counts = lock(&state.counts);
-        counts.requests += 1;
-        counts.accounts += usize::from(request.line == NEW_ACCOUNT);
-        counts.orders += usize::from(request.line == NEW_ORDER);
-    }
     let whims = lock(&state.whims);
     if let (Some(seconds), NEW_ORDER) = (whims.refused_for, request.line.as_str()) {
         let body = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many orders","status":429}"#;
         return Some(response(
-            "429 Too Many Requests",
+            &format!("{TOO_MANY} Too Many Requests"),
             &format!(
                 "Content-Type: application/problem+json\r\nRetry-After: {seconds}\r\n\
                  Replay-Nonce: the-front-has-none\r\n"
