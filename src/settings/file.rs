@@ -9,7 +9,7 @@
 
 use super::key::find_key;
 use super::problem::{Problem, Problems};
-use super::resolve::unknown_keys;
+use super::warning::unknown_keys;
 use anyhow::Context;
 use std::io::Read;
 use std::path::Path;

@@ -18,6 +18,7 @@ mod problem;
 mod resolve;
 mod template;
 mod value;
+mod warning;
 
 pub use address::{MailAddress, parse_local_part, parse_mail_address};
 pub use authority::{

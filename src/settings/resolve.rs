@@ -2,9 +2,9 @@
 
 use super::address::{MailAddress, parse_local_part, parse_mail_address};
 use super::expand::expand_key;
-use super::file::{Entry, KEPT_SECRET, Written};
+use super::file::{KEPT_SECRET, Written};
 use super::host::parse_host_name;
-use super::key::{KEYS, find_key, nearest_key};
+use super::key::{KEYS, find_key};
 use super::name::{
     DnsUpdate, StsMode, parse_file_name, parse_https_url, parse_key_name, parse_name_server,
     parse_relayhost, parse_selector, parse_sts_mode, parse_tsig_algorithm, parse_word,
@@ -15,6 +15,7 @@ use super::value::{
     parse_ip, parse_items, parse_limit, parse_message_size, parse_network, parse_port, parse_quota,
     parse_ssh_key, parse_switch,
 };
+use super::warning::{unknown_keys, warnings};
 use base64::Engine;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -350,51 +351,8 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
         reader.problems.0.extend(unknown_keys(&written.entries));
     }
     reader.problems.into_result()?;
-    let warnings = check(written, &settings);
+    let warnings = warnings(written, &settings);
     Ok(Resolved { settings, warnings })
-}
-
-/// Keys that mean nothing, each with the one that was probably meant.
-pub(super) fn unknown_keys(entries: &[Entry]) -> Vec<Problem> {
-    entries
-        .iter()
-        .filter(|entry| find_key(&entry.key).is_none())
-        .map(|entry| Problem {
-            line: Some(entry.line),
-            key: Some(entry.key.clone()),
-            wrong: "is no known key and is ignored".to_owned(),
-            expected: nearest_key(&entry.key).map_or_else(String::new, str::to_owned),
-        })
-        .collect()
-}
-
-/// What is allowed and may still surprise.
-fn check(written: &Written, settings: &Settings) -> Vec<Problem> {
-    let mut warnings = unknown_keys(&written.entries);
-    let mut warn = |key: &str, wrong: &str| {
-        warnings.push(Problem {
-            line: written.entry(key).map(|entry| entry.line),
-            key: Some(key.to_owned()),
-            wrong: wrong.to_owned(),
-            expected: String::new(),
-        });
-    };
-    if settings.ssh_keys.is_empty() {
-        warn(
-            "SSH_AUTHORIZED_KEYS",
-            "is empty: ssh stays off, and only the console is left, which shows messages and takes no login",
-        );
-    }
-    if settings.domains().any(|domain| domain == settings.hostname) {
-        warn(
-            "HOSTNAME",
-            "is a mail domain too: its MX record points to itself, which works and is unusual",
-        );
-    }
-    if settings.relayhost_login.is_some() && settings.relayhost.is_none() {
-        warn("RELAYHOST_USER", "has no effect without RELAYHOST");
-    }
-    warnings
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-//! The Diffie-Hellman group that Dovecot offers to clients without elliptic curves.
+//! The Diffie-Hellman group that Dovecot loads.
+//!
+//! No client is given it as things are: the certificates are ECDSA, whose cipher
+//! suites of TLS 1.2 agree on keys by elliptic curves only (RFC 8422, section 2,
+//! <https://www.rfc-editor.org/rfc/rfc8422#section-2>), and for TLS 1.3 the
+//! configuration lists curves.
 //!
 //! `ffdheN` of RFC 7919 is ready at once. With `generate:BITS` a group of our
 //! own is searched for in the background, which takes minutes to hours;

@@ -1,0 +1,10 @@
+//! `mailctl import-cloud` against each provider's metadata as it is served, and
+//! against servers that serve something else.
+
+#[path = "../machine/mod.rs"]
+mod machine;
+
+mod answers;
+mod providers;
+mod server;
+mod sources;

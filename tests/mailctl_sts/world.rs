@@ -1,0 +1,138 @@
+//! The service, the outside that it asks, and Postfix's end of its socket.
+
+use crate::machine::Machine;
+use crate::outside::{Authority, Page, Resolver, WebServer, page};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Longest wait for the service to be ready.
+pub const START: Duration = Duration::from_secs(60);
+pub const ENFORCE: &str = "version: STSv1\r\nmode: enforce\r\nmx: *.DOMAIN\r\nmax_age: 604800\r\n";
+
+/// The service, until it is dropped.
+pub struct Service(pub Child);
+
+impl Service {
+    pub fn start(machine: &Machine, world: &World) -> Self {
+        let path = machine.path("notify.sock");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(START)).unwrap();
+        let child = Command::new(assert_cmd::cargo::cargo_bin!("mailctl"))
+            .env_clear()
+            .env("NOTIFY_SOCKET", &path)
+            .arg("--root")
+            .arg(machine.path(""))
+            .args(["sts", "--resolver", &world.resolver.address.to_string()])
+            .args(["--https-port", &world.web.port.to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let service = Self(child);
+        let mut word = [0; 64];
+        let length = socket.recv(&mut word).unwrap();
+        assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
+        service
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub struct World {
+    pub resolver: Resolver,
+    pub web: WebServer,
+    pub trusted: Authority,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            resolver: Resolver::start(),
+            web: WebServer::start(),
+            trusted: Authority::new(),
+        }
+    }
+
+    /// A machine that trusts this world's authority, as if it were imported.
+    pub fn machine(&self) -> Machine {
+        let machine = Machine::new();
+        machine.put_esp(
+            "DOMAIN=wombat.example\nHOSTNAME=mail.wombat.example\n\
+             ADMIN_USER_INITIAL_PASSWORD=first\nACME_CA_FILE=ca.pem\n",
+        );
+        let file = machine.path("run/mailimg-initrd/esp/ca.pem");
+        std::fs::write(file, &self.trusted.pem).unwrap();
+        machine.boot();
+        for folder in ["run/mailimg-sts", "var/lib/mailimg/sts"] {
+            std::fs::create_dir_all(machine.path(folder)).unwrap();
+        }
+        machine
+    }
+
+    /// A domain that announces a policy, with one mail server.
+    pub fn announce(&self, domain: &str, page: Page) {
+        let host = format!("mta-sts.{domain}");
+        self.resolver
+            .texts(&format!("_mta-sts.{domain}"), &["v=STSv1; id=1;"]);
+        self.resolver.address(&host, false);
+        self.resolver
+            .mail_servers(domain, &[&format!("mx.{domain}")], false);
+        self.web.put(&host, page, &self.trusted, &host);
+    }
+
+    /// The same with a policy that is enforced.
+    pub fn enforce(&self, domain: &str) {
+        self.announce(
+            domain,
+            page("text/plain", &ENFORCE.replace("DOMAIN", domain)),
+        );
+    }
+}
+
+/// A connection of Postfix.
+pub struct Client(pub UnixStream);
+
+impl Client {
+    pub fn new(machine: &Machine) -> Self {
+        let stream = UnixStream::connect(machine.path("run/mailimg-sts/policy.sock")).unwrap();
+        stream.set_read_timeout(Some(START)).unwrap();
+        Self(stream)
+    }
+
+    pub fn ask(&mut self, key: &str) -> String {
+        let request = format!("sts {key}");
+        write!(self.0, "{}:{request},", request.len()).unwrap();
+        let mut length = 0;
+        loop {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            match byte[0] {
+                b':' => break,
+                digit => length = length * 10 + usize::from(digit - b'0'),
+            }
+        }
+        let mut answer = vec![0; length + 1];
+        self.0.read_exact(&mut answer).unwrap();
+        assert_eq!(answer.pop(), Some(b','));
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+pub const NOT_FOUND: &str = "NOTFOUND ";
