@@ -7,7 +7,7 @@
 
 use super::accounts::owner;
 use super::certificate_chain::{check_key, parse_chain, read_facts};
-use super::certificate_pair::{KEY_MODE, install_pair};
+use super::certificate_pair::{BOTH, CHAIN, KEY, KEY_MODE, install_pair, link_pair};
 use super::place::{self, Place};
 use super::state::{
     Owner, PUBLIC, ensure_file, ensure_folder, read_optional, remove_file, write_file,
@@ -20,12 +20,17 @@ use std::path::PathBuf;
 
 /// Certificate chain of HOSTNAME, PEM.
 pub fn chain_path() -> PathBuf {
-    PathBuf::from(place::TLS).join("fullchain.pem")
+    PathBuf::from(place::TLS).join(CHAIN)
 }
 
 /// Its private key, PEM.
 pub fn key_path() -> PathBuf {
-    PathBuf::from(place::TLS).join("privkey.pem")
+    PathBuf::from(place::TLS).join(KEY)
+}
+
+/// Key and chain in one file, PEM.
+pub fn key_and_chain_path() -> PathBuf {
+    PathBuf::from(place::TLS).join(BOTH)
 }
 
 /// The pair of an optional name.
@@ -58,25 +63,21 @@ pub fn ensure_certificate(place: &Place, hostname: &str) -> anyhow::Result<()> {
     if let (Some(chain), Some(key)) = (&chain, &key) {
         // A run cut short between two files leaves a pair that the digest disowns.
         if marker.is_none_or(|marker| marker == mark(hostname, chain, key)) {
-            // Owner and mode of older releases are corrected.
-            return ensure_file(&place.path(key_path()), key, KEY_MODE, key_owner(place)?)
-                .map(|_| ());
+            let owner = key_owner(place)?;
+            // Owner, mode and files of older releases are corrected.
+            ensure_file(&place.path(key_path()), key, KEY_MODE, owner)?;
+            return link_pair(&place.path(place::TLS), owner);
         }
     }
     let (chain, key) = self_signed(hostname).context("making a self-signed certificate")?;
+    let (chain, key) = (chain.as_bytes(), key.as_bytes());
     write_file(
         &place.path(marker_path()),
-        &mark(hostname, chain.as_bytes(), key.as_bytes()),
+        &mark(hostname, chain, key),
         PUBLIC,
         None,
     )?;
-    write_file(
-        &place.path(key_path()),
-        key.as_bytes(),
-        KEY_MODE,
-        key_owner(place)?,
-    )?;
-    write_file(&place.path(chain_path()), chain.as_bytes(), PUBLIC, None)
+    install_pair(&place.path(place::TLS), chain, key, key_owner(place)?)
 }
 
 fn mark(hostname: &str, chain: &[u8], key: &[u8]) -> Vec<u8> {
