@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::HOST;
 use super::world::{Manner, World};
@@ -134,6 +134,16 @@ fn accounts_that_the_authority_gives_out() {
     }
     assert_eq!(world.counts(), (1, 1));
     assert_eq!(world.status(HOST)["problem"], json!(null));
+    // A power cut after the request and before its answer: it is the same account.
+    let path = world.machine.path("var/lib/mailimg/acme/account.json");
+    let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut cut = whole.clone();
+    cut["credentials"] = json!(null);
+    std::fs::write(&path, cut.to_string()).unwrap();
+    world.machine.run(&["cert", "renew", "--force"]).success();
+    assert_eq!(world.counts(), (1, 2));
+    let again: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(again["credentials"]["id"], whole["credentials"]["id"]);
     // Another key at the CA is another account; the old one is kept.
     let kept = || {
         std::fs::read_dir(world.machine.path("var/lib/mailimg/acme"))

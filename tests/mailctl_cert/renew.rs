@@ -9,7 +9,7 @@ use instant_acme::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::HOST;
 use super::world::{Manner, World};
@@ -200,7 +200,23 @@ fn run_and_kill(world: &World, after: Duration) {
 
 #[test]
 fn killed_at_any_moment_it_goes_on() {
-    let world = World::started(Manner::default());
+    kill_at_any_moment(&World::started(Manner::default()));
+}
+
+#[test]
+fn killed_at_any_moment_it_has_one_external_account() {
+    let hmac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let world = World::started(Manner {
+        accounts: json!({ "kid-1": hmac }),
+        ..Manner::default()
+    });
+    world.configure(|configuration| {
+        configuration["external_account"] = json!({ "kid": "kid-1", "hmac": hmac });
+    });
+    kill_at_any_moment(&world);
+}
+
+fn kill_at_any_moment(world: &World) {
     let order = world
         .machine
         .path(&format!("var/lib/mailimg/acme/names/{HOST}/order.json"));
@@ -211,7 +227,7 @@ fn killed_at_any_moment_it_goes_on() {
             .ok()
             .map(|bytes| serde_json::from_slice(&bytes).unwrap());
         let url = kept.and_then(|kept| kept["url"].as_str().map(str::to_owned));
-        run_and_kill(&world, Duration::from_millis(25 * step));
+        run_and_kill(world, Duration::from_millis(25 * step));
         assert!(world.counts().0 <= 1, "more than one account");
         if url.is_some() {
             resumed += 1;

@@ -6,17 +6,19 @@
 //! for another directory or another external account; the old one is kept.
 
 use super::client::{CaClient, LastRefusal, take_refusal};
-use super::configuration::Configuration;
+use super::configuration::{Configuration, ExternalAccount};
+use super::external_account::{Applicant, register_external};
 use super::failure::{Failure, Kind};
 use crate::appliance::place::{self, Place};
 use crate::appliance::state::{SECRET, read_optional, write_file};
 use anyhow::Context;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, Key, NewAccount};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use instant_acme::{Account, AccountCredentials, Error, Key};
 use jiff::Timestamp;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The CA refuses for now and may say until when.
@@ -32,12 +34,12 @@ struct Kept {
     kid: Option<String>,
     #[serde(default)]
     contact: String,
-    /// PKCS #8 in base64, unless the library made it.
+    /// PKCS #8 in base64; older releases had none for external accounts.
     #[serde(default)]
     key: Option<String>,
     /// The library's own form, once the CA answered.
     #[serde(default)]
-    credentials: Option<serde_json::Value>,
+    credentials: Option<Value>,
 }
 
 /// A CA with our account at it.
@@ -158,7 +160,7 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
         }
         return Ok(ca);
     }
-    let mut kept = match kept {
+    let mut kept = match kept.filter(|kept| kept.key.is_some()) {
         Some(kept) => kept,
         None => {
             let kept = begin(configuration)?;
@@ -167,9 +169,6 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
         }
     };
     let (account, credentials) = register(configuration, &kept, &client, &refusal).await?;
-    let credentials = serde_json::to_value(&credentials)
-        .context("writing JSON")
-        .map_err(Failure::from)?;
     kept.credentials = Some(credentials);
     store(place, &kept)?;
     let ca = Ca { account, refusal };
@@ -199,78 +198,108 @@ pub fn forget_registration(place: &Place) -> anyhow::Result<()> {
 }
 
 fn begin(configuration: &Configuration) -> Result<Kept, Failure> {
-    let key = match configuration.external_account {
-        // The library binds keys to external accounts only when it makes them.
-        Some(_) => None,
-        None => {
-            let (_, pkcs8) = Key::generate_pkcs8()
-                .context("making the account's key")
-                .map_err(Failure::from)?;
-            Some(STANDARD.encode(pkcs8.secret_pkcs8_der()))
-        }
-    };
+    let (_, pkcs8) = Key::generate_pkcs8()
+        .context("making the account's key")
+        .map_err(Failure::from)?;
     Ok(Kept {
         directory: configuration.directory.clone(),
         kid: kid(configuration).map(str::to_owned),
         contact: String::new(),
-        key,
+        key: Some(STANDARD.encode(pkcs8.secret_pkcs8_der())),
         credentials: None,
     })
 }
 
+/// Makes the account, or finds that it was made; returns what to keep, too.
 async fn register(
     configuration: &Configuration,
     kept: &Kept,
     client: &impl Fn() -> Result<Box<CaClient>, Failure>,
     refusal: &LastRefusal,
-) -> Result<(Account, AccountCredentials), Failure> {
-    let directory = configuration.directory.clone();
-    let registered = match (&configuration.external_account, &kept.key) {
-        (Some(external), _) => {
-            let secret = external.secret().ok_or_else(|| {
-                Failure::new(
-                    Kind::Account,
-                    "ACME_EAB_HMAC is no base64",
-                    "copy ACME_EAB_HMAC again from what the CA gave you, then run mailctl \
-                     settings apply",
-                )
-            })?;
-            let contact = format!("mailto:{}", configuration.contact);
-            let key = ExternalAccountKey::new(external.kid.clone(), &secret);
-            Account::builder_with_http(client()?)
-                .create(
-                    &NewAccount {
-                        contact: &[&contact],
-                        terms_of_service_agreed: true,
-                        only_return_existing: false,
-                    },
-                    directory,
-                    Some(&key),
-                )
-                .await
-        }
-        (None, key) => {
-            let pkcs8 = key
-                .as_deref()
-                .and_then(|key| STANDARD.decode(key).ok())
-                .map(PrivatePkcs8KeyDer::from)
-                .context("the account's key is damaged")
-                .map_err(Failure::from)?;
-            let key = Key::from_pkcs8_der(pkcs8.clone_key())
-                .context("reading the account's key")
-                .map_err(Failure::from)?;
-            Account::builder_with_http(client()?)
-                .create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), directory)
-                .await
-        }
+) -> Result<(Account, Value), Failure> {
+    let pkcs8 = kept
+        .key
+        .as_deref()
+        .and_then(|key| STANDARD.decode(key).ok())
+        .context("the account's key is damaged")
+        .map_err(Failure::from)?;
+    match &configuration.external_account {
+        Some(external) => register_bound(configuration, external, &pkcs8, client, refusal).await,
+        None => register_free(configuration, pkcs8, client, refusal).await,
+    }
+}
+
+async fn register_free(
+    configuration: &Configuration,
+    pkcs8: Vec<u8>,
+    client: &impl Fn() -> Result<Box<CaClient>, Failure>,
+    refusal: &LastRefusal,
+) -> Result<(Account, Value), Failure> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8);
+    let key = Key::from_pkcs8_der(pkcs8.clone_key())
+        .context("reading the account's key")
+        .map_err(Failure::from)?;
+    let (account, made) = Account::builder_with_http(client()?)
+        .create_from_key(
+            (key, PrivateKeyDer::Pkcs8(pkcs8)),
+            configuration.directory.clone(),
+        )
+        .await
+        .map_err(|error| explain_account(&error, refusal))?;
+    let made = serde_json::to_value(&made)
+        .context("writing JSON")
+        .map_err(Failure::from)?;
+    Ok((account, made))
+}
+
+async fn register_bound(
+    configuration: &Configuration,
+    external: &ExternalAccount,
+    pkcs8: &[u8],
+    client: &impl Fn() -> Result<Box<CaClient>, Failure>,
+    refusal: &LastRefusal,
+) -> Result<(Account, Value), Failure> {
+    let secret = external.secret().ok_or_else(|| {
+        Failure::new(
+            Kind::Account,
+            "ACME_EAB_HMAC is no base64",
+            "copy ACME_EAB_HMAC again from what the CA gave you, then run mailctl \
+             settings apply",
+        )
+    })?;
+    let applicant = Applicant {
+        external,
+        secret: &secret,
+        contact: &format!("mailto:{}", configuration.contact),
+        key: pkcs8,
     };
-    registered.map_err(|error| {
-        let mut failure = explain(&error, refusal);
-        if matches!(failure.kind, Kind::Refused) && matches!(error, Error::Api(_)) {
-            failure.kind = Kind::Account;
-        }
-        failure
-    })
+    let client = client()?;
+    let id = register_external(&client, &configuration.directory, &applicant)
+        .await
+        .map_err(|error| explain_account(&error, refusal))?;
+    // As the library writes it.
+    let made = json!({
+        "id": id,
+        "key_pkcs8": URL_SAFE_NO_PAD.encode(pkcs8),
+        "directory": configuration.directory,
+    });
+    let credentials: AccountCredentials = serde_json::from_value(made.clone())
+        .context("reading the account")
+        .map_err(Failure::from)?;
+    let account = Account::builder_with_http(client)
+        .from_credentials(credentials)
+        .await
+        .map_err(|error| explain_account(&error, refusal))?;
+    Ok((account, made))
+}
+
+/// What an error means when an account was asked for.
+fn explain_account(error: &Error, refusal: &LastRefusal) -> Failure {
+    let mut failure = explain(error, refusal);
+    if matches!(failure.kind, Kind::Refused) && matches!(error, Error::Api(_)) {
+        failure.kind = Kind::Account;
+    }
+    failure
 }
 
 /// Where the CA may write to; no reason to go without a certificate.

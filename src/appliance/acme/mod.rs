@@ -19,6 +19,7 @@ mod back_off;
 mod challenge;
 mod client;
 mod configuration;
+mod external_account;
 mod failure;
 mod keys;
 mod names;
