@@ -7,7 +7,7 @@ use predicates::str::contains;
 use serde_json::{Value, json};
 
 use super::HOST;
-use super::world::{Manner, World};
+use super::world::{EXTERNAL_ACCOUNT, Manner, World};
 
 const CHAIN: &str = "var/lib/mailimg/tls/fullchain.pem";
 const KEY: &str = "var/lib/mailimg/tls/privkey.pem";
@@ -109,25 +109,16 @@ fn the_other_port_when_port_80_is_shut() {
 
 #[test]
 fn accounts_that_the_authority_gives_out() {
-    let hmac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
-    let world = World::started(Manner {
-        accounts: json!({ "kid-1": hmac }),
-        ..Manner::default()
-    });
+    let (kid, hmac) = EXTERNAL_ACCOUNT;
+    let world = World::started(Manner::bound());
     world
         .machine
         .run(&["cert", "renew"])
         .code(1)
         .stderr(contains("wants an account that it gave out").and(contains("ACME_EAB_KID")));
     let other = hmac.replace('z', "a");
-    for (kid, hmac, code) in [
-        ("kid-1", &other[..], 1),
-        ("kid-9", hmac, 1),
-        ("kid-1", hmac, 0),
-    ] {
-        world.configure(|configuration| {
-            configuration["external_account"] = json!({ "kid": kid, "hmac": hmac });
-        });
+    for (kid, hmac, code) in [(kid, &other[..], 1), ("kid-9", hmac, 1), (kid, hmac, 0)] {
+        world.set_external_account(kid, hmac);
         let assert = world.machine.run(&["cert", "renew"]).code(code);
         let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(code == 0 || said.contains("the account"), "{said}");
@@ -138,12 +129,13 @@ fn accounts_that_the_authority_gives_out() {
     let path = world.machine.path("var/lib/mailimg/acme/account.json");
     let whole: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let mut cut = whole.clone();
-    cut["credentials"] = json!(null);
+    cut["address"] = json!(null);
     std::fs::write(&path, cut.to_string()).unwrap();
     world.machine.run(&["cert", "renew", "--force"]).success();
     assert_eq!(world.counts(), (1, 2));
     let again: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert_eq!(again["credentials"]["id"], whole["credentials"]["id"]);
+    assert!(again["address"].is_string());
+    assert_eq!(again, whole);
     // Another key at the CA is another account; the old one is kept.
     let kept = || {
         std::fs::read_dir(world.machine.path("var/lib/mailimg/acme"))
@@ -155,7 +147,7 @@ fn accounts_that_the_authority_gives_out() {
             .count()
     };
     let before = kept();
-    world.configure(|configuration| configuration["external_account"]["kid"] = "kid-2".into());
+    world.set_external_account("kid-2", hmac);
     world.machine.run(&["cert", "renew", "--force"]).code(1);
     assert!(kept() > 0 && kept() >= before);
 }

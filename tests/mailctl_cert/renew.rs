@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use instant_acme::{
-    Account, AccountCredentials, BodyWrapper, BytesResponse, Error, HttpClient, RevocationRequest,
-};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use instant_acme::{Account, BodyWrapper, BytesResponse, Error, HttpClient, RevocationRequest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::HOST;
-use super::world::{Manner, World};
+use super::world::{EXTERNAL_ACCOUNT, Manner, World};
 
 const CHAIN: &str = "var/lib/mailimg/tls/fullchain.pem";
 
@@ -134,8 +134,8 @@ fn revoke(world: &World) {
         .build();
     let kept: Value =
         serde_json::from_str(&world.machine.read("var/lib/mailimg/acme/account.json")).unwrap();
-    let credentials: AccountCredentials =
-        serde_json::from_value(kept["credentials"].clone()).unwrap();
+    let text = |name: &str| kept[name].as_str().unwrap().to_owned();
+    let key = STANDARD.decode(text("key")).unwrap();
     let chain = world.machine.read(CHAIN);
     let certificate = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
     tokio::runtime::Builder::new_current_thread()
@@ -145,7 +145,7 @@ fn revoke(world: &World) {
         .block_on(async {
             let client = Client(ureq::Agent::new_with_config(config));
             let account = Account::builder_with_http(Box::new(client))
-                .from_credentials(credentials)
+                .from_parts(text("address"), key.into(), text("directory"))
                 .await
                 .unwrap();
             let request = RevocationRequest {
@@ -205,14 +205,9 @@ fn killed_at_any_moment_it_goes_on() {
 
 #[test]
 fn killed_at_any_moment_it_has_one_external_account() {
-    let hmac = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
-    let world = World::started(Manner {
-        accounts: json!({ "kid-1": hmac }),
-        ..Manner::default()
-    });
-    world.configure(|configuration| {
-        configuration["external_account"] = json!({ "kid": "kid-1", "hmac": hmac });
-    });
+    let (kid, hmac) = EXTERNAL_ACCOUNT;
+    let world = World::started(Manner::bound());
+    world.set_external_account(kid, hmac);
     kill_at_any_moment(&world);
 }
 

@@ -19,6 +19,12 @@ const STARTING: Duration = Duration::from_secs(60);
 /// A port that nobody listens on.
 const SHUT: u16 = 1;
 
+/// An account that a CA gives out: its name and its secret.
+pub const EXTERNAL_ACCOUNT: (&str, &str) = (
+    "kid-1",
+    "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
+);
+
 /// How the CA behaves.
 pub struct Manner {
     /// Percentage of good nonces that it refuses.
@@ -29,6 +35,17 @@ pub struct Manner {
     pub lifetime: u64,
     /// Whether port 80 leads to the web server.
     pub http_open: bool,
+}
+
+impl Manner {
+    /// A CA that wants [`EXTERNAL_ACCOUNT`].
+    pub fn bound() -> Self {
+        let (kid, hmac) = EXTERNAL_ACCOUNT;
+        Self {
+            accounts: json!({ kid: hmac }),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Manner {
@@ -112,6 +129,13 @@ impl World {
         let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         change(&mut value);
         std::fs::write(path, value.to_string()).unwrap();
+    }
+
+    /// Has the agent show this account.
+    pub fn set_external_account(&self, kid: &str, hmac: &str) {
+        self.configure(|configuration| {
+            configuration["external_account"] = json!({ "kid": kid, "hmac": hmac });
+        });
     }
 
     /// Where the CA listens.

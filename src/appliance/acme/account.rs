@@ -6,19 +6,18 @@
 //! for another directory or another external account; the old one is kept.
 
 use super::client::{CaClient, LastRefusal, take_refusal};
-use super::configuration::{Configuration, ExternalAccount};
+use super::configuration::Configuration;
 use super::external_account::{Applicant, register_external};
 use super::failure::{Failure, Kind};
 use crate::appliance::place::{self, Place};
 use crate::appliance::state::{SECRET, read_optional, write_file};
 use anyhow::Context;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use instant_acme::{Account, AccountCredentials, Error, Key};
+use base64::engine::general_purpose::STANDARD;
+use instant_acme::{Account, Error, Key};
 use jiff::Timestamp;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The CA refuses for now and may say until when.
@@ -34,12 +33,11 @@ struct Kept {
     kid: Option<String>,
     #[serde(default)]
     contact: String,
-    /// PKCS #8 in base64; older releases had none for external accounts.
+    /// PKCS #8 in base64.
+    key: String,
+    /// Its address, once the CA answered.
     #[serde(default)]
-    key: Option<String>,
-    /// The library's own form, once the CA answered.
-    #[serde(default)]
-    credentials: Option<Value>,
+    address: Option<String>,
 }
 
 /// A CA with our account at it.
@@ -107,8 +105,7 @@ pub fn account_url(place: &Place, configuration: &Configuration) -> Option<Strin
     if !is_for(&kept, configuration) {
         return None;
     }
-    let id = kept.credentials?.get("id")?.as_str()?.to_owned();
-    Some(id)
+    kept.address
 }
 
 fn kid(configuration: &Configuration) -> Option<&str> {
@@ -136,31 +133,7 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
             .map_err(Failure::from)?;
         write_file(&aside, &text, SECRET, None)?;
     }
-    let refusal = LastRefusal::default();
-    let client = || -> Result<Box<CaClient>, Failure> {
-        Ok(Box::new(CaClient::new(place, refusal.clone())?))
-    };
-    if let Some(Kept {
-        credentials: Some(credentials),
-        ..
-    }) = &kept
-    {
-        let credentials: AccountCredentials = serde_json::from_value(credentials.clone())
-            .context("reading the account")
-            .map_err(Failure::from)?;
-        let account = Account::builder_with_http(client()?)
-            .from_credentials(credentials)
-            .await
-            .map_err(|error| explain(&error, &refusal))?;
-        let ca = Ca { account, refusal };
-        if let Some(kept) = kept
-            && kept.contact != configuration.contact
-        {
-            update_contact(place, configuration, &ca, kept).await;
-        }
-        return Ok(ca);
-    }
-    let mut kept = match kept.filter(|kept| kept.key.is_some()) {
+    let mut kept = match kept {
         Some(kept) => kept,
         None => {
             let kept = begin(configuration)?;
@@ -168,9 +141,24 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
             kept
         }
     };
-    let (account, credentials) = register(configuration, &kept, &client, &refusal).await?;
-    kept.credentials = Some(credentials);
-    store(place, &kept)?;
+    let key = STANDARD
+        .decode(&kept.key)
+        .map(PrivatePkcs8KeyDer::from)
+        .context("the account's key is damaged")
+        .map_err(Failure::from)?;
+    let refusal = LastRefusal::default();
+    let client = Box::new(CaClient::new(place, refusal.clone())?);
+    let account = match &kept.address {
+        Some(address) => reopen(client, configuration, key, address)
+            .await
+            .map_err(|error| explain(&error, &refusal))?,
+        None => {
+            let account = register(client, configuration, key, &refusal).await?;
+            kept.address = Some(account.id().to_owned());
+            store(place, &kept)?;
+            account
+        }
+    };
     let ca = Ca { account, refusal };
     if kept.contact != configuration.contact {
         update_contact(place, configuration, &ca, kept).await;
@@ -186,13 +174,7 @@ pub fn forget_registration(place: &Place) -> anyhow::Result<()> {
     let Some(mut kept) = load_kept(place)? else {
         return Ok(());
     };
-    if let Some(credentials) = kept.credentials.take()
-        && kept.key.is_none()
-    {
-        let made: AccountCredentials =
-            serde_json::from_value(credentials).context("reading the account")?;
-        kept.key = Some(STANDARD.encode(made.private_key().secret_pkcs8_der()));
-    }
+    kept.address = None;
     kept.contact.clear();
     store(place, &kept)
 }
@@ -205,101 +187,68 @@ fn begin(configuration: &Configuration) -> Result<Kept, Failure> {
         directory: configuration.directory.clone(),
         kid: kid(configuration).map(str::to_owned),
         contact: String::new(),
-        key: Some(STANDARD.encode(pkcs8.secret_pkcs8_der())),
-        credentials: None,
+        key: STANDARD.encode(pkcs8.secret_pkcs8_der()),
+        address: None,
     })
 }
 
-/// Makes the account, or finds that it was made; returns what to keep, too.
+async fn reopen(
+    client: Box<CaClient>,
+    configuration: &Configuration,
+    key: PrivatePkcs8KeyDer<'_>,
+    address: &str,
+) -> Result<Account, Error> {
+    Account::builder_with_http(client)
+        .from_parts(address.to_owned(), key, configuration.directory.clone())
+        .await
+}
+
+/// Makes the account, or finds that it was made.
 async fn register(
+    client: Box<CaClient>,
     configuration: &Configuration,
-    kept: &Kept,
-    client: &impl Fn() -> Result<Box<CaClient>, Failure>,
+    key: PrivatePkcs8KeyDer<'static>,
     refusal: &LastRefusal,
-) -> Result<(Account, Value), Failure> {
-    let pkcs8 = kept
-        .key
-        .as_deref()
-        .and_then(|key| STANDARD.decode(key).ok())
-        .context("the account's key is damaged")
-        .map_err(Failure::from)?;
-    match &configuration.external_account {
-        Some(external) => register_bound(configuration, external, &pkcs8, client, refusal).await,
-        None => register_free(configuration, pkcs8, client, refusal).await,
-    }
-}
-
-async fn register_free(
-    configuration: &Configuration,
-    pkcs8: Vec<u8>,
-    client: &impl Fn() -> Result<Box<CaClient>, Failure>,
-    refusal: &LastRefusal,
-) -> Result<(Account, Value), Failure> {
-    let pkcs8 = PrivatePkcs8KeyDer::from(pkcs8);
-    let key = Key::from_pkcs8_der(pkcs8.clone_key())
-        .context("reading the account's key")
-        .map_err(Failure::from)?;
-    let (account, made) = Account::builder_with_http(client()?)
-        .create_from_key(
-            (key, PrivateKeyDer::Pkcs8(pkcs8)),
-            configuration.directory.clone(),
-        )
-        .await
-        .map_err(|error| explain_account(&error, refusal))?;
-    let made = serde_json::to_value(&made)
-        .context("writing JSON")
-        .map_err(Failure::from)?;
-    Ok((account, made))
-}
-
-async fn register_bound(
-    configuration: &Configuration,
-    external: &ExternalAccount,
-    pkcs8: &[u8],
-    client: &impl Fn() -> Result<Box<CaClient>, Failure>,
-    refusal: &LastRefusal,
-) -> Result<(Account, Value), Failure> {
-    let secret = external.secret().ok_or_else(|| {
-        Failure::new(
-            Kind::Account,
-            "ACME_EAB_HMAC is no base64",
-            "copy ACME_EAB_HMAC again from what the CA gave you, then run mailctl \
-             settings apply",
-        )
-    })?;
-    let applicant = Applicant {
-        external,
-        secret: &secret,
-        contact: &format!("mailto:{}", configuration.contact),
-        key: pkcs8,
+) -> Result<Account, Failure> {
+    let registered = match &configuration.external_account {
+        Some(external) => {
+            let secret = external.secret().ok_or_else(|| {
+                Failure::new(
+                    Kind::Account,
+                    "ACME_EAB_HMAC is no base64",
+                    "copy ACME_EAB_HMAC again from what the CA gave you, then run mailctl \
+                     settings apply",
+                )
+            })?;
+            let applicant = Applicant {
+                external,
+                secret: &secret,
+                contact: &format!("mailto:{}", configuration.contact),
+                key: key.secret_pkcs8_der(),
+            };
+            match register_external(&client, &configuration.directory, &applicant).await {
+                Ok(address) => reopen(client, configuration, key, &address).await,
+                Err(error) => Err(error),
+            }
+        }
+        None => {
+            let pair = Key::from_pkcs8_der(key.clone_key())
+                .context("reading the account's key")
+                .map_err(Failure::from)?;
+            let directory = configuration.directory.clone();
+            Account::builder_with_http(client)
+                .create_from_key((pair, PrivateKeyDer::Pkcs8(key)), directory)
+                .await
+                .map(|(account, _)| account)
+        }
     };
-    let client = client()?;
-    let id = register_external(&client, &configuration.directory, &applicant)
-        .await
-        .map_err(|error| explain_account(&error, refusal))?;
-    // As the library writes it.
-    let made = json!({
-        "id": id,
-        "key_pkcs8": URL_SAFE_NO_PAD.encode(pkcs8),
-        "directory": configuration.directory,
-    });
-    let credentials: AccountCredentials = serde_json::from_value(made.clone())
-        .context("reading the account")
-        .map_err(Failure::from)?;
-    let account = Account::builder_with_http(client)
-        .from_credentials(credentials)
-        .await
-        .map_err(|error| explain_account(&error, refusal))?;
-    Ok((account, made))
-}
-
-/// What an error means when an account was asked for.
-fn explain_account(error: &Error, refusal: &LastRefusal) -> Failure {
-    let mut failure = explain(error, refusal);
-    if matches!(failure.kind, Kind::Refused) && matches!(error, Error::Api(_)) {
-        failure.kind = Kind::Account;
-    }
-    failure
+    registered.map_err(|error| {
+        let mut failure = explain(&error, refusal);
+        if matches!(failure.kind, Kind::Refused) && matches!(error, Error::Api(_)) {
+            failure.kind = Kind::Account;
+        }
+        failure
+    })
 }
 
 /// Where the CA may write to; no reason to go without a certificate.
