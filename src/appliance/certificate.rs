@@ -1,9 +1,8 @@
 //! The certificate that serves until a certificate authority's arrives.
 //!
 //! Self-signed ECDSA P-256 for HOSTNAME (RFC 5280,
-//! <https://www.rfc-editor.org/rfc/rfc5280>), and reading the end of any
-//! certificate's validity. Obtaining a real one is the agent's part (`acme`),
-//! putting it in place that of `certificate_pair`.
+//! <https://www.rfc-editor.org/rfc/rfc5280>). Obtaining a real one is the agent's
+//! part (`acme`), putting it in place that of `certificate_pair`.
 
 use super::accounts::owner;
 use super::certificate_chain::{check_key, parse_chain, read_facts};
@@ -13,7 +12,6 @@ use super::state::{
     Owner, PUBLIC, ensure_file, ensure_folder, read_optional, remove_file, write_file,
 };
 use anyhow::{Context, bail};
-use base64::Engine;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -164,7 +162,8 @@ pub fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> 
         bail!("it is not valid yet, or the clock is behind");
     }
     if now > facts.not_after {
-        bail!("it is out of date: valid until {}", valid_until(chain)?);
+        let end = jiff::Timestamp::from_second(facts.not_after)?;
+        bail!("it is out of date: valid until {end}");
     }
     if !facts.is_for(hostname) {
         bail!("it is not for {hostname}");
@@ -172,77 +171,10 @@ pub fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> 
     check_key(&certificates, key.as_bytes())
 }
 
-/// Until when the first certificate of a PEM file is valid, as `YYYY-MM-DDTHH:MM:SSZ`.
-///
-/// # Errors
-/// Text that holds no certificate.
-pub fn valid_until(pem: &str) -> anyhow::Result<String> {
-    let body: String = pem
-        .lines()
-        .skip_while(|line| *line != "-----BEGIN CERTIFICATE-----")
-        .skip(1)
-        .take_while(|line| !line.starts_with('-'))
-        .collect();
-    let der = base64::engine::general_purpose::STANDARD
-        .decode(body)
-        .context("reading a certificate")?;
-    let (certificate, _) = element(&der)?;
-    let (mut rest, _) = element(certificate)?;
-    // version (tagged 0, optional), serial, algorithm, issuer, then validity.
-    if rest.first() == Some(&0xa0) {
-        rest = element(rest)?.1;
-    }
-    for _ in 0..3 {
-        rest = element(rest)?.1;
-    }
-    let (validity, _) = element(rest)?;
-    let not_after = element(validity)?.1;
-    let digits = std::str::from_utf8(element(not_after)?.0)?;
-    // UTCTime has two digits of the year, RFC 5280 section 4.1.2.5.1 says which century.
-    let full = match digits.len() {
-        13 if digits < "5" => format!("20{digits}"),
-        13 => format!("19{digits}"),
-        _ => digits.to_owned(),
-    };
-    if full.len() != 15 || !full.is_ascii() {
-        bail!("'{digits}' is no time of a certificate");
-    }
-    Ok(format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &full[0..4],
-        &full[4..6],
-        &full[6..8],
-        &full[8..10],
-        &full[10..12],
-        &full[12..14]
-    ))
-}
-
-/// Content of the first DER element, and what follows it.
-fn element(der: &[u8]) -> anyhow::Result<(&[u8], &[u8])> {
-    let first = *der.get(1).context("a certificate cut short")?;
-    let (length, start) = if first < 0x80 {
-        (usize::from(first), 2)
-    } else {
-        let digits = usize::from(first & 0x7f);
-        if digits > 4 {
-            bail!("a certificate with an impossible length");
-        }
-        let bytes = der.get(2..2 + digits).context("a certificate cut short")?;
-        let length = bytes
-            .iter()
-            .fold(0usize, |sum, byte| (sum << 8) | usize::from(*byte));
-        (length, 2 + digits)
-    };
-    let content = der
-        .get(start..start + length)
-        .context("a certificate cut short")?;
-    Ok((content, &der[start + length..]))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{chain_path, ensure_certificate, key_path, valid_until};
+    use super::{chain_path, ensure_certificate, key_path};
+    use crate::appliance::certificate_chain::read_facts;
     use crate::appliance::place::Place;
 
     #[test]
@@ -252,7 +184,9 @@ mod tests {
         let chain = || std::fs::read_to_string(place.path(chain_path())).unwrap();
         ensure_certificate(&place, "mail.a.example").unwrap();
         let first = chain();
-        assert_eq!(valid_until(&first).unwrap(), "2045-01-01T00:00:00Z");
+        let end = read_facts(first.as_bytes()).unwrap().not_after;
+        let end = jiff::Timestamp::from_second(end).unwrap();
+        assert_eq!(end.to_string(), "2045-01-01T00:00:00Z");
         ensure_certificate(&place, "mail.a.example").unwrap();
         assert_eq!(chain(), first);
         ensure_certificate(&place, "mail.b.example").unwrap();
@@ -265,9 +199,8 @@ mod tests {
 
     #[test]
     fn no_certificate_is_an_error() {
-        assert!(valid_until("").is_err());
-        assert!(
-            valid_until("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----").is_err()
-        );
+        assert!(read_facts(b"").is_err());
+        let cut = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----";
+        assert!(read_facts(cut).is_err());
     }
 }

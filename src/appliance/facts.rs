@@ -3,6 +3,7 @@
 //! What cannot be found out is absent, never an error: status is asked for
 //! when things are broken.
 
+use super::certificate_chain::read_facts;
 use super::place::Place;
 use super::run::run_program;
 use super::{certificate, certificate_status};
@@ -156,12 +157,11 @@ pub struct Certificate {
 
 /// The certificate in use, and what its agent says.
 pub fn certificate(place: &Place) -> Option<Certificate> {
-    let pem = std::fs::read_to_string(place.path(certificate::chain_path())).ok()?;
-    let valid_until = certificate::valid_until(&pem).ok()?;
-    let end: Timestamp = valid_until.parse().ok()?;
+    let pem = std::fs::read(place.path(certificate::chain_path())).ok()?;
+    let end = read_facts(&pem).ok()?.not_after;
     Some(Certificate {
-        days_left: (end.as_second() - Timestamp::now().as_second()).div_euclid(86_400),
-        valid_until,
+        days_left: (end - Timestamp::now().as_second()).div_euclid(86_400),
+        valid_until: Timestamp::from_second(end).ok()?.to_string(),
         self_signed: certificate::is_self_signed(place),
         problem: certificate_status::host_problem(place),
     })

@@ -18,6 +18,7 @@ use super::request::take_request;
 use super::{alert, find_chain, now};
 use crate::appliance::certificate::chain_path;
 use crate::appliance::certificate_chain::{CertificateFacts, parse_chain, read_facts};
+use crate::appliance::facts::uptime;
 use crate::appliance::place::Place;
 use crate::appliance::state::read_optional;
 use anyhow::Context;
@@ -31,8 +32,8 @@ const NONCE_TRIES: usize = 5;
 const SETTLING: Duration = Duration::from_secs(3);
 /// How often an optional name that does not lead here is looked at, in seconds.
 const LOOK_AGAIN: i64 = 5 * 60;
-/// For how long after power-on it is waited for a network.
-const BOOTING: Duration = Duration::from_secs(5 * 60);
+/// For how long after power-on it is waited for a network, in seconds.
+const BOOTING: i64 = 5 * 60;
 /// Certificates of one name within a day, unless somebody insists.
 const MOST_A_DAY: usize = 3;
 /// Every how many failures the other challenge is tried, too.
@@ -41,12 +42,6 @@ const BOTH_WAYS: u32 = 3;
 const DAY: i64 = 86_400;
 /// Longest wait for a certificate to be taken into use.
 const TAKING: Duration = Duration::from_secs(60);
-
-/// Time since power-on.
-fn uptime() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or_default())
-}
 
 /// One run.
 pub struct Agent<'a> {
@@ -237,7 +232,8 @@ impl<'a> Agent<'a> {
     /// At boot the network may come up a moment after us; later on the next run is soon.
     async fn open_patiently(&self) -> Result<Ca, Failure> {
         let began = Instant::now();
-        let patience = if self.place.is_machine() && uptime() > BOOTING {
+        let is_up = uptime(self.place).is_some_and(|seconds| seconds > BOOTING);
+        let patience = if self.place.is_machine() && is_up {
             Duration::ZERO
         } else {
             Duration::from_secs(self.configuration.patience)
