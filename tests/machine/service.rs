@@ -52,6 +52,23 @@ impl Service {
         self.0.id()
     }
 
+    /// Resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Ends it as systemd does; it ends well.
+    pub fn stop(mut self) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()

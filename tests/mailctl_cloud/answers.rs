@@ -97,6 +97,16 @@ fn send_for_ever(stream: &mut TcpStream, start: &str, piece: &[u8], pause: Durat
     }
 }
 
+/// Refuses whatever is asked.
+fn refusing(status: &'static str) -> Handler {
+    Box::new(move |_, stream| {
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    })
+}
+
 #[test]
 fn servers_that_never_give_an_answer() {
     const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -154,24 +164,8 @@ fn servers_that_never_give_an_answer() {
             }),
             "redirects are not followed",
         ),
-        (
-            "errors",
-            Box::new(|_, stream| {
-                let _ = stream.write_all(
-                    b"HTTP/1.1 500 Sorry\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                );
-            }),
-            "it answers 500",
-        ),
-        (
-            "refusal",
-            Box::new(|_, stream| {
-                let _ = stream.write_all(
-                    b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                );
-            }),
-            "it answers 403",
-        ),
+        ("errors", refusing("500 Sorry"), "it answers 500"),
+        ("refusal", refusing("403 No"), "it answers 403"),
         (
             "broken off",
             Box::new(|_, stream| {

@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::outside::{Authority, Page, page};
-use crate::world::{Client, ENFORCE, NOT_FOUND, Service, World};
+use crate::world::{Client, ENFORCE, NOT_FOUND, World};
 use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::tlsa::CertUsage;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 fn each_kind_of_domain_gets_what_it_asks_for() {
     let world = World::new();
     let machine = world.machine();
-    let service = Service::start(&machine, &world);
+    let service = world.serve(&machine);
     let mode = |machine: &Machine| {
         let path = machine.path("run/mailimg-sts/policy.sock");
         path.metadata().unwrap().permissions().mode() & 0o777
@@ -74,7 +74,7 @@ fn each_kind_of_domain_gets_what_it_asks_for() {
 fn what_is_no_policy_leaves_mail_as_it_was() {
     let world = World::new();
     let machine = world.machine();
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     let mut client = Client::new(&machine);
     let good = |domain: &str| ENFORCE.replace("DOMAIN", domain);
     let raw = |text: &str| Page::Bytes(text.as_bytes().to_vec());
@@ -147,7 +147,7 @@ fn what_is_no_policy_leaves_mail_as_it_was() {
 fn dane_comes_first() {
     let world = World::new();
     let machine = world.machine();
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     let mut client = Client::new(&machine);
     let domain = |domain: &str, hosts: &[&str], secure: bool| {
         world.enforce(domain);
@@ -197,7 +197,7 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
     let world = World::new();
     let machine = world.machine();
     world.enforce("a.example");
-    let service = Service::start(&machine, &world);
+    let service = world.serve(&machine);
     let before = Client::new(&machine).ask("a.example");
     assert!(before.starts_with("OK secure "));
     drop(service);
@@ -207,7 +207,7 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
     world
         .resolver
         .mail_servers("a.example", &["mx.a.example"], false);
-    let service = Service::start(&machine, &world);
+    let service = world.serve(&machine);
     assert_eq!(Client::new(&machine).ask("a.example"), before);
     drop(service);
 
@@ -223,7 +223,7 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
         &world.trusted,
         "mta-sts.a.example",
     );
-    let service = Service::start(&machine, &world);
+    let service = world.serve(&machine);
     assert_eq!(Client::new(&machine).ask("a.example"), before);
     drop(service);
     let next = page("text/plain", &ENFORCE.replace("*.DOMAIN", "new.a.example"));
@@ -233,7 +233,7 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
         &world.trusted,
         "mta-sts.a.example",
     );
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     let after = Client::new(&machine).ask("a.example");
     assert!(
         after.starts_with("OK secure match=new.a.example "),
@@ -245,7 +245,7 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
 fn many_ask_and_one_looks_and_nobody_waits_for_a_slow_one() {
     let world = World::new();
     let machine = world.machine();
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     world.announce("slow.example", Page::Trickle);
     world.enforce("busy.example");
     let began = Instant::now();
@@ -281,7 +281,7 @@ fn many_ask_and_one_looks_and_nobody_waits_for_a_slow_one() {
 fn too_many_slow_servers_make_mail_wait_and_lift_no_policy() {
     let world = World::new();
     let machine = world.machine();
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     let slow = |number: usize| format!("slow{number}.example");
     for number in 0..16 {
         world.announce(&slow(number), Page::Trickle);
@@ -304,7 +304,7 @@ fn too_many_slow_servers_make_mail_wait_and_lift_no_policy() {
 fn garbage_at_the_socket_ends_its_own_connection_and_no_other() {
     let world = World::new();
     let machine = world.machine();
-    let _service = Service::start(&machine, &world);
+    let _service = world.serve(&machine);
     world.enforce("a.example");
     let mut client = Client::new(&machine);
     let mut silent = Client::new(&machine);

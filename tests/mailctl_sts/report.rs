@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::outside::page;
-use crate::world::{Client, NOT_FOUND, Service, World};
+use crate::world::{Client, NOT_FOUND, World};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
@@ -65,7 +65,7 @@ fn tell(machine: &Machine, domain: &str, endpoint: &str, failed: bool) {
 fn what_postfix_tells_is_reported_the_day_after_and_once() {
     let world = World::new();
     let machine = world.machine();
-    let mut service = Service::start(&machine, &world);
+    let service = world.serve(&machine);
     let web = format!("https://reports.web.example:{}/v1", world.web.port);
     for failed in [false, true, true] {
         tell(&machine, "mail.example", "mailto:tls@mail.example", failed);
@@ -79,9 +79,7 @@ fn what_postfix_tells_is_reported_the_day_after_and_once() {
     }
     // It answers after all of that, and stores what it counted when it is stopped.
     assert_eq!(Client::new(&machine).ask("[a.example]"), NOT_FOUND);
-    let process = rustix::process::Pid::from_child(&service.0);
-    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
-    assert!(service.0.wait().unwrap().success());
+    service.stop();
     let days = machine.path("var/lib/mailimg/sts/days");
     let today = std::fs::read_dir(&days)
         .unwrap()

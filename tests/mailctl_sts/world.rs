@@ -1,59 +1,15 @@
 //! The service, the outside that it asks, and Postfix's end of its socket.
 
 use crate::machine::Machine;
+use crate::machine::service::Service;
 use crate::outside::{Authority, Page, Resolver, WebServer, page};
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Longest wait for the service to be ready.
-pub const START: Duration = Duration::from_secs(60);
+/// Longest wait for an answer.
+const START: Duration = Duration::from_secs(60);
 pub const ENFORCE: &str = "version: STSv1\r\nmode: enforce\r\nmx: *.DOMAIN\r\nmax_age: 604800\r\n";
-
-/// The service, until it is dropped.
-pub struct Service(pub Child);
-
-impl Service {
-    pub fn start(machine: &Machine, world: &World) -> Self {
-        let path = machine.path("notify.sock");
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(START)).unwrap();
-        let child = Command::new(assert_cmd::cargo::cargo_bin!("mailctl"))
-            .env_clear()
-            .env("NOTIFY_SOCKET", &path)
-            .arg("--root")
-            .arg(machine.path(""))
-            .args(["sts", "--resolver", &world.resolver.address.to_string()])
-            .args(["--https-port", &world.web.port.to_string()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let service = Self(child);
-        let mut word = [0; 64];
-        let length = socket.recv(&mut word).unwrap();
-        assert_eq!(word[..length].trim_ascii_end(), b"READY=1");
-        service
-    }
-
-    /// Resident memory in KiB.
-    pub fn memory(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 pub struct World {
     pub resolver: Resolver,
@@ -68,6 +24,14 @@ impl World {
             web: WebServer::start(),
             trusted: Authority::new(),
         }
+    }
+
+    /// The service, with this world around it.
+    pub fn serve(&self, machine: &Machine) -> Service {
+        let resolver = self.resolver.address.to_string();
+        let port = self.web.port.to_string();
+        let arguments = ["sts", "--resolver", &resolver, "--https-port", &port];
+        Service::start(machine, &arguments)
     }
 
     /// A machine that trusts this world's authority, as if it were imported.

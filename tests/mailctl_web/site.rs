@@ -86,13 +86,7 @@ impl Site {
 
     /// Resident memory of the server in KiB.
     pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.service.id()));
-        let line = status
-            .unwrap()
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:").map(str::to_owned));
-        let text = line.unwrap();
-        text.trim().trim_end_matches(" kB").parse().unwrap()
+        self.service.memory()
     }
 }
 
