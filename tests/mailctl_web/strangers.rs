@@ -82,6 +82,52 @@ fn odd_requests_get_a_plain_answer() {
     assert!(site.service.is_running());
 }
 
+/// A server that closes at once meets the rest with a reset, and whoever is
+/// still sending loses the answer.
+#[test]
+fn who_is_still_sending_is_not_reset() {
+    fn insist(mut stream: impl Read + Write) {
+        let head = format!("GET / HTTP/1.1\r\nHost: {HOSTNAME}\r\nCookie: ");
+        let piece = vec![b'x'; 20_000];
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&piece).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).unwrap();
+        assert_eq!(statuses(&String::from_utf8_lossy(&said)), [431]);
+        for _ in 0..8 {
+            // As over a slow line.
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(&piece).unwrap();
+        }
+    }
+    let site = Site::start();
+    insist(connect(site.http));
+    insist(browse(site.https, HOSTNAME));
+}
+
+/// Who never ends his half is not waited for long, nor read without end.
+#[test]
+fn lingering_ends() {
+    let site = Site::start();
+    let began = Instant::now();
+    let mut silent = connect(site.http);
+    let mut endless = connect(site.http);
+    for stream in [&mut silent, &mut endless] {
+        let said = exchange(stream, b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(statuses(&said), [400]);
+    }
+    for (stream, piece) in [
+        (&mut endless, vec![b'x'; 64 << 10]),
+        (&mut silent, vec![b'x']),
+    ] {
+        while stream.write_all(&piece).is_ok() {
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(30), "{took:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 /// What a proxy in front may read otherwise must not become a second request.
 #[test]
 fn nothing_is_smuggled() {

@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::asked::{Arrival, Asked};
 use super::autodiscover::LONGEST_REQUEST;
 use super::certificates::Chosen;
+use super::lingering::Lingering;
 use super::routes::{Route, Source};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -97,7 +98,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service);
     // What goes wrong with a stranger's connection is nobody's news.
     let _ = timeout(LIFE, connection).await;
 }

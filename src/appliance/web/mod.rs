@@ -14,6 +14,7 @@ mod challenge;
 mod configuration;
 mod connection;
 mod connections;
+mod lingering;
 mod pages;
 mod routes;
 pub mod sts_policy;
