@@ -129,9 +129,10 @@ fn may_change(seen: &SeenTlsa, tlsa: &Tlsa, now: i64) -> bool {
     match tlsa {
         Tlsa::Unknown => false,
         Tlsa::Absent => true,
+        // Both are whole seconds: two of them that differ by one may be a moment apart.
         Tlsa::Listed { .. } => seen
             .since
-            .is_some_and(|since| now - since >= i64::from(seen.ttl)),
+            .is_some_and(|since| now - since > i64::from(seen.ttl)),
     }
 }
 
@@ -182,17 +183,17 @@ mod tests {
         assert!(!at(&listed(&["current"], 3600), 2));
         let both = listed(&["current", "next"], 3600);
         assert!(!at(&both, 10));
-        assert!(!at(&both, 3609));
+        assert!(!at(&both, 3610), "seen at the end of second 10");
         // From a cache: others may still remember the older set for longer.
-        assert!(!at(&listed(&["current", "next"], 1), 3609));
-        assert!(at(&both, 3610));
-        assert!(!at(&Tlsa::Unknown, 3611));
-        assert!(at(&both, 3612));
-        assert!(!at(&listed(&["current"], 3600), 3613));
-        assert!(!at(&both, 3614));
+        assert!(!at(&listed(&["current", "next"], 1), 3610));
+        assert!(at(&both, 3611));
+        assert!(!at(&Tlsa::Unknown, 3612));
+        assert!(at(&both, 3613));
+        assert!(!at(&listed(&["current"], 3600), 3614));
+        assert!(!at(&both, 3615));
         // The clock goes back.
         assert!(!at(&both, 100));
-        assert!(at(&both, 3700));
+        assert!(at(&both, 3701));
     }
 
     #[test]
