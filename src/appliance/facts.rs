@@ -137,7 +137,9 @@ fn parse_memory(text: &str) -> Option<Memory> {
     })
 }
 
-/// Seconds since power-on, by the clock: /proc/uptime is hidden from confined services.
+/// Seconds since power-on, absent for another root than the machine's own.
+///
+/// By the clock: /proc/uptime is hidden from confined services (`ProcSubset=pid`, systemd.exec(5)).
 pub fn uptime(place: &Place) -> Option<i64> {
     place
         .is_machine()

@@ -232,8 +232,7 @@ impl<'a> Agent<'a> {
     /// At boot the network may come up a moment after us; later on the next run is soon.
     async fn open_patiently(&self) -> Result<Ca, Failure> {
         let began = Instant::now();
-        let is_up = uptime(self.place).is_some_and(|seconds| seconds > BOOTING);
-        let patience = if self.place.is_machine() && is_up {
+        let patience = if uptime(self.place).is_some_and(|seconds| seconds > BOOTING) {
             Duration::ZERO
         } else {
             Duration::from_secs(self.configuration.patience)
