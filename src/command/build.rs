@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::agent::load_agent;
 use super::settings::{Checked, load_checked};
 use super::{RecipeArgs, Workspace};
-use crate::compose::{Ingredients, Manifest, compose};
+use crate::compose::{Ingredients, Manifest, UnreviewedScripts, compose};
 use crate::deb::Package;
 use crate::error::Hint;
 use crate::fetch::Gone;
@@ -38,6 +38,14 @@ pub struct BuildArgs {
     /// Build exactly what the lock says, or fail
     #[arg(long)]
     locked: bool,
+    /// Keep these packages at the last version whose maintainer scripts are known
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        value_delimiter = ',',
+        conflicts_with = "locked"
+    )]
+    hold: Vec<String>,
     /// The mailctl to put into the image [default: the one beside this program]
     #[arg(long, env = "MAILIMG_AGENT")]
     agent: Option<PathBuf>,
@@ -75,7 +83,9 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         agent,
         lock: &lock,
     };
-    let composed = compose(&workspace.recipe, &packages, &ingredients)?;
+    tell_held(&workspace, &lock);
+    let composed = compose(&workspace.recipe, &packages, &ingredients)
+        .map_err(|error| explain_scripts(&workspace, error))?;
     let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     if args.listing {
@@ -89,6 +99,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         lock.time(),
     )?;
     write_outputs(args, &workspace, &sealed, settings.as_ref(), &at)?;
+    workspace.remember_built(&lock)?;
     workspace
         .progress
         .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
@@ -145,6 +156,10 @@ fn write_outputs(
 
 /// The lock of the recipe, resolved anew when there is none or it is older.
 fn ensure_lock(workspace: &Workspace, args: &BuildArgs) -> Result<Lock> {
+    if !args.hold.is_empty() {
+        let reason = format!("holding back {}", args.hold.join(", "));
+        return resolve_again(workspace, args, &reason);
+    }
     let reason = match &workspace.lock {
         Some(lock) => match lock::check_fresh(&workspace.recipe, lock) {
             Ok(()) => return Ok(lock.clone()),
@@ -163,7 +178,7 @@ fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Resul
     let beside = args
         .output_dir
         .join(format!("{}.lock", workspace.recipe.name));
-    let (lock, difference) = workspace.resolve(&beside)?;
+    let (lock, difference) = workspace.resolve(&beside, &args.hold)?;
     let difference = difference.trim_end();
     if !difference.is_empty() {
         workspace.progress.note(difference);
@@ -190,6 +205,59 @@ fn load_packages(
     let lock = resolve_again(workspace, args, &format!("{error:#}"))?;
     let packages = workspace.unpack(&lock)?;
     Ok((lock, packages))
+}
+
+/// Says at every build what is not the newest.
+fn tell_held(workspace: &Workspace, lock: &Lock) {
+    for line in lock.packages.iter().filter_map(lock::held_text) {
+        workspace.progress.note(&line);
+    }
+}
+
+/// Shows what is new in scripts that nobody reviewed, and both ways on.
+fn explain_scripts(workspace: &Workspace, error: anyhow::Error) -> anyhow::Error {
+    let Some(UnreviewedScripts { scripts }) = error.downcast_ref() else {
+        return error;
+    };
+    let mut names = Vec::new();
+    let mut versions = Vec::new();
+    for script in scripts {
+        let known = workspace.last_known(&script.package, &script.version);
+        let before = known
+            .as_ref()
+            .and_then(|known| known.script(workspace, &script.entry.kind));
+        workspace
+            .progress
+            .note(script.to_text(before.as_ref()).trim_end());
+        if let Some(known) = known
+            && !names.contains(&script.package)
+        {
+            names.push(script.package.clone());
+            versions.push(format!("{} {}", known.locked.name, known.locked.version));
+        }
+    }
+    let recipe = &workspace.recipe;
+    let table = recipe
+        .scripts_file
+        .as_deref()
+        .unwrap_or("the table of scripts");
+    let review = format!(
+        "read what is shown above (`mailimg scripts {}` prints it again), declare what it does, \
+         and put the entry with its effect into recipes/{table}",
+        recipe.name
+    );
+    let error = Err::<(), _>(error).hint(review);
+    let error = match names.is_empty() {
+        true => error,
+        false => error.hint(format!(
+            "who cannot wait: `mailimg build {} --hold {}` builds with {}, whose scripts are known, \
+             and says so",
+            recipe.name,
+            names.join(","),
+            versions.join(", ")
+        )),
+    };
+    error.unwrap_err()
 }
 
 /// Recipes of tools have nothing to build.

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod build;
 pub mod configure;
 pub mod inspect;
+pub mod last_known;
 pub mod lock;
 pub mod scripts;
 pub mod settings;
@@ -23,7 +24,7 @@ use crate::compose::Resources;
 use crate::deb::{Package, unpack_packages};
 use crate::error::{self, Hint};
 use crate::fetch::{Cache, Mirror, Options};
-use crate::lock::{Lock, difference, make_lock, objects};
+use crate::lock::{HeldPackage, Lock, difference, make_lock, objects};
 use crate::progress::{Progress, Style};
 use crate::recipe::{Recipe, Source, parse_recipe};
 use crate::settings::settings_template;
@@ -86,6 +87,9 @@ pub struct RecipeArgs {
 struct LockArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Keep these packages at the last version whose maintainer scripts are known
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    hold: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -190,14 +194,13 @@ impl Workspace {
     /// Resolves the recipe anew, keeps the lock and tells what changed.
     ///
     /// The lock goes beside the recipe, or to `otherwise` for an embedded one.
-    pub fn resolve(&self, otherwise: &Path) -> Result<(Lock, String)> {
-        let lock = make_lock(
-            &self.recipe,
-            &self.mirror,
-            self.lock.as_ref(),
-            now(),
-            &self.progress,
-        )?;
+    ///
+    /// `hold` names packages to hold back at their last known version.
+    pub fn resolve(&self, otherwise: &Path, hold: &[String]) -> Result<(Lock, String)> {
+        let mut lock = self.resolve_with(&[])?;
+        if !hold.is_empty() {
+            lock = self.resolve_with(&self.hold(hold, &lock)?)?;
+        }
         lock::write_lock(&lock, self.lock_path.as_deref().unwrap_or(otherwise))?;
         let none = Lock {
             recipe_sha256: String::new(),
@@ -206,6 +209,17 @@ impl Workspace {
         };
         let difference = difference(self.lock.as_ref().unwrap_or(&none), &lock);
         Ok((lock, difference))
+    }
+
+    fn resolve_with(&self, held: &[HeldPackage]) -> Result<Lock> {
+        make_lock(
+            &self.recipe,
+            &self.mirror,
+            self.lock.as_ref(),
+            held,
+            now(),
+            &self.progress,
+        )
     }
 
     /// The packages of a lock, fetched where the cache lacks them.
@@ -266,7 +280,7 @@ fn run(command: Command) -> Result<()> {
         Command::Lock(args) => {
             let workspace = Workspace::open(&args.recipe)?;
             let here = format!("{}.lock", workspace.recipe.name);
-            let (_, difference) = workspace.resolve(Path::new(&here))?;
+            let (_, difference) = workspace.resolve(Path::new(&here), &args.hold)?;
             print!("{difference}");
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! `mailimg scripts`: the maintainer scripts that a recipe's table does not know.
+//! `mailimg scripts`: the maintainer scripts that a recipe's tables do not know.
 //!
 //! For the person who reviews them: each script with the lines to add.
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{RecipeArgs, Workspace};
-use crate::compose::unreviewed_scripts;
+use crate::compose::review_scripts;
 
 /// Arguments of `mailimg scripts`.
 #[derive(Args, Debug)]
@@ -15,12 +15,21 @@ pub struct ScriptsArgs {
     recipe: RecipeArgs,
 }
 
-/// Prints every script that nobody reviewed, and the table's lines for it.
+/// Prints every script that nobody reviewed, as a difference where an earlier
+/// version is known, and the table's lines for it.
 pub fn run_scripts(args: &ScriptsArgs) -> Result<()> {
     let workspace = Workspace::open(&args.recipe)?;
     let packages = workspace.unpack(workspace.lock()?)?;
-    for script in unreviewed_scripts(&workspace.recipe, &packages)? {
-        println!("{script}");
+    let review = review_scripts(&workspace.recipe, &packages)?;
+    for script in &review.unreviewed {
+        let known = workspace.last_known(&script.package, &script.version);
+        let before = known.and_then(|known| known.script(&workspace, &script.entry.kind));
+        println!("{}", script.to_text(before.as_ref()));
     }
+    workspace.progress.note(&format!(
+        "scripts: {} of {} are known",
+        review.looked_at - review.unreviewed.len(),
+        review.looked_at
+    ));
     Ok(())
 }

@@ -18,7 +18,7 @@ pub use factory::FACTORY;
 pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
 pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
-pub use review::{Unreviewed, unreviewed_scripts};
+pub use review::{Review, Unreviewed, UnreviewedScripts, read_scripts, review_scripts};
 
 use anyhow::{Context, Result};
 
@@ -62,9 +62,10 @@ pub fn compose(
     packages: &[Package],
     ingredients: &Ingredients,
 ) -> Result<Composed> {
-    if recipe.scripts_file.is_some() {
-        review::check_scripts(recipe, packages)?;
-    }
+    let review = match recipe.scripts_file {
+        Some(_) => review::check_scripts(recipe, packages)?,
+        None => Review::default(),
+    };
     let build_only_names = recipe
         .image
         .as_ref()
@@ -105,6 +106,7 @@ pub fn compose(
     }
     if recipe.image.is_some() {
         presets::enable_units(&mut tree)?;
+        review::check_effects(&tree, recipe, packages, &review.effects)?;
         factory::move_var(&mut tree)?;
         accounts::check_accounts(&tree, &recipe.accounts)?;
         elf::check_tree(&tree)

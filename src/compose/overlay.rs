@@ -62,6 +62,11 @@ impl Resources {
         })
     }
 
+    /// A file of the program's own `recipes/`, whatever the checkout has.
+    pub fn embedded_recipe_file(name: &str) -> Option<&'static [u8]> {
+        RECIPES.get_file(name).map(include_dir::File::contents)
+    }
+
     /// A file of `recipes/`.
     pub fn recipe_file(&self, name: &str) -> Option<&[u8]> {
         self.recipes.get(name).map(Vec::as_slice)

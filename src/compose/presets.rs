@@ -70,6 +70,12 @@ pub fn enable_units(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
+/// Whether a preset speaks of this unit by more than a pattern for all.
+pub fn names_unit(tree: &Tree, name: &str) -> Result<bool> {
+    let rules = load_rules(tree)?;
+    Ok(first_match(&rules, name)?.is_some_and(|rule| rule.pattern != "*"))
+}
+
 /// The enabled units as text, a link a line; tests compare it.
 pub fn enabled_units(tree: &Tree) -> String {
     let mut text = String::new();

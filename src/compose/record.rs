@@ -54,6 +54,9 @@ pub struct ManifestPackage {
     pub source: String,
     /// SHA-256 of the .deb, hexadecimal.
     pub sha256: String,
+    /// The newer version that was on offer and passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_from: Option<String>,
 }
 
 /// The manifest of a recipe's packages.
@@ -78,6 +81,11 @@ pub fn manifest(
                 .find(|locked| locked.name == package.name)
                 .map(|locked| locked.sha256.clone())
                 .unwrap_or_default(),
+            held_from: lock
+                .packages
+                .iter()
+                .find(|locked| locked.name == package.name)
+                .and_then(|locked| Some(locked.held.as_ref()?.offered.clone())),
         })
         .collect();
     list.sort_by(|left, right| left.name.cmp(&right.name));

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::{Lock, LockedPackage};
+use super::{Lock, LockedPackage, held_text};
 use crate::archive::release::format_date;
 use crate::archive::version::compare_versions;
 
@@ -44,6 +44,7 @@ pub fn difference(old: &Lock, new: &Lock) -> String {
             (None, None) => None,
         });
     }
+    lines.extend(new.packages.iter().filter_map(held_text));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 

@@ -7,6 +7,7 @@
 mod difference;
 mod explain;
 mod fresh;
+mod held;
 mod resolve;
 mod solver;
 mod text;
@@ -14,6 +15,7 @@ mod universe;
 
 pub use difference::difference;
 pub use fresh::{check_fresh, recipe_digest};
+pub use held::{Held, HeldPackage, held_text};
 
 use anyhow::{Context, Result, ensure};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -86,6 +88,9 @@ pub struct LockedPackage {
     pub size: u64,
     /// SHA-256 of the .deb, hexadecimal.
     pub sha256: String,
+    /// That a newer version is on offer, and passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 /// Names of keyrings to their certificates.
@@ -94,16 +99,17 @@ type Keyrings<'a> = &'a (dyn Fn(&str) -> Result<Vec<Certificate>> + Sync);
 /// Resolves a recipe against its archives.
 ///
 /// `previous` is the lock to replace: no source may be older than it was then.
-/// `now` is in seconds since 1970.
+/// `held` are packages to hold back. `now` is in seconds since 1970.
 pub fn make_lock(
     recipe: &Recipe,
     fetch: &dyn Fetch,
     previous: Option<&Lock>,
+    held: &[HeldPackage],
     now: i64,
     progress: &Progress,
 ) -> Result<Lock> {
     let keyrings = |name: &str| find_keyring(name, &recipe.key_files);
-    make_lock_with_keys(recipe, fetch, previous, now, progress, &keyrings)
+    make_lock_with_keys(recipe, fetch, previous, held, now, progress, &keyrings)
 }
 
 /// [`make_lock`] with the keyrings given, for archives signed by test keys.
@@ -111,6 +117,7 @@ pub(crate) fn make_lock_with_keys(
     recipe: &Recipe,
     fetch: &dyn Fetch,
     previous: Option<&Lock>,
+    held: &[HeldPackage],
     now: i64,
     progress: &Progress,
     keyrings: Keyrings<'_>,
@@ -132,7 +139,7 @@ pub(crate) fn make_lock_with_keys(
     let (sources, indexes): (Vec<LockedSource>, Vec<Vec<Index>>) = loaded.into_iter().unzip();
     let known: usize = indexes.iter().flatten().map(Index::len).sum();
     stage.finish(&format!("{known} packages known"));
-    let packages = resolve::resolve(recipe, &indexes)
+    let packages = resolve::resolve(recipe, &indexes, held)
         .with_context(|| format!("resolving the packages of {}", recipe.name))?;
     Ok(Lock {
         recipe_sha256: recipe_digest(recipe),

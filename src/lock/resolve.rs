@@ -1,19 +1,52 @@
 //! From a recipe and the indexes of its sources to the packages of a lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::LockedPackage;
 use super::solver::solve;
 use super::universe::{Id, Universe};
+use super::{Held, HeldPackage, LockedPackage};
 use crate::archive::index::{Field, Index};
 use crate::error::hinted;
 use crate::recipe::Recipe;
 
 /// Chooses the packages; `indexes` follow the recipe's sources.
-pub fn resolve(recipe: &Recipe, indexes: &[Vec<Index>]) -> Result<Vec<LockedPackage>> {
-    let universe = Universe::new(recipe, indexes)?;
+pub fn resolve(
+    recipe: &Recipe,
+    indexes: &[Vec<Index>],
+    held: &[HeldPackage],
+) -> Result<Vec<LockedPackage>> {
+    let own: Result<Vec<Index>> = held
+        .iter()
+        .map(|package| package.index(&recipe.architecture))
+        .collect();
+    let own = own?;
+    let mut universe = Universe::new(recipe, indexes)?;
+    let mut offered = BTreeMap::new();
+    for (package, index) in held.iter().zip(&own) {
+        let source = recipe
+            .sources
+            .iter()
+            .position(|source| source.suite == package.locked.suite)
+            .with_context(|| {
+                let LockedPackage { name, suite, .. } = &package.locked;
+                format!("holding back {name}: the recipe has no source {suite} any more")
+            })?;
+        for entry in index.entries() {
+            if let Some(version) = universe.hold(entry, source) {
+                let listed = package.listed;
+                offered.insert(
+                    package.locked.name.as_str(),
+                    Held {
+                        offered: version,
+                        listed,
+                    },
+                );
+            }
+        }
+    }
+    universe.add_provided()?;
     // Sorted, so that the order of the recipe does not change what is chosen.
     let asked: BTreeSet<&str> = recipe.packages.iter().map(String::as_str).collect();
     let mut wanted = Vec::new();
@@ -32,7 +65,13 @@ pub fn resolve(recipe: &Recipe, indexes: &[Vec<Index>]) -> Result<Vec<LockedPack
         .collect();
     solve(&universe, &wanted, &suites)?
         .into_iter()
-        .map(|id| pin(&universe, id, &suites))
+        .map(|id| {
+            let package = pin(&universe, id, &suites)?;
+            Ok(LockedPackage {
+                held: offered.remove(package.name.as_str()),
+                ..package
+            })
+        })
         .collect()
 }
 
@@ -76,5 +115,6 @@ fn pin(universe: &Universe<'_>, id: Id, suites: &[&str]) -> Result<LockedPackage
             .parse()
             .with_context(|| format!("reading the size of {}", candidate.label()))?,
         sha256: field(Field::Sha256).to_ascii_lowercase(),
+        held: None,
     })
 }

@@ -38,6 +38,8 @@ fn recipe(suites: &[&str], packages: &[&str]) -> Recipe {
         overlay: false,
         accounts: crate::recipe::Accounts::default(),
         scripts: Vec::new(),
+        blocks_file: None,
+        blocks: crate::recipe::Blocks::default(),
         key_files: std::collections::BTreeMap::new(),
     }
 }
@@ -60,6 +62,7 @@ fn lock_from(
         recipe,
         mirror,
         previous,
+        &[],
         NOW,
         &Progress::hidden(),
         &|_: &str| Ok(vec![certificate(trusted)]),
@@ -339,6 +342,7 @@ fn a_lock_that_was_tampered_with_is_refused() {
         path: "../a.deb".to_owned(),
         size: 1,
         sha256: "0".repeat(64),
+        held: None,
     });
     let error = render(&Lock::parse(&lock.to_text()).unwrap_err());
     assert_eq!(

@@ -101,6 +101,13 @@ impl Lock {
             line("path", quote(&package.path));
             line("size", package.size.to_string());
             line("sha256", quote(&package.sha256));
+            if let Some(held) = &package.held {
+                let offered = quote(&held.offered);
+                line(
+                    "held",
+                    format!("{{ offered = {offered}, listed = {} }}", held.listed),
+                );
+            }
         }
         text
     }

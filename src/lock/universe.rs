@@ -56,7 +56,8 @@ pub struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    /// Gathers the candidates; `indexes` follow the recipe's sources.
+    /// Gathers the candidates; `indexes` follow the recipe's sources. Who
+    /// provides what is known after [`Self::add_provided`].
     pub fn new(recipe: &'a Recipe, indexes: &'a [Vec<Index>]) -> Result<Self> {
         let mut universe = Self {
             candidates: Vec::new(),
@@ -76,8 +77,17 @@ impl<'a> Universe<'a> {
                 universe.add(Candidate { entry, source })?;
             }
         }
-        universe.add_provided()?;
         Ok(universe)
+    }
+
+    /// Makes a package the only candidate of its name; returns the version that
+    /// it stands in for, if that is another one.
+    pub fn hold(&mut self, entry: Entry<'a>, source: usize) -> Option<String> {
+        let id = *self.by_name.get(entry.get(Field::Package))?;
+        let known = &mut self.candidates[id as usize];
+        let offered = known.entry.get(Field::Version).to_owned();
+        *known = Candidate { entry, source };
+        (offered != known.entry.get(Field::Version)).then_some(offered)
     }
 
     fn add(&mut self, candidate: Candidate<'a>) -> Result<()> {
@@ -100,7 +110,8 @@ impl<'a> Universe<'a> {
         Ok(())
     }
 
-    fn add_provided(&mut self) -> Result<()> {
+    /// Notes who provides what, once all candidates are there.
+    pub fn add_provided(&mut self) -> Result<()> {
         for (id, candidate) in (0..).zip(&self.candidates) {
             let field = candidate.entry.get(Field::Provides);
             if field.is_empty() {

@@ -63,6 +63,9 @@ pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
     if let Some(file) = &recipe.scripts_file {
         recipe.scripts = parse_table::<Scripts>(file, source)?.script;
     }
+    if let Some(file) = &recipe.blocks_file {
+        recipe.blocks = parse_table(file, source)?;
+    }
     recipe.key_files = load_key_files(&recipe.sources, source)?;
     Ok(recipe)
 }

@@ -5,8 +5,10 @@
 //! keys are errors that name line and column. A [`Recipe`] is what was
 //! written; nothing in it has been looked up.
 
+mod blocks;
 mod load;
 
+pub use blocks::{BlockKind, Blocks, Check, Condition, Holds, Trigger};
 pub(crate) use load::parse_toml;
 pub use load::{Source, load_recipe, parse_recipe};
 
@@ -44,6 +46,9 @@ pub struct Recipe {
     /// File beside the recipe with the reviewed maintainer scripts; without
     /// one, scripts are not looked at (recipes of tools that never boot).
     pub scripts_file: Option<String>,
+    /// File beside the recipe with the blocks and triggers that scripts are
+    /// read by; without one, scripts are known by their digest alone.
+    pub blocks_file: Option<String>,
     /// Whether the checkout's overlay and units go into the tree.
     #[serde(default)]
     pub overlay: bool,
@@ -53,6 +58,9 @@ pub struct Recipe {
     /// The reviewed scripts, read from `scripts_file`.
     #[serde(skip)]
     pub scripts: Vec<ReviewedScript>,
+    /// The blocks and triggers, read from `blocks_file`.
+    #[serde(skip)]
+    pub blocks: Blocks,
     /// The keyrings beside the recipe, by the names that `keys` has for them.
     #[serde(skip)]
     pub key_files: BTreeMap<String, Vec<u8>>,
@@ -234,15 +242,20 @@ pub struct Group {
 }
 
 /// A maintainer script that somebody read.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewedScript {
     /// Package name.
     pub package: String,
-    /// `preinst`, `postinst`, `prerm`, `postrm`, `config` or `triggers`.
+    /// `preinst`, `postinst` or `triggers`; others are never run and not looked at.
     pub kind: String,
-    /// SHA-256 of the script, hexadecimal.
-    pub sha256: String,
-    /// What it would have done and where the image says so instead.
+    /// What its blocks do, each a kind of [`Blocks`] with its parameters.
+    #[serde(default)]
+    pub does: Vec<String>,
+    /// SHA-256 of what is left without blocks, comments and empty lines,
+    /// hexadecimal, or of the whole script; none when nothing is left.
+    pub sha256: Option<String>,
+    /// What the rest would have done and where the image says so instead.
+    #[serde(default)]
     pub effect: String,
 }

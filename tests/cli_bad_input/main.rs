@@ -8,6 +8,7 @@ mod cache;
 mod mirror;
 mod output;
 mod recipe;
+mod scripts;
 mod settings;
 
 #[path = "../support/mod.rs"]

@@ -59,7 +59,7 @@ fn an_unknown_key() {
         bench.run(&["build", "tiny"]).error(1),
         "error: reading tiny.toml: line 6, column 3: unknown field `packges`, expected \
          one of `name`, `version`, `architecture`, `sources`, `packages`, `drop`, \
-         `strip`, `effects`, `image`, `accounts_file`, `scripts_file`, `overlay`\n\
+         `strip`, `effects`, `image`, `accounts_file`, `scripts_file`, `blocks_file`, `overlay`\n\
          hint: recipes/mail.toml shows every key; src/recipe/mod.rs says what they mean"
     );
 }
@@ -214,38 +214,6 @@ fn a_mirror_that_goes_back_in_time() {
          another mirror; to go back on purpose, delete the lock"
     );
     assert!(bench.lock() == lock);
-}
-
-#[test]
-fn a_script_that_nobody_reviewed() {
-    let mut bench = Bench::new();
-    let base = bench.archive.packages[0].clone();
-    bench.archive.packages[0] = base.script("postinst", "#!/bin/sh\nadduser mail\n");
-    bench.archive.publish();
-    bench.write("recipes/scripts.toml", "");
-    bench.write_recipe(&bench.archive.url(), "scripts_file = \"scripts.toml\"\n");
-    assert_eq!(
-        bench.run(&["build", "tiny"]).error(1),
-        "error: checking maintainer scripts: nobody reviewed: base 1.0 postinst (sha256 \
-         DIGEST)\n\
-         hint: read each with `mailimg scripts tiny`, declare what it does, then add it with its \
-         effect to recipes/scripts.toml"
-    );
-    assert!(bench.outputs().is_empty());
-    let outcome = bench.run(&["scripts", "tiny"]);
-    assert_eq!(
-        outcome.done().stdout,
-        "# base 1.0\n\
-         [[script]]\n\
-         package = \"base\"\n\
-         kind = \"postinst\"\n\
-         sha256 = \"DIGEST\"\n\
-         effect = \"\"\n\
-         #   #!/bin/sh\n\
-         #   adduser mail\n\
-         \n\
-         "
-    );
 }
 
 #[test]

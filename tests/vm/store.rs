@@ -62,7 +62,7 @@ fn load_packages(recipe: &Recipe, lock: &Lock) -> Result<Vec<Package>> {
             );
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
             let now = i64::try_from(now.as_secs())?;
-            let lock = make_lock(recipe, &mirror, Some(lock), now, &progress)?;
+            let lock = make_lock(recipe, &mirror, Some(lock), &[], now, &progress)?;
             unpack_packages(&objects(&lock), &mirror, &cache, &progress)
         }
         other => other,

@@ -132,7 +132,7 @@ fn beside_apt() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
     let started = Instant::now();
-    let lock = make_lock(&recipe, &Folder, None, now, &Progress::hidden())
+    let lock = make_lock(&recipe, &Folder, None, &[], now, &Progress::hidden())
         .map_err(|error| println!("{}", crate::error::render(&error)))
         .unwrap();
     println!(

@@ -1,0 +1,60 @@
+//! Packages that are held back at an earlier version than the one on offer.
+//!
+//! A new version may not be usable yet, because nobody has reviewed its
+//! maintainer scripts. The resolver then takes the earlier one for the only
+//! candidate of that name, with what its own control file says; everything else
+//! is chosen as always. A lock says of such a package what was on offer, so that
+//! it is told at every build.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::LockedPackage;
+use crate::archive::index::{Index, read_index};
+
+/// That a package is held back, as its lock has it.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The version on offer when the lock was made.
+    pub offered: String,
+    /// `Date` of the index that once listed the package, seconds since 1970.
+    pub listed: i64,
+}
+
+/// A package to hold back.
+#[derive(Clone, Debug)]
+pub struct HeldPackage {
+    /// What an earlier lock says of it.
+    pub locked: LockedPackage,
+    /// Its control paragraph.
+    pub control: String,
+    /// `Date` of the index that listed it, seconds since 1970.
+    pub listed: i64,
+}
+
+impl HeldPackage {
+    /// The package as an index of its own.
+    pub fn index(&self, architecture: &str) -> Result<Index> {
+        let LockedPackage {
+            name,
+            path,
+            size,
+            sha256,
+            ..
+        } = &self.locked;
+        let control = self.control.trim_end();
+        let stanza = format!("{control}\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n\n");
+        read_index(stanza.as_bytes(), stanza.len() as u64, architecture)
+            .with_context(|| format!("reading the control file of {name}, which is held back"))
+    }
+}
+
+/// Why a package is not the newest, in a line for people.
+pub fn held_text(package: &LockedPackage) -> Option<String> {
+    let held = package.held.as_ref()?;
+    Some(format!(
+        "held back   {} {}, although {} is on offer",
+        package.name, package.version, held.offered
+    ))
+}
