@@ -14,7 +14,7 @@ use super::Workspace;
 use crate::compose::{Resources, Unreviewed, read_scripts, review_scripts};
 use crate::deb::{Package, unpack_packages};
 use crate::error::{Hint, hinted};
-use crate::lock::{HeldPackage, Lock, LockedPackage, objects};
+use crate::lock::{Held, HeldPackage, Lock, LockedPackage, objects};
 
 /// How the lock of the last image is named in the cache.
 const BUILT: &str = "built.lock";
@@ -46,7 +46,9 @@ impl Workspace {
     /// Nothing when no lock before has one, or when it is not to be had any more.
     pub fn last_known(&self, name: &str, other_than: &str) -> Option<LastKnown> {
         self.earlier_locks().into_iter().find_map(|lock| {
-            let found = lock.packages.iter().find(|one| one.name == name)?;
+            let mut packages = lock.packages.iter();
+            let same = packages.clone().find(|one| one.name == name);
+            let found = same.or_else(|| packages.find(|one| is_successor(&one.name, name)))?;
             if found.version == other_than {
                 return None;
             }
@@ -98,15 +100,32 @@ impl Workspace {
                         sibling.name, sibling.version
                     )
                 })?;
+                let offered = current.packages.iter().find(|one| one.name == sibling.name);
                 held.push(HeldPackage {
                     locked: sibling.clone(),
                     control: package.control,
-                    listed: known.listed(sibling),
+                    held: Held {
+                        offered: offered.unwrap_or(now).version.clone(),
+                        listed: known.listed(sibling),
+                    },
                 });
             }
         }
         Ok(held)
     }
+}
+
+/// Whether two names differ in numbers alone: a kernel's package has its version
+/// in its name.
+fn is_successor(earlier: &str, name: &str) -> bool {
+    let words = |name: &str| -> Vec<String> {
+        let words = name.split(|letter: char| letter.is_ascii_digit());
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    name.starts_with("linux-image-") && words(earlier) == words(name)
 }
 
 /// A version whose scripts are known.

@@ -29,8 +29,8 @@ pub struct HeldPackage {
     pub locked: LockedPackage,
     /// Its control paragraph.
     pub control: String,
-    /// `Date` of the index that listed it, seconds since 1970.
-    pub listed: i64,
+    /// What the new lock is to say of it.
+    pub held: Held,
 }
 
 impl HeldPackage {

@@ -1,12 +1,12 @@
 //! From a recipe and the indexes of its sources to the packages of a lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
 use super::solver::solve;
 use super::universe::{Id, Universe};
-use super::{Held, HeldPackage, LockedPackage};
+use super::{HeldPackage, LockedPackage};
 use crate::archive::index::{Field, Index};
 use crate::error::hinted;
 use crate::recipe::Recipe;
@@ -23,7 +23,6 @@ pub fn resolve(
         .collect();
     let own = own?;
     let mut universe = Universe::new(recipe, indexes)?;
-    let mut offered = BTreeMap::new();
     for (package, index) in held.iter().zip(&own) {
         let source = recipe
             .sources
@@ -34,16 +33,7 @@ pub fn resolve(
                 format!("holding back {name}: the recipe has no source {suite} any more")
             })?;
         for entry in index.entries() {
-            if let Some(version) = universe.hold(entry, source) {
-                let listed = package.listed;
-                offered.insert(
-                    package.locked.name.as_str(),
-                    Held {
-                        offered: version,
-                        listed,
-                    },
-                );
-            }
+            universe.hold(entry, source)?;
         }
     }
     universe.add_provided()?;
@@ -67,8 +57,11 @@ pub fn resolve(
         .into_iter()
         .map(|id| {
             let package = pin(&universe, id, &suites)?;
+            let held = held.iter().find(|held| {
+                held.locked.name == package.name && held.locked.sha256 == package.sha256
+            });
             Ok(LockedPackage {
-                held: offered.remove(package.name.as_str()),
+                held: held.map(|held| held.held.clone()),
                 ..package
             })
         })

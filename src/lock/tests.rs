@@ -1,5 +1,6 @@
 //! From recipes and tiny signed archives to locks, good ones and refused ones.
 
+mod held;
 mod real;
 mod refused;
 

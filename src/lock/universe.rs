@@ -80,14 +80,15 @@ impl<'a> Universe<'a> {
         Ok(universe)
     }
 
-    /// Makes a package the only candidate of its name; returns the version that
-    /// it stands in for, if that is another one.
-    pub fn hold(&mut self, entry: Entry<'a>, source: usize) -> Option<String> {
-        let id = *self.by_name.get(entry.get(Field::Package))?;
-        let known = &mut self.candidates[id as usize];
-        let offered = known.entry.get(Field::Version).to_owned();
-        *known = Candidate { entry, source };
-        (offered != known.entry.get(Field::Version)).then_some(offered)
+    /// Makes a package the only candidate of its name.
+    pub fn hold(&mut self, entry: Entry<'a>, source: usize) -> Result<()> {
+        let held = Candidate { entry, source };
+        match self.by_name.get(entry.get(Field::Package)) {
+            Some(id) => self.candidates[*id as usize] = held,
+            // A name that is no longer on offer, such as an earlier kernel's.
+            None => self.add(held)?,
+        }
+        Ok(())
     }
 
     fn add(&mut self, candidate: Candidate<'a>) -> Result<()> {
