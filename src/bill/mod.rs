@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
 
-use crate::compose::Composed;
+use crate::compose::{Composed, Origin};
 use crate::deb::Package;
 use crate::lock::{Lock, Pinned};
 use crate::tree::Node;
@@ -50,7 +50,7 @@ pub fn debian_packages(bill: &Document) -> Vec<Pinned> {
         .collect()
 }
 
-/// What brought each file of a bill, by the path in the root.
+/// What brought each file of an image, as its bill says, by path.
 pub fn file_origins(bill: &Document) -> BTreeMap<String, String> {
     let names: HashMap<&str, &str> = bill
         .packages
@@ -64,7 +64,9 @@ pub fn file_origins(bill: &Document) -> BTreeMap<String, String> {
         let name = names.get(file.id.as_str())?;
         Some((file_path(file).to_owned(), (*name).to_owned()))
     });
-    files.collect()
+    // The bill itself, which it cannot list.
+    let itself = (BILL_PATH.to_owned(), format!("mailimg-{}", Origin::Builder));
+    files.chain([itself]).collect()
 }
 
 /// Where it lies in the image.

@@ -8,6 +8,12 @@ use serde::Serialize;
 
 use crate::lock::{Change, Verb};
 
+/// A number of things, as in `2 files`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// All differences.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
@@ -131,11 +137,11 @@ impl Report {
         }
         let mut lines = Vec::new();
         for (origin, files) in groups {
-            let whole = self.packages.iter().any(|package| {
-                package.name == origin && matches!(package.change, Verb::Added | Verb::Removed)
-            });
-            if whole {
-                lines.push(format!("{origin}: {} files", files.len()));
+            let mut packages = self.packages.iter();
+            let whole = packages.find(|package| package.name == origin);
+            if let Some(Verb::Added | Verb::Removed) = whole.map(|package| package.change) {
+                let verb = files[0].change;
+                lines.push(format!("{origin}: {verb} {}", count(files.len(), "file")));
                 continue;
             }
             lines.push(format!("{origin}:"));
