@@ -13,6 +13,7 @@
 
 pub mod appliance;
 pub mod archive;
+pub mod bill;
 pub mod command;
 pub mod compose;
 pub mod deb;

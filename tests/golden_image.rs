@@ -4,11 +4,12 @@
 //! are fetched from Debian's mirror. `INSTA_UPDATE=always cargo test --test
 //! golden_image` rewrites tests/golden.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 
 use mailimg::command::{RecipeArgs, Workspace};
-use mailimg::compose::{Ingredients, compose, enabled_units};
+use mailimg::compose::{Composed, Ingredients, Origin, compose, enabled_units};
 use mailimg::recipe::Recipe;
 use mailimg::tree::{Kind, Node, Tree, name_of};
 use mailimg::write::disk::{DiskUuids, plan_disk};
@@ -20,7 +21,7 @@ const REPART: &str = "usr/lib/repart.d";
 /// Mode bits of setuid and setgid.
 const SET_ID: u16 = 0o6000;
 
-fn composed() -> (Recipe, Tree) {
+fn composed() -> (Recipe, Composed) {
     let workspace = Workspace::open(&RecipeArgs {
         recipe: "mail".to_owned(),
         offline: false,
@@ -36,7 +37,7 @@ fn composed() -> (Recipe, Tree) {
         lock: &lock,
     };
     let composed = compose(&workspace.recipe, &packages, &ingredients).unwrap();
-    (workspace.recipe, composed.tree)
+    (workspace.recipe, composed)
 }
 
 fn text(tree: &Tree, path: &str) -> String {
@@ -120,9 +121,54 @@ fn assert_golden(name: &str, text: &str) {
     });
 }
 
+/// Every path has one origin, and the sizes of all origins are that of the tree.
+fn assert_attributed(composed: &Composed) {
+    let Composed { tree, origins, .. } = composed;
+    let paths: Vec<&str> = origins.iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, tree.iter().map(|(path, _)| path).collect::<Vec<_>>());
+    let size = |path: &str| match &tree.get(path).unwrap().kind {
+        Kind::File(content) => content.len(),
+        _ => 0,
+    };
+    let mut sizes: BTreeMap<&Origin, u64> = BTreeMap::new();
+    for (path, origin) in origins.iter() {
+        *sizes.entry(origin).or_default() += size(path);
+    }
+    let total: u64 = tree.iter().map(|(path, _)| size(path)).sum();
+    assert_eq!(sizes.values().sum::<u64>(), total);
+    let names: Vec<&str> = composed
+        .manifest
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    for (path, origin) in [
+        ("usr/sbin/postfix", Origin::Package("postfix".to_owned())),
+        // Only its mode is declared.
+        ("usr/sbin/postdrop", Origin::Package("postfix".to_owned())),
+        ("etc/passwd", Origin::Builder),
+        ("etc/ssl/certs/ca-certificates.crt", Origin::Builder),
+        ("usr/lib/os-release", Origin::Builder),
+        ("usr/lib/tmpfiles.d/zz-factory-var.conf", Origin::Builder),
+        ("usr/lib/repart.d/70-var.conf", Origin::Units),
+        ("etc/pam.d/common-auth", Origin::Overlay),
+    ] {
+        assert_eq!(origins.get(path), Some(&origin), "{path}");
+    }
+    for (origin, size) in sizes {
+        match origin {
+            Origin::Package(name) => assert!(names.contains(&name.as_str()), "{name}"),
+            // What is neither a package's nor mailctl is small.
+            _ => assert!(size < 4 << 20, "{origin}: {size}"),
+        }
+    }
+}
+
 #[test]
 fn the_image_is_what_it_was() {
-    let (recipe, tree) = composed();
+    let (recipe, composed) = composed();
+    assert_attributed(&composed);
+    let tree = composed.tree;
     let accounts = ["passwd", "group", "shadow", "gshadow"].map(|name| {
         let table = text(&tree, &format!("etc/{name}"));
         format!("##### {name}\n{table}\n")

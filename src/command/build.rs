@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use super::agent::load_agent;
 use super::settings::{Checked, load_checked};
 use super::{RecipeArgs, Workspace};
-use crate::compose::{Ingredients, Manifest, UnreviewedScripts, compose};
+use crate::bill::install_bill;
+use crate::compose::{Ingredients, Manifest, Sizes, UnreviewedScripts, compose};
 use crate::deb::Package;
 use crate::error::Hint;
 use crate::fetch::Gone;
@@ -61,6 +62,8 @@ pub enum Format {
     Disk,
     /// QEMU's format, NAME_VERSION.qcow2
     Qcow2,
+    /// Bill of materials, SPDX 2.3 as JSON, NAME_VERSION.spdx.json
+    Spdx,
 }
 
 /// Builds an image: recipe, lock, packages, tree, sealed root, disk.
@@ -84,8 +87,9 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         lock: &lock,
     };
     tell_held(&workspace, &lock);
-    let composed = compose(&workspace.recipe, &packages, &ingredients)
+    let mut composed = compose(&workspace.recipe, &packages, &ingredients)
         .map_err(|error| explain_scripts(&workspace, error))?;
+    let bill = install_bill(&mut composed, &packages, &lock)?;
     let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     if args.listing {
@@ -98,7 +102,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         &workspace.cache,
         lock.time(),
     )?;
-    write_outputs(args, &workspace, &sealed, settings.as_ref(), &at)?;
+    write_outputs(args, &workspace, &sealed, &bill, settings.as_ref(), &at)?;
     workspace.remember_built(&lock)?;
     workspace
         .progress
@@ -110,6 +114,7 @@ fn write_outputs(
     args: &BuildArgs,
     workspace: &Workspace,
     sealed: &Sealed,
+    bill: &str,
     settings: Option<&Checked>,
     at: &dyn Fn(&str) -> PathBuf,
 ) -> Result<()> {
@@ -136,10 +141,19 @@ fn write_outputs(
     let root_hash = Some(hex::encode(disk.root_hash));
     let manifest = Manifest {
         root_hash,
+        sizes: Some(Sizes {
+            root: sealed.root.size(),
+            kernel: sealed.kernel.len() as u64,
+            initrd: sealed.initrd.len() as u64,
+            image: raw.file().metadata()?.len(),
+        }),
         ..sealed.manifest.clone()
     };
     let manifest = serde_json::to_string_pretty(&manifest)? + "\n";
     outputs.push(write_text(&at("manifest.json"), &manifest)?);
+    if args.format.contains(&Format::Spdx) {
+        outputs.push(write_text(&at("spdx.json"), bill)?);
+    }
     if args.format.contains(&Format::Disk) {
         outputs.push(raw);
     }

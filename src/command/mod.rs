@@ -4,6 +4,7 @@ pub mod agent;
 pub mod boot;
 pub mod build;
 pub mod configure;
+pub mod diff;
 pub mod inspect;
 pub mod last_known;
 pub mod lock;
@@ -52,6 +53,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Re-derive every hash of an image
     Verify(inspect::VerifyArgs),
+    /// Tell what changed between two images, locks or manifests
+    Diff(diff::DiffArgs),
     /// Tell why a package is in an image
     Why(WhyArgs),
     /// Print the maintainer scripts that nobody reviewed yet
@@ -296,6 +299,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
+        Command::Diff(args) => diff::run_diff(&args),
         Command::Why(args) => {
             let workspace = Workspace::open(&args.recipe)?;
             let packages = workspace.unpack(workspace.lock()?)?;

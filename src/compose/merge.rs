@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use debversion::Version;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
+use super::origin::{Attributed, Origin};
 use crate::deb::Package;
 use crate::recipe::Strip;
 use crate::tree::{Kind, Node, Tree};
@@ -43,8 +44,8 @@ pub fn glob_set(patterns: &[String]) -> Result<GlobSet> {
     Ok(set.build()?)
 }
 
-/// Merges the packages' files, less the stripped ones, into a tree.
-pub fn merge_packages(packages: &[&Package], strip: &Strip) -> Result<Tree> {
+/// Merges the packages' files, less the stripped ones, into a tree that knows whose they are.
+pub fn merge_packages(packages: &[&Package], strip: &Strip) -> Result<Attributed> {
     let stripped = glob_set(&strip.paths)?;
     let kept = glob_set(&strip.keep)?;
     let mut tree = Tree::default();
@@ -69,7 +70,10 @@ pub fn merge_packages(packages: &[&Package], strip: &Strip) -> Result<Tree> {
     }
     drop_empty_folders(&mut tree, &stripped);
     check_links(&tree)?;
-    Ok(tree)
+    Ok(Attributed::new(tree, |path| match owners.get(path) {
+        Some(package) => Origin::Package(package.name.clone()),
+        None => Origin::Builder,
+    }))
 }
 
 fn place<'a>(

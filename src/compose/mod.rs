@@ -9,15 +9,18 @@ mod certificates;
 mod effects;
 mod factory;
 mod merge;
+mod origin;
 mod overlay;
 mod presets;
 mod record;
 mod review;
 
 pub use factory::FACTORY;
+pub use merge::field;
+pub use origin::{Attributed, Origin, Origins};
 pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
-pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
+pub use record::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
 pub use review::{Review, Unreviewed, UnreviewedScripts, read_scripts, review_scripts};
 
 use anyhow::{Context, Result};
@@ -45,6 +48,8 @@ pub struct Ingredients<'a> {
 pub struct Composed {
     /// The root file system.
     pub tree: Tree,
+    /// What brought each path of it.
+    pub origins: Origins,
     /// Files of the recipe's build-only packages.
     pub build_only: Tree,
     /// Kernel version, when the recipe makes a bootable image.
@@ -73,14 +78,16 @@ pub fn compose(
     let (aside, installed): (Vec<&Package>, Vec<&Package>) = packages
         .iter()
         .partition(|package| build_only_names.contains(&package.name));
-    let build_only = merge::merge_packages(&aside, &recipe.strip)?;
+    let (build_only, _) = merge::merge_packages(&aside, &recipe.strip)?.into_parts();
     let mut tree = merge::merge_packages(&installed, &recipe.strip)?;
 
     let kernel_version = match &recipe.image {
         Some(image) => {
             let version = kernel_version(&tree, &image.kernel_package)?;
-            modules::install_module_indexes(&mut tree, &version)
-                .with_context(|| format!("indexing the modules of kernel {version}"))?;
+            tree.step(Origin::Builder, |tree| {
+                modules::install_module_indexes(tree, &version)
+            })
+            .with_context(|| format!("indexing the modules of kernel {version}"))?;
             Some(version)
         }
         None => None,
@@ -92,28 +99,40 @@ pub fn compose(
         kernel_version.as_deref(),
     );
     if recipe.scripts_file.is_some() {
-        certificates::install_certificates(&mut tree)?;
-        accounts::install_accounts(&mut tree, &recipe.accounts)?;
-        record::install_records(&mut tree, recipe, &installed, &manifest)?;
+        tree.step(Origin::Builder, |tree| {
+            certificates::install_certificates(tree)?;
+            accounts::install_accounts(tree, &recipe.accounts)?;
+            record::install_records(tree, recipe, &installed, &manifest)
+        })?;
     }
     if recipe.overlay {
-        overlay::install_resources(&mut tree, ingredients.resources)?;
+        let resources = ingredients.resources;
+        tree.step(Origin::Overlay, |tree| {
+            overlay::install_overlay(tree, resources)
+        })?;
+        tree.step(Origin::Units, |tree| {
+            overlay::install_units(tree, resources)
+        })?;
     }
-    effects::apply_effects(&mut tree, recipe)?;
+    tree.step(Origin::Builder, |tree| effects::apply_effects(tree, recipe))?;
     if let Some(agent) = &ingredients.agent {
         elf::check_runs_in(agent, &tree).context("checking mailctl against the image")?;
-        tree.insert(AGENT_PATH, Node::file(0o755, agent.clone()))?;
+        tree.step(Origin::Agent, |tree| {
+            tree.insert(AGENT_PATH, Node::file(0o755, agent.clone()))
+        })?;
     }
     if recipe.image.is_some() {
-        presets::enable_units(&mut tree)?;
+        tree.step(Origin::Builder, presets::enable_units)?;
         review::check_effects(&tree, recipe, packages, &review.effects)?;
-        factory::move_var(&mut tree)?;
+        tree.step(Origin::Builder, factory::move_var)?;
         accounts::check_accounts(&tree, &recipe.accounts)?;
         elf::check_tree(&tree)
             .context("checking that every library is found without ld.so.cache")?;
     }
+    let (tree, origins) = tree.into_parts();
     Ok(Composed {
         tree,
+        origins,
         build_only,
         kernel_version,
         manifest,

@@ -103,13 +103,18 @@ impl Source for Resources {
     }
 }
 
-/// Lays overlay and units over the tree.
-pub fn install_resources(tree: &mut Tree, resources: &Resources) -> Result<()> {
+/// Lays the overlay over the tree.
+pub fn install_overlay(tree: &mut Tree, resources: &Resources) -> Result<()> {
     for (path, bytes) in &resources.overlay {
         tree.remove(path);
         tree.insert(path, file(bytes))
             .context("laying the overlay")?;
     }
+    Ok(())
+}
+
+/// Lays the units over the tree.
+pub fn install_units(tree: &mut Tree, resources: &Resources) -> Result<()> {
     for (path, bytes) in &resources.units {
         if path.starts_with(INITRD_FOLDER) {
             continue;

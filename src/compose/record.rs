@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::deb::Package;
 use crate::lock::Lock;
 use crate::recipe::Recipe;
+use crate::settings::KEYS;
 use crate::tree::{Node, Tree};
 
 /// The manifest inside the image.
@@ -39,6 +40,44 @@ pub struct Manifest {
     pub root_hash: Option<String>,
     /// The packages, sorted by name.
     pub packages: Vec<ManifestPackage>,
+    /// Keys of `settings.env` that the `mailctl` in the image was made to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Sizes; known only beside the image, not inside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+}
+
+/// Sizes of an image's parts, in bytes.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Sizes {
+    /// The root file system.
+    pub root: u64,
+    /// The kernel.
+    pub kernel: u64,
+    /// The initrd, compressed.
+    pub initrd: u64,
+    /// The raw image, holes included.
+    pub image: u64,
+}
+
+impl Sizes {
+    /// Each part with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self {
+            root,
+            kernel,
+            initrd,
+            image,
+        } = *self;
+        [
+            ("root", root),
+            ("kernel", kernel),
+            ("initrd", initrd),
+            ("image", image),
+        ]
+        .into_iter()
+    }
 }
 
 /// A package of a manifest.
@@ -97,6 +136,11 @@ pub fn manifest(
         kernel: kernel.map(str::to_owned),
         root_hash: None,
         packages: list,
+        settings: match recipe.overlay {
+            true => KEYS.iter().map(|key| key.name.to_owned()).collect(),
+            false => Vec::new(),
+        },
+        sizes: None,
     }
 }
 

@@ -18,7 +18,7 @@ mod members;
 mod tests;
 mod unpack;
 
-pub use unpack::unpack_packages;
+pub use unpack::{cached_package, unpack_packages};
 
 use crate::tree::Node;
 

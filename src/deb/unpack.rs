@@ -112,7 +112,12 @@ fn raise_file_limit(packages: usize) {
 
 /// The package as the cache holds it unpacked; nothing when it does not, or damaged.
 fn load(object: &Object, cache: &Cache) -> Result<Option<Package>> {
-    let path = cache.unpacked_path(&object.sha256, FORMAT)?;
+    cached_package(&object.sha256, cache)
+}
+
+/// The package of a .deb's digest, if the cache holds it unpacked.
+pub fn cached_package(sha256: &str, cache: &Cache) -> Result<Option<Package>> {
+    let path = cache.unpacked_path(sha256, FORMAT)?;
     match File::open(&path) {
         Ok(file) => Ok(read_unpacked(file).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

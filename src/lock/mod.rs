@@ -4,6 +4,7 @@
 //! package. It also records the signed indexes it came from. The resolver
 //! makes it ([`crate::archive`] provides the indexes); a build reads it.
 
+mod changes;
 mod difference;
 mod explain;
 mod fresh;
@@ -13,7 +14,8 @@ mod solver;
 mod text;
 mod universe;
 
-pub use difference::difference;
+pub use changes::{Change, Pinned, Verb, package_changes};
+pub use difference::{difference, source_changes};
 pub use fresh::{check_fresh, recipe_digest};
 pub use held::{Held, HeldPackage, held_text};
 

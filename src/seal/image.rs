@@ -61,6 +61,7 @@ pub fn seal(
         build_only,
         kernel_version,
         manifest,
+        ..
     } = composed;
     let kernel_version = kernel_version.context("sealing: the tree has no kernel")?;
     let read = |tree: &Tree, path: &str| -> Result<Vec<u8>> {

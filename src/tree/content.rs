@@ -46,6 +46,19 @@ impl Content {
         self.len() == 0
     }
 
+    /// Whether both are the same bytes held in memory, or the same stretch of one file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bytes(one), Self::Bytes(two)) => one == two,
+            (Self::Slice(one), Self::Slice(two)) => {
+                Arc::ptr_eq(&one.file, &two.file)
+                    && one.offset == two.offset
+                    && one.length == two.length
+            }
+            _ => false,
+        }
+    }
+
     /// Fills the buffer from an offset; reading past the end is an error.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64);

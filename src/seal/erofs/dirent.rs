@@ -4,6 +4,8 @@
 //! block stands for itself; the first entry's name offset tells how many
 //! entries it has, and the last name ends at a NUL or the block's end.
 
+use anyhow::{Context, Result, ensure};
+
 use super::BLOCK;
 
 /// Length of an entry without its name.
@@ -69,6 +71,38 @@ fn encode_block(block: &[Entry], data: &mut Vec<u8>) {
     for entry in block {
         data.extend(entry.name);
     }
+}
+
+/// The names of one block and the numbers of their inodes.
+pub(super) fn decode(block: &[u8]) -> Result<Vec<(&[u8], u64)>> {
+    const OUTSIDE: &str = "a name lies outside its folder";
+    let offset_at = |entry: usize| -> Result<usize> {
+        let at = entry * ENTRY + 8;
+        let bytes = block.get(at..at + 2).context(OUTSIDE)?;
+        Ok(usize::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+    };
+    let count = offset_at(0)? / ENTRY;
+    ensure!(count > 0, OUTSIDE);
+    let mut names = Vec::with_capacity(count);
+    for entry in 0..count {
+        let from = offset_at(entry)?;
+        let to = match entry + 1 == count {
+            true => block.len(),
+            false => offset_at(entry + 1)?,
+        };
+        let mut name = block.get(from..to).context(OUTSIDE)?;
+        if entry + 1 == count {
+            name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        }
+        let mut nid = [0; 8];
+        nid.copy_from_slice(
+            block
+                .get(entry * ENTRY..entry * ENTRY + 8)
+                .context(OUTSIDE)?,
+        );
+        names.push((name, u64::from_le_bytes(nid)));
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(super) const REGULAR: u16 = 0o100_000;
 pub(super) const SYMLINK: u16 = 0o120_000;
 
 const COMPACT_SIZE: u64 = 32;
-const EXTENDED_SIZE: u64 = 64;
+pub(super) const EXTENDED_SIZE: u64 = 64;
 /// Bit 0 of the format: extended. Bits 1 to 3: data layout.
 const FORMAT_EXTENDED: u16 = 1;
 const LAYOUT_SHIFT: u16 = 1;

@@ -11,6 +11,7 @@
 
 mod dirent;
 mod inode;
+mod read;
 mod slots;
 mod superblock;
 
@@ -20,6 +21,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::seal::extents::Extents;
 use crate::tree::{Content, Kind, Node, Tree, name_of, parent_of};
+
+pub use read::{Root, Stat, What};
 
 use dirent::{Entry, FileType};
 use inode::Inode;

@@ -2,6 +2,8 @@
 //!
 //! Layout: `struct erofs_super_block` of the kernel's `fs/erofs/erofs_fs.h`.
 
+use anyhow::{Result, ensure};
+
 use super::BLOCK;
 
 /// Where the superblock begins, in bytes.
@@ -42,6 +44,35 @@ impl Superblock {
         let checksum = crc32c(&block[OFFSET..]);
         block[OFFSET + 4..OFFSET + 8].copy_from_slice(&checksum.to_le_bytes());
         block
+    }
+
+    /// Reads block 0 of an image that [`Self::encode`] made.
+    pub fn decode(block: &[u8]) -> Result<Self> {
+        let four = |offset: usize| {
+            let at = OFFSET + offset;
+            u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+        };
+        ensure!(four(0) == MAGIC, "it is no EROFS file system");
+        let mut zeroed = block.to_vec();
+        zeroed[OFFSET + 4..OFFSET + 8].fill(0);
+        ensure!(
+            crc32c(&zeroed[OFFSET..]) == four(4),
+            "its superblock has a wrong checksum"
+        );
+        // Block size, start of the inodes, features that a reader must know.
+        ensure!(
+            block[OFFSET + 12] == BLOCK.trailing_zeros() as u8 && four(40) == 0 && four(80) == 0,
+            "it has features that mailimg never writes"
+        );
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&block[OFFSET + 48..OFFSET + 64]);
+        Ok(Self {
+            root_nid: (four(12) >> 16) as u16,
+            inodes: u64::from(four(16)) | u64::from(four(20)) << 32,
+            build_time: u64::from(four(24)) | u64::from(four(28)) << 32,
+            blocks: four(36),
+            uuid,
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::seal::extents::Extents;
 use crate::tree::{Content, FileSlice, Kind, Metadata, Node, Tree};
 
-use super::{BLOCK, plan_erofs};
+use super::{BLOCK, Root, What, plan_erofs};
 
 const BUILD_TIME: u64 = 1_700_000_000;
 const UUID: [u8; 16] = [7; 16];
@@ -248,4 +248,79 @@ fn what_the_format_cannot_hold_is_named() {
         format!("{error:#}"),
         "placing a: its hard link's target gone is no file"
     );
+}
+
+/// Lets a reader work on an image in memory.
+fn with_root<T>(image: &[u8], work: impl Fn(Root) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let read_at = |buffer: &mut [u8], offset: u64| {
+        let part = image.get(offset as usize..).unwrap_or_default();
+        match part.get(..buffer.len()) {
+            Some(part) => buffer.copy_from_slice(part),
+            None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
+        Ok(())
+    };
+    work(Root::open(&read_at, image.len() as u64)?)
+}
+
+/// The listing of an image, as [`Tree::listing`] has it of a tree without hard links.
+fn read_back(image: &[u8]) -> anyhow::Result<String> {
+    let mut listing = String::new();
+    for (path, stat) in with_root(image, |root| root.stats())? {
+        let (mode, uid, gid) = (stat.mode, stat.uid, stat.gid);
+        listing.push_str(&match &stat.what {
+            What::Directory => format!("d {mode:04o} {uid}:{gid} /{path}\n"),
+            What::File(size, digest) => {
+                let digest = hex::encode(digest);
+                format!("f {mode:04o} {uid}:{gid} /{path} {size} {digest}\n")
+            }
+            What::Symlink(target) => format!("l /{path} -> {target}\n"),
+        });
+    }
+    Ok(listing)
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let tree = sample();
+    let image = bytes(&plan_erofs(&tree, BUILD_TIME, UUID).unwrap());
+    let mut expected = String::new();
+    for (path, node) in tree.iter() {
+        let at = tree.resolve(path).unwrap_or_default();
+        let node = match &node.kind {
+            Kind::HardLink(_) => tree.get(&at).unwrap(),
+            _ => node,
+        };
+        let Metadata { mode, uid, gid, .. } = node.metadata;
+        expected.push_str(&match &node.kind {
+            Kind::Directory => format!("d {mode:04o} {uid}:{gid} /{path}\n"),
+            Kind::File(content) => {
+                let held = content.read().unwrap();
+                let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&held));
+                format!("f {mode:04o} {uid}:{gid} /{path} {} {digest}\n", held.len())
+            }
+            Kind::Symlink(target) | Kind::HardLink(target) => format!("l /{path} -> {target}\n"),
+        });
+    }
+    assert_eq!(read_back(&image).unwrap(), expected);
+    let read = |path: &str| with_root(&image, |root| root.read(path)).unwrap();
+    assert_eq!(read("usr/bin/again").unwrap(), b"#!/bin/sh\n");
+    assert_eq!(read("usr/bin/absent"), None);
+    assert_eq!(read("usr"), None);
+}
+
+#[test]
+fn damaged_images_are_errors_and_never_more() {
+    let image = bytes(&plan_erofs(&sample(), BUILD_TIME, UUID).unwrap());
+    assert!(read_back(&[]).is_err());
+    assert!(read_back(&image[..image.len() / 2]).is_err());
+    let mut compressed = image.clone();
+    compressed[1024 + 80] = 1;
+    assert!(read_back(&compressed).is_err());
+    // Whatever stands in the inodes and names, reading ends.
+    for at in (4096..4096 * 12).step_by(97) {
+        let mut damaged = image.clone();
+        damaged[at] ^= 0xff;
+        let _ = read_back(&damaged);
+    }
 }
