@@ -7,7 +7,7 @@
 //! (<https://spdx.github.io/spdx-spec/v2.3/SPDX-license-expressions/>). A file
 //! in another format, or with one name that SPDX does not have, gives nothing:
 //! half of a package's licences would read as all of them. Left out: guessing
-//! from texts, and exceptions other than SPDX's own.
+//! from texts, and exceptions that are not in the table below.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use spdx::{Expression, ParseMode};
 const FORMAT: &str = "www.debian.org/doc/packaging-manuals/copyright-format/1.0";
 
 /// Debian's names that SPDX spells otherwise, in lower case.
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 16] = [
     ("expat", "MIT"),
     ("apache-2", "Apache-2.0"),
     ("gpl-1", "GPL-1.0-only"),
@@ -30,7 +30,18 @@ const NAMES: [(&str, &str); 14] = [
     ("lgpl-3", "LGPL-3.0-only"),
     ("lgpl-3+", "LGPL-3.0-or-later"),
     ("cc0", "CC0-1.0"),
-    ("bsd-4-clause-uc", "BSD-4-Clause-UC"),
+    (
+        "gpl-2 with linux-syscall-note exception",
+        "GPL-2.0-only WITH Linux-syscall-note",
+    ),
+    (
+        "gpl-2+ with texinfo exception",
+        "GPL-2.0-or-later WITH Texinfo-exception",
+    ),
+    (
+        "gpl-3+ with bison exception",
+        "GPL-3.0-or-later WITH Bison-exception-2.2",
+    ),
 ];
 
 /// Licences whose number says "only" or "or later" in SPDX.
@@ -141,6 +152,10 @@ mod tests {
             ("GPL-2.0+", "GPL-2.0-or-later"),
             ("BSD-3-clause", "BSD-3-Clause"),
             ("ISC or GPL-3", "ISC OR GPL-3.0-only"),
+            (
+                "GPL-2 with Linux-syscall-note exception",
+                "GPL-2.0-only WITH Linux-syscall-note",
+            ),
             (
                 "zlib and CC0-1.0 or Apache-2.0",
                 "Zlib AND CC0-1.0 OR Apache-2.0",
