@@ -13,12 +13,14 @@ mod overlay;
 mod presets;
 mod record;
 mod review;
+mod version;
 
 pub use factory::FACTORY;
 pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
-pub use record::{MANIFEST_PATH, Manifest, ManifestPackage};
+pub use record::{MANIFEST_PATH, Manifest, ManifestPackage, install_version};
 pub use review::{Unreviewed, unreviewed_scripts};
+pub use version::{check_room, image_version};
 
 use anyhow::{Context, Result};
 
@@ -57,6 +59,9 @@ pub struct Composed {
 pub const AGENT_PATH: &str = "usr/bin/mailctl";
 
 /// Composes the root tree of a recipe from unpacked packages.
+///
+/// It does not say its version yet: [`image_version`] tells it from the
+/// content, and [`install_version`] writes it down.
 pub fn compose(
     recipe: &Recipe,
     packages: &[Package],
@@ -93,7 +98,7 @@ pub fn compose(
     if recipe.scripts_file.is_some() {
         certificates::install_certificates(&mut tree)?;
         accounts::install_accounts(&mut tree, &recipe.accounts)?;
-        record::install_records(&mut tree, recipe, &installed, &manifest)?;
+        record::install_status(&mut tree, &installed)?;
     }
     if recipe.overlay {
         overlay::install_resources(&mut tree, ingredients.resources)?;
