@@ -82,15 +82,20 @@ fn render(recipe: &str, packages: usize, changes: &[Change]) -> String {
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    let behind = changes.iter().filter(|change| is_behind(change)).count();
-    let security = changes
-        .iter()
-        .filter(|change| change.security && is_behind(change))
-        .count();
-    let _ = writeln!(
-        text,
-        "{behind} changes to {recipe}, {security} of them security updates; `mailimg lock {recipe}` takes them"
-    );
+    let behind: Vec<&Change> = changes.iter().filter(|change| is_behind(change)).collect();
+    let security = behind.iter().filter(|change| change.security).count();
+    let _ = match behind.len() {
+        0 => writeln!(text, "{recipe} is behind in nothing"),
+        1 => writeln!(
+            text,
+            "1 change to {recipe}, security updates: {security}; `mailimg lock {recipe}` takes it"
+        ),
+        many => writeln!(
+            text,
+            "{many} changes to {recipe}, security updates: {security}; \
+             `mailimg lock {recipe}` takes them"
+        ),
+    };
     text
 }
 
@@ -136,7 +141,7 @@ mod tests {
              openssl  3.5.1   3.5.1+u2  trixie-security\n\
              a        1       -         trixie           would be removed\n\
              b        2       1         trixie           the locked version is higher\n\
-             2 changes to mail, 1 of them security updates; `mailimg lock mail` takes them\n"
+             2 changes to mail, security updates: 1; `mailimg lock mail` takes them\n"
         );
         assert_eq!(
             render("mail", 3, &[]),

@@ -158,6 +158,8 @@ mod tests {
     use crate::recipe::{Image, Recipe};
     use crate::tree::{Node, Tree};
 
+    type Change = dyn Fn(&mut Composed, &mut Image);
+
     fn recipe(name: &str, version: &str) -> Recipe {
         toml::from_str(&format!(
             "name = \"{name}\"\nversion = \"{version}\"\narchitecture = \"amd64\"\n\
@@ -208,12 +210,12 @@ mod tests {
     #[test]
     fn everything_that_decides_the_bytes_counts() {
         let resources = Resources::default();
-        let digest = |change: &dyn Fn(&mut Composed, &mut Image)| {
+        let digest = |change: &Change| {
             let (mut composed, mut recipe) = (composed(), recipe("tiny", "1"));
             change(&mut composed, recipe.image.as_mut().unwrap());
             content_digest(&recipe, &composed, &resources).unwrap()
         };
-        let changes: [&dyn Fn(&mut Composed, &mut Image); 9] = [
+        let changes: [&Change; 9] = [
             &|_, _| {},
             &|composed, _| composed.manifest.time = 1,
             &|_, image| image.command_line.push('x'),

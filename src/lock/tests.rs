@@ -6,7 +6,7 @@ mod refused;
 use anyhow::Result;
 use pgp::composed::SignedSecretKey;
 
-use super::{Lock, LockedPackage, check_fresh, difference, make_lock_with_keys, objects};
+use super::{Lock, LockedPackage, changes, check_fresh, difference, make_lock_with_keys, objects};
 use crate::archive::fixture::keys::{certificate, make_key};
 use crate::archive::fixture::{MIRROR, Mirror, NOW, Suite};
 use crate::error::render;
@@ -381,6 +381,54 @@ fn changes_between_locks_are_listed() {
          added       d 1\n"
     );
     assert_eq!(difference(&new, &new), "");
+}
+
+#[test]
+fn what_is_outdated_begins_with_security_updates() {
+    let key = make_key(1);
+    let recipe = recipe(&["tiny", "tiny-security"], &["a", "z"]);
+    let lock = |plain: &str, security: &str| {
+        let suites = [
+            Suite::new("tiny", plain),
+            Suite::new("tiny-security", security),
+        ];
+        lock_from(&recipe, &Mirror::publish(&suites, &key), &key, None).unwrap()
+    };
+    let plain = "Package: a\nVersion: 1\nDepends: b\n\nPackage: b\nVersion: 1\n\n\
+                 Package: z\nVersion: 1\n";
+    let old = lock(plain, "Package: unused\nVersion: 1\n");
+    let new = lock(
+        &plain.replacen(
+            "Version: 1\nDepends: b",
+            "Version: 2\nDepends: c\n\nPackage: c\nVersion: 1",
+            1,
+        ),
+        "Package: z\nVersion: 1+u1\n",
+    );
+    let told: Vec<String> = changes(&old, &new)
+        .iter()
+        .map(|one| {
+            let version = |version: &Option<String>| version.clone().unwrap_or_default();
+            format!(
+                "{:?} {} {} {} {}",
+                one.change,
+                one.package,
+                version(&one.locked),
+                version(&one.offered),
+                one.suite
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Upgraded z 1 1+u1 tiny-security",
+            "Upgraded a 1 2 tiny",
+            "Removed b 1  tiny",
+            "Added c  1 tiny",
+        ]
+    );
+    assert!(changes(&new, &new).is_empty());
 }
 
 #[test]
