@@ -150,6 +150,7 @@ fn find_index(
             object: Object {
                 label: format!("{} {path}", source.suite),
                 urls,
+                snapshots: Vec::new(),
                 size: listed.size,
                 sha256: listed.sha256.clone(),
             },

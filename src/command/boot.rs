@@ -19,6 +19,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,11 +38,17 @@ use qemu::{Hardware, Qemu, escape_commas};
 /// Folder for large temporary files that is on disk where `/tmp` is in memory.
 const BIG_TEMPORARY_FOLDER: &str = "/var/tmp";
 
+/// Where `mailimg build` puts images when nobody says otherwise.
+const OUTPUT_FOLDER: &str = "out";
+
+/// How the names of images end.
+const IMAGE_ENDINGS: [&str; 2] = ["qcow2", "raw"];
+
 /// Options of `mailimg boot`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct BootOptions {
-    /// Disk image to boot, raw or qcow2; it is only read.
-    pub image: PathBuf,
+    /// Disk image to boot, raw or qcow2; it is only read [default: the newest in out/]
+    pub image: Option<PathBuf>,
     /// Settings for the machine, handed over as a systemd credential.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
@@ -58,7 +65,11 @@ pub struct BootOptions {
 /// Fails with a hint when QEMU or its firmware is not installed, when the
 /// image is none, or when QEMU refuses to run.
 pub fn run_boot(options: &BootOptions) -> Result<()> {
-    let image = overlay::Image::open(&options.image)?;
+    let path = match &options.image {
+        Some(path) => path.clone(),
+        None => newest_image(Path::new(OUTPUT_FOLDER))?,
+    };
+    let image = overlay::Image::open(&path)?;
     let credentials = match &options.settings {
         Some(path) => load_settings(path)?,
         None => Vec::new(),
@@ -84,7 +95,7 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         .args(network_arguments(&forwards))
         .args(terminal_arguments());
 
-    println!("image        {}", options.image.display());
+    println!("image        {}", path.display());
     println!("accelerator  {choice}");
     print!("{}", ports::render_forwards(&forwards));
     println!("Ctrl-A x or Ctrl-C ends the machine; what it wrote is thrown away.");
@@ -99,6 +110,31 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         .hint(
             "its own message stands above; `--accel tcg` and `--firmware bios` rule out two causes",
         )
+    }
+}
+
+/// The image that was written last to a folder of outputs.
+fn newest_image(folder: &Path) -> Result<PathBuf> {
+    let doing = || format!("looking for an image in {}", folder.display());
+    let hint = "build one with `mailimg build`, or name an image";
+    let mut newest: Option<(SystemTime, PathBuf)> = None;
+    let entries = std::fs::read_dir(folder).with_context(doing).hint(hint)?;
+    for entry in entries {
+        let path = entry.with_context(doing)?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if !ending.is_some_and(|ending| IMAGE_ENDINGS.contains(&ending)) {
+            continue;
+        }
+        let written = path
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .with_context(|| format!("looking at {}", path.display()))?;
+        // Of two formats written at once it is always the same one.
+        newest = newest.max(Some((written, path)));
+    }
+    match newest {
+        Some((_, path)) => Ok(path),
+        None => Err(hinted(format!("{}: there is none", doing()), hint)),
     }
 }
 
@@ -212,7 +248,9 @@ fn path_option(key: &str, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::ports::{Forward, SERVICES};
-    use super::{load_settings, network_arguments, run_until_ended, temporary_folder};
+    use super::{
+        load_settings, network_arguments, newest_image, run_until_ended, temporary_folder,
+    };
     use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
@@ -237,6 +275,34 @@ mod tests {
         std::fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
         let text = crate::error::render(&load_settings(&path).unwrap_err());
         assert!(text.contains("1048576 bytes, at most 32768 fit"), "{text}");
+    }
+
+    #[test]
+    fn the_newest_image_is_booted_when_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str, age: u64| {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let written = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+            file.set_modified(written).unwrap();
+        };
+        let refused =
+            |folder: &std::path::Path| crate::error::render(&newest_image(folder).unwrap_err());
+        place("mail_3.manifest.json", 1);
+        let text = refused(folder.path());
+        assert!(
+            text.contains(": there is none\nhint: build one with `mailimg build`"),
+            "{text}"
+        );
+        let text = refused(&folder.path().join("out"));
+        assert!(
+            text.contains("\nhint: build one with `mailimg build`"),
+            "{text}"
+        );
+        place("mail_2.raw", 200);
+        place("mail_1.qcow2", 100);
+        place("mail_9.raw", 300);
+        let newest = newest_image(folder.path()).unwrap();
+        assert_eq!(newest, folder.path().join("mail_1.qcow2"));
     }
 
     #[test]

@@ -11,12 +11,15 @@ use super::agent::load_agent;
 use super::settings::{Checked, load_checked};
 use super::{RecipeArgs, Workspace};
 use crate::bill::install_bill;
-use crate::compose::{Ingredients, Manifest, Sizes, UnreviewedScripts, compose};
+use crate::compose::{
+    Ingredients, Manifest, Sizes, UnreviewedScripts, check_room, compose, image_version,
+    install_version,
+};
 use crate::deb::Package;
 use crate::error::Hint;
 use crate::fetch::Gone;
 use crate::lock::{self, Lock};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, check_names};
 use crate::seal::image::{Sealed, seal};
 use crate::write::atomic::{Output, Privacy, explain};
 use crate::write::image::write_disk;
@@ -47,6 +50,10 @@ pub struct BuildArgs {
         conflicts_with = "locked"
     )]
     hold: Vec<String>,
+    /// The image's version [default: the recipe's, when the lock was made, and digits of
+    /// the content]
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<String>,
     /// The mailctl to put into the image [default: the one beside this program]
     #[arg(long, env = "MAILIMG_AGENT")]
     agent: Option<PathBuf>,
@@ -72,6 +79,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let settings = args.settings.as_deref().map(load_checked).transpose()?;
     let workspace = Workspace::open(&args.recipe)?;
     check_buildable(&workspace.recipe)?;
+    check_version(&workspace.recipe, args.image_version.as_deref())?;
     let agent = workspace
         .recipe
         .overlay
@@ -89,20 +97,38 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     tell_held(&workspace, &lock);
     let mut composed = compose(&workspace.recipe, &packages, &ingredients)
         .map_err(|error| explain_scripts(&workspace, error))?;
+    let version = match &args.image_version {
+        Some(version) => version.clone(),
+        None => image_version(&workspace.recipe, &lock, &composed, &workspace.resources)?,
+    };
+    // From here on the recipe is that of this one image.
+    let recipe = Recipe {
+        version,
+        ..workspace.recipe.clone()
+    };
+    install_version(&mut composed, &recipe)?;
     let bill = install_bill(&mut composed, &packages, &lock)?;
-    let base = format!("{}_{}", workspace.recipe.name, workspace.recipe.version);
+    let base = format!("{}_{}", recipe.name, recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     if args.listing {
         write_text(&at("listing"), &composed.tree.listing())?.commit()?;
     }
     let sealed = seal(
-        &workspace.recipe,
+        &recipe,
         composed,
         &workspace.resources,
         &workspace.cache,
         lock.time(),
     )?;
-    write_outputs(args, &workspace, &sealed, &bill, settings.as_ref(), &at)?;
+    write_outputs(
+        args,
+        &workspace,
+        &recipe,
+        &sealed,
+        &bill,
+        settings.as_ref(),
+        &at,
+    )?;
     workspace.remember_built(&lock)?;
     workspace
         .progress
@@ -113,6 +139,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
 fn write_outputs(
     args: &BuildArgs,
     workspace: &Workspace,
+    recipe: &Recipe,
     sealed: &Sealed,
     bill: &str,
     settings: Option<&Checked>,
@@ -126,7 +153,7 @@ fn write_outputs(
     let raw = Output::create(&at("raw"), privacy)?;
     let text = settings.map(|settings| settings.text.as_slice());
     let authority = settings.and_then(|settings| settings.authority.as_ref());
-    let disk = write_disk(&workspace.recipe, sealed, text, authority, raw.file())
+    let disk = write_disk(recipe, sealed, text, authority, raw.file())
         .map_err(|error| explain(error, &at("raw")))?;
     workspace
         .progress
@@ -284,6 +311,16 @@ fn check_buildable(recipe: &Recipe) -> Result<()> {
         ))
         .hint("build another recipe, `mailimg build mail`, or add an [image] table to this one")
         .usage(),
+    }
+}
+
+/// A version that cannot be one is told before anything is fetched.
+fn check_version(recipe: &Recipe, given: Option<&str>) -> Result<()> {
+    match given {
+        Some(version) => check_names(&recipe.name, version)
+            .context("reading --image-version")
+            .usage(),
+        None => check_room(recipe),
     }
 }
 

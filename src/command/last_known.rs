@@ -67,7 +67,12 @@ impl Workspace {
             packages: vec![package.clone()],
             ..lock.clone()
         };
-        let unpacked = unpack_packages(&objects(&one), &self.mirror, &self.cache, &self.progress);
+        let unpacked = unpack_packages(
+            &objects(&one, &self.recipe),
+            &self.mirror,
+            &self.cache,
+            &self.progress,
+        );
         unpacked.ok()?.pop()
     }
 

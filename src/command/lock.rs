@@ -45,6 +45,7 @@ mod tests {
     fn lock() -> Lock {
         Lock {
             recipe_sha256: "0".repeat(64),
+            made: None,
             sources: Vec::new(),
             packages: Vec::new(),
         }

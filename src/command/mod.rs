@@ -8,6 +8,7 @@ pub mod diff;
 pub mod inspect;
 pub mod last_known;
 pub mod lock;
+pub mod outdated;
 pub mod scripts;
 pub mod settings;
 pub mod why;
@@ -45,6 +46,8 @@ enum Command {
     Build(build::BuildArgs),
     /// Resolve a recipe to recipes/NAME.lock
     Lock(LockArgs),
+    /// Compare the lock with what the mirrors offer; exit code 1 when it is behind
+    Outdated(outdated::OutdatedArgs),
     /// Boot an image in QEMU on a throw-away overlay
     Boot(boot::BootOptions),
     /// Put settings into a finished image, in place
@@ -207,6 +210,7 @@ impl Workspace {
         lock::write_lock(&lock, self.lock_path.as_deref().unwrap_or(otherwise))?;
         let none = Lock {
             recipe_sha256: String::new(),
+            made: None,
             sources: Vec::new(),
             packages: Vec::new(),
         };
@@ -227,7 +231,8 @@ impl Workspace {
 
     /// The packages of a lock, fetched where the cache lacks them.
     pub fn unpack(&self, lock: &Lock) -> Result<Vec<Package>> {
-        unpack_packages(&objects(lock), &self.mirror, &self.cache, &self.progress)
+        let objects = objects(lock, &self.recipe);
+        unpack_packages(&objects, &self.mirror, &self.cache, &self.progress)
     }
 
     /// The lock, or an error that tells how to make it.
@@ -272,13 +277,15 @@ pub fn main() -> ExitCode {
         std::thread::park();
     }
     match result {
-        Ok(()) => ExitCode::from(error::EXIT_DONE),
+        Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(error::report(&error)),
     }
 }
 
-fn run(command: Command) -> Result<()> {
-    match command {
+/// Runs a command and returns its exit code.
+fn run(command: Command) -> Result<u8> {
+    let done = match command {
+        Command::Outdated(args) => return outdated::run_outdated(&args),
         Command::Build(args) => build::run_build(&args),
         Command::Lock(args) => {
             let workspace = Workspace::open(&args.recipe)?;
@@ -324,7 +331,8 @@ fn run(command: Command) -> Result<()> {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
             std::io::stdout().flush().context("writing the manual page")
         }
-    }
+    };
+    done.map(|()| error::EXIT_DONE)
 }
 
 /// Ctrl-C and its kin leave no half-written output behind.

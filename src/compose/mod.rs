@@ -14,14 +14,16 @@ mod overlay;
 mod presets;
 mod record;
 mod review;
+mod version;
 
 pub use factory::FACTORY;
 pub use merge::field;
 pub use origin::{Attributed, Origin, Origins};
 pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
-pub use record::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
+pub use record::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes, install_version};
 pub use review::{Review, Unreviewed, UnreviewedScripts, read_scripts, review_scripts};
+pub use version::{check_room, image_version};
 
 use anyhow::{Context, Result};
 
@@ -62,6 +64,9 @@ pub struct Composed {
 pub const AGENT_PATH: &str = "usr/bin/mailctl";
 
 /// Composes the root tree of a recipe from unpacked packages.
+///
+/// It does not say its version yet: [`image_version`] tells it from the
+/// content, and [`install_version`] writes it down.
 pub fn compose(
     recipe: &Recipe,
     packages: &[Package],
@@ -102,7 +107,7 @@ pub fn compose(
         tree.step(Origin::Builder, |tree| {
             certificates::install_certificates(tree)?;
             accounts::install_accounts(tree, &recipe.accounts)?;
-            record::install_records(tree, recipe, &installed, &manifest)
+            record::install_status(tree, &installed)
         })?;
     }
     if recipe.overlay {

@@ -53,6 +53,11 @@ impl Origins {
         self.by_path.get(path)
     }
 
+    /// Says what brought a path.
+    pub fn set(&mut self, path: &str, origin: Origin) {
+        self.by_path.insert(path.to_owned(), origin);
+    }
+
     /// All paths, sorted, each once.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Origin)> {
         self.by_path

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::{Composed, Origin};
 use crate::deb::Package;
 use crate::lock::Lock;
 use crate::recipe::Recipe;
@@ -144,26 +145,37 @@ pub fn manifest(
     }
 }
 
-/// Puts manifest, dpkg status and os-release into the tree.
-pub fn install_records(
-    tree: &mut Tree,
-    recipe: &Recipe,
-    installed: &[&Package],
-    manifest: &Manifest,
-) -> Result<()> {
-    let text = serde_json::to_string_pretty(manifest)? + "\n";
-    tree.insert(MANIFEST_PATH, Node::file(0o644, text))?;
+/// Puts the dpkg status into the tree.
+pub fn install_status(tree: &mut Tree, installed: &[&Package]) -> Result<()> {
     tree.insert(STATUS_PATH, Node::file(0o644, dpkg_status(installed)))?;
     tree.insert(
         "var/lib/dpkg/status",
         Node::symlink(format!("/{STATUS_PATH}")),
-    )?;
+    )
+}
+
+/// Writes the image's version, that of the recipe given, where the image says
+/// it: manifest and os-release.
+///
+/// The last step, because the version tells what the image consists of.
+pub fn install_version(composed: &mut Composed, recipe: &Recipe) -> Result<()> {
+    composed.manifest.version.clone_from(&recipe.version);
+    // Recipes without it have Debian's files and no more.
+    if recipe.scripts_file.is_none() {
+        return Ok(());
+    }
+    let tree = &mut composed.tree;
+    let text = serde_json::to_string_pretty(&composed.manifest)? + "\n";
+    tree.insert(MANIFEST_PATH, Node::file(0o644, text))?;
     let release = tree
         .content("usr/lib/os-release")
         .context("finding os-release")?
         .read()?;
     let release = os_release(&String::from_utf8_lossy(&release), recipe);
     tree.insert("usr/lib/os-release", Node::file(0o644, release))?;
+    for path in [MANIFEST_PATH, "usr/lib/os-release"] {
+        composed.origins.set(path, Origin::Builder);
+    }
     Ok(())
 }
 

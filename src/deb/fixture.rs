@@ -128,6 +128,7 @@ impl Fixture {
 /// The object that pins some bytes.
 pub(crate) fn pin(label: &str, bytes: Vec<u8>) -> (Object, Vec<u8>) {
     let object = Object {
+        snapshots: Vec::new(),
         label: label.to_owned(),
         urls: Vec::new(),
         size: bytes.len() as u64,

@@ -6,15 +6,15 @@
 //! in the `.part` file and is continued, by this run or a later one.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use indicatif::DecimalBytes;
 
 use super::cache::{Cache, discard};
-use super::problem::{Gone, Missing, Problem};
+use super::problem::{Gone, Missing, Problem, Wrong};
 use super::source::Source;
 use super::transfer::{Transfer, read_document};
 use super::{Fetch, Object};
@@ -23,6 +23,13 @@ use crate::progress::{Progress, Stage};
 
 /// The longest pause that a server may ask for.
 const LONGEST_RETRY_AFTER: u64 = 60;
+
+/// How many files are fetched at once from snapshots, whose servers answer
+/// many requests of one client with 429.
+const SNAPSHOT_THREADS: usize = 2;
+
+/// The error of a file that was given up for another one's.
+const STOPPED: &str = "stopped because another file failed";
 
 /// How soon a pausing thread notices that another one failed.
 const LONGEST_NAP: Duration = Duration::from_millis(100);
@@ -115,7 +122,7 @@ impl Mirror {
             vain_rounds += 1;
             for candidate in candidates.iter_mut().filter(|candidate| candidate.live) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(anyhow!("stopped because another file failed"));
+                    return Err(anyhow!(STOPPED));
                 }
                 match attempt(candidate.url) {
                     Ok(value) => return Ok(value),
@@ -157,20 +164,30 @@ impl Mirror {
             let label = label.to_owned();
             return Err(Gone { label, reasons }).context(context);
         }
-        let hint = if candidates.iter().any(|candidate| candidate.live) {
-            "check the network and the recipe's mirrors; the next run goes on where this one stopped"
-        } else {
-            "a mirror or a proxy on the way serves something else: name another mirror in the recipe"
-        };
-        Err(anyhow!(reasons)).context(context).hint(hint)
+        if candidates.iter().any(|candidate| candidate.live) {
+            return Err(anyhow!(reasons)).context(context).hint(
+                "check the network and the recipe's mirrors; the next run goes on where this one stopped",
+            );
+        }
+        Err(Wrong { reasons }).context(context).hint(
+            "a mirror or a proxy on the way serves something else: name another mirror in the recipe",
+        )
     }
 
-    fn fetch_object(&self, object: &Object, stage: &Stage, stop: &AtomicBool) -> Result<PathBuf> {
+    /// Fetches one file from some of its addresses; tells the one that had it,
+    /// or nothing when the cache has it by now.
+    fn fetch_object(
+        &self,
+        object: &Object,
+        urls: &[String],
+        stage: &Stage,
+        stop: &AtomicBool,
+    ) -> Result<Option<String>> {
         let path = self.cache.object_path(&object.sha256)?;
         let is_good = |path: &Path| has_size(path, object.size);
         let Some(claim) = self.cache.claim(&path, is_good)? else {
             stage.add(object.size);
-            return Ok(path);
+            return Ok(None);
         };
         discard(&path)?;
         let mut transfer = Transfer {
@@ -180,11 +197,11 @@ impl Mirror {
             stop,
             counted: 0,
         };
-        let result = self.try_all(&object.label, &object.urls, stop, |url| {
-            transfer.run(&self.source, url)
+        let result = self.try_all(&object.label, urls, stop, |url| {
+            transfer.run(&self.source, url).map(|()| url.to_owned())
         });
         match result {
-            Ok(()) => claim.commit().map(|()| path),
+            Ok(url) => claim.commit().map(|()| Some(url)),
             Err(error) => {
                 // A part that can be continued stays, anything else goes.
                 let full = error.chain().any(|cause| {
@@ -203,39 +220,125 @@ impl Mirror {
     fn fetch_missing(&self, missing: &[&Object]) -> Result<()> {
         let total = missing.iter().map(|object| object.size).sum();
         let stage = self.progress.bytes("fetch", total);
-        let stop = AtomicBool::new(false);
-        let next = AtomicUsize::new(0);
-        let results: Vec<OnceLock<Result<PathBuf>>> =
-            missing.iter().map(|_| OnceLock::new()).collect();
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.threads.clamp(1, missing.len()) {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(object) = missing.get(index) else {
-                            break;
-                        };
-                        let result = self.fetch_object(object, &stage, &stop);
-                        if result.is_err() {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                        let _ = results[index].set(result);
-                    }
-                });
+        let left = Mutex::new(Vec::new());
+        in_threads(missing, self.options.threads, |object, stop| {
+            match self.fetch_object(object, &object.urls, &stage, stop) {
+                Err(error) if is_dropped(&error) && !object.snapshots.is_empty() => {
+                    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                    left.push((*object, error));
+                    Ok(())
+                }
+                other => other.map(drop),
             }
-        });
-        let mut failures: Vec<anyhow::Error> = results
-            .into_iter()
-            .filter_map(|result| result.into_inner()?.err())
-            .collect();
-        // The one that stopped the others is the one that matters.
-        failures.sort_by_key(|error| error.to_string().starts_with("stopped because"));
-        if let Some(error) = failures.into_iter().next() {
-            return Err(error);
-        }
+        })?;
+        let mut left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
+        left.sort_by(|(one, _), (other, _)| one.label.cmp(&other.label));
+        self.fetch_from_snapshots(&left, &stage)?;
         stage.finish(&format!("{} files, {}", missing.len(), DecimalBytes(total)));
         Ok(())
     }
+
+    /// Fetches what left the mirrors from archives that keep everything, which
+    /// are few and shared by many: a small number of files at once.
+    fn fetch_from_snapshots(&self, left: &[(&Object, anyhow::Error)], stage: &Stage) -> Result<()> {
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.progress.note(&format!(
+            "{} of the locked packages left the mirrors, asking the snapshots",
+            left.len()
+        ));
+        let threads = self.options.threads.min(SNAPSHOT_THREADS);
+        in_threads(left, threads, |(object, dropped), stop| {
+            match self.fetch_object(object, &object.snapshots, stage, stop) {
+                Ok(Some(url)) => {
+                    self.progress
+                        .note(&format!("snapshot: {} came from {url}", object.label));
+                    Ok(())
+                }
+                Ok(None) => Ok(()),
+                // Others than the addresses are to blame: a full disk, say.
+                Err(error) if is_stopped(&error) || is_of_storage(&error) => Err(error),
+                Err(error) => Err(in_no_snapshot(object, dropped, &error)),
+            }
+        })
+    }
+}
+
+/// Applies a function to all items on a few threads; the first failure stops
+/// the others.
+fn in_threads<T: Sync>(
+    items: &[T],
+    threads: usize,
+    function: impl Fn(&T, &AtomicBool) -> Result<()> + Sync,
+) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()).max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else {
+                        break;
+                    };
+                    if let Err(error) = function(item, &stop) {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                        failures.push((index, error));
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    // The one that stopped the others is the one that matters.
+    failures.sort_by_key(|(index, error)| (is_stopped(error), *index));
+    match failures.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file failed only because another one did.
+fn is_stopped(error: &anyhow::Error) -> bool {
+    error.to_string().starts_with(STOPPED)
+}
+
+/// Whether reading or writing files failed.
+fn is_of_storage(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<std::io::Error>())
+}
+
+/// Whether all addresses answered and none had the file.
+fn is_dropped(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.is::<Gone>() || cause.is::<Wrong>())
+}
+
+/// The error for a file that neither mirrors nor snapshots have.
+///
+/// What the mirrors said decides whether the lock is too old; what the
+/// snapshots said is told as well.
+fn in_no_snapshot(
+    object: &Object,
+    mirrors: &anyhow::Error,
+    snapshots: &anyhow::Error,
+) -> anyhow::Error {
+    let context = format!("fetching {}", object.label);
+    let reasons = format!("{}; {}", mirrors.root_cause(), snapshots.root_cause());
+    if mirrors.chain().any(|cause| cause.is::<Gone>()) {
+        let label = object.label.clone();
+        return anyhow::Error::new(Gone { label, reasons }).context(context);
+    }
+    Err::<(), _>(anyhow!(reasons))
+        .context(context)
+        .hint("a mirror or a proxy on the way serves something else: name another mirror in the recipe")
+        .unwrap_err()
 }
 
 impl Fetch for Mirror {

@@ -31,6 +31,8 @@ pub struct Object {
     pub label: String,
     /// Addresses of the same bytes, tried in order.
     pub urls: Vec<String>,
+    /// Further ones, asked only when none of those has it any more.
+    pub snapshots: Vec<String>,
     /// Size in bytes.
     pub size: u64,
     /// SHA-256, hexadecimal.

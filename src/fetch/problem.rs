@@ -20,6 +20,14 @@ pub struct Gone {
     pub reasons: String,
 }
 
+/// Every address answered, and none with the file: some serve other bytes.
+#[derive(Debug, Error)]
+#[error("{reasons}")]
+pub(super) struct Wrong {
+    /// Every address with its answer.
+    pub reasons: String,
+}
+
 /// The network was not to be used and the cache lacks files.
 #[derive(Debug, Error)]
 #[error("offline, and the cache lacks {}", list(.labels))]

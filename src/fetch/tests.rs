@@ -22,6 +22,7 @@ fn content(seed: u8, length: usize) -> Vec<u8> {
 
 fn object(bytes: &[u8], urls: &[String]) -> Object {
     Object {
+        snapshots: Vec::new(),
         label: "dash 0.5.12-12".to_owned(),
         urls: urls.to_vec(),
         size: bytes.len() as u64,

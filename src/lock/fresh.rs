@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 use super::Lock;
+use crate::archive::openpgp::CLOCK_TOLERANCE;
+use crate::archive::release::format_date;
 use crate::error::hinted;
 use crate::recipe::Recipe;
 
@@ -33,6 +35,23 @@ fn resolution_inputs(recipe: &Recipe) -> String {
     let dropped: BTreeSet<&String> = recipe.drop.iter().flat_map(|drop| &drop.packages).collect();
     lines.extend(dropped.iter().map(|name| format!("drop {name}")));
     lines.join("\n")
+}
+
+/// Refuses to replace a lock by a clock that stands before its indexes: every
+/// signature would seem to be of the future.
+pub fn check_clock(recipe: &Recipe, lock: &Lock, now: i64) -> Result<()> {
+    if now + CLOCK_TOLERANCE >= lock.time() {
+        return Ok(());
+    }
+    Err(hinted(
+        format!(
+            "resolving {}: this machine's clock says {}, but the lock came from an index of {}",
+            recipe.name,
+            format_date(now),
+            format_date(lock.time())
+        ),
+        "set the clock; a build with `--locked` does not need it",
+    ))
 }
 
 /// Refuses a lock that was made from another state of the recipe.

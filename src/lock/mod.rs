@@ -9,6 +9,9 @@ mod difference;
 mod explain;
 mod fresh;
 mod held;
+mod made;
+mod objects;
+mod outdated;
 mod resolve;
 mod solver;
 mod text;
@@ -16,8 +19,10 @@ mod universe;
 
 pub use changes::{Change, Pinned, Verb, package_changes};
 pub use difference::{difference, source_changes};
-pub use fresh::{check_fresh, recipe_digest};
+pub use fresh::{check_clock, check_fresh, recipe_digest};
 pub use held::{Held, HeldPackage, held_text};
+pub use objects::objects;
+pub use outdated::{Outdated, outdated};
 
 use anyhow::{Context, Result, ensure};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -26,9 +31,9 @@ use serde::{Deserialize, Serialize};
 use crate::archive::index::Index;
 use crate::archive::keys::find_keyring;
 use crate::archive::openpgp::Certificate;
-use crate::archive::suite::{join_url, load_indexes, load_suite};
+use crate::archive::suite::{load_indexes, load_suite};
 use crate::error::hinted;
-use crate::fetch::{Fetch, Object};
+use crate::fetch::Fetch;
 use crate::progress::Progress;
 use crate::recipe::{Archive, Recipe};
 
@@ -38,6 +43,10 @@ use crate::recipe::{Archive, Recipe};
 pub struct Lock {
     /// SHA-256 over what of the recipe decides the resolution, hexadecimal.
     pub recipe_sha256: String,
+    /// When it was made, seconds since 1970, and later than any lock it
+    /// replaced; absent in locks of older programs.
+    #[serde(default)]
+    pub made: Option<i64>,
     /// The signed indexes this came from, in the recipe's order.
     #[serde(default)]
     pub sources: Vec<LockedSource>,
@@ -55,6 +64,12 @@ impl Lock {
             .map(|source| source.date)
             .max()
             .unwrap_or_default()
+    }
+
+    /// When it was made, seconds since 1970: the part of an image's version
+    /// that rises.
+    pub fn made(&self) -> i64 {
+        self.made.unwrap_or_else(|| self.time())
     }
 }
 
@@ -125,6 +140,9 @@ pub(crate) fn make_lock_with_keys(
     keyrings: Keyrings<'_>,
 ) -> Result<Lock> {
     check_sources(recipe)?;
+    if let Some(previous) = previous {
+        check_clock(recipe, previous, now)?;
+    }
     let stage = progress.items("indexes", recipe.sources.len() as u64);
     let loaded = recipe
         .sources
@@ -143,11 +161,14 @@ pub(crate) fn make_lock_with_keys(
     stage.finish(&format!("{known} packages known"));
     let packages = resolve::resolve(recipe, &indexes, held)
         .with_context(|| format!("resolving the packages of {}", recipe.name))?;
-    Ok(Lock {
+    let mut lock = Lock {
         recipe_sha256: recipe_digest(recipe),
+        made: None,
         sources,
         packages,
-    })
+    };
+    lock.made = made::made(&lock, previous, now);
+    Ok(lock)
 }
 
 fn check_sources(recipe: &Recipe) -> Result<()> {
@@ -195,25 +216,6 @@ fn load_source(
         inrelease_sha256: suite.inrelease_sha256,
     };
     Ok((locked, indexes))
-}
-
-/// The packages of a lock as files to fetch, in the lock's order.
-pub fn objects(lock: &Lock) -> Vec<Object> {
-    lock.packages
-        .iter()
-        .map(|package| Object {
-            label: format!("{} {}", package.name, package.version),
-            urls: lock
-                .sources
-                .iter()
-                .filter(|source| source.suite == package.suite)
-                .flat_map(|source| &source.mirrors)
-                .map(|mirror| join_url(mirror, &package.path))
-                .collect(),
-            size: package.size,
-            sha256: package.sha256.clone(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

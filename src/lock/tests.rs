@@ -7,7 +7,7 @@ mod refused;
 use anyhow::Result;
 use pgp::composed::SignedSecretKey;
 
-use super::{Lock, LockedPackage, check_fresh, difference, make_lock_with_keys, objects};
+use super::{Lock, LockedPackage, check_fresh, difference, make_lock_with_keys, objects, outdated};
 use crate::archive::fixture::keys::{certificate, make_key};
 use crate::archive::fixture::{MIRROR, Mirror, NOW, Suite};
 use crate::error::render;
@@ -25,6 +25,7 @@ fn recipe(suites: &[&str], packages: &[&str]) -> Recipe {
             .map(|suite| Archive {
                 suite: (*suite).to_owned(),
                 mirrors: vec![MIRROR.to_owned()],
+                snapshots: Vec::new(),
                 components: vec!["main".to_owned()],
                 keys: vec!["test".to_owned()],
             })
@@ -312,7 +313,7 @@ fn a_lock_reads_back_and_its_text_is_stable() {
         text,
         format!(
             "# Written by `mailimg lock`; run it again instead of editing this file.\n\
-             recipe_sha256 = \"{}\"\n\n\
+             recipe_sha256 = \"{}\"\nmade = {NOW} # 2026-11-22 12:00:00 UTC\n\n\
              [[sources]]\nsuite = \"tiny\"\nmirrors = [\"http://mirror.test/debian\"]\n\
              date = 1795345200 # 2026-11-22 11:00:00 UTC\ninrelease_sha256 = \"{}\"\n\n\
              [[packages]]\nname = \"a\"\nversion = \"1:2~x\"\narchitecture = \"all\"\n\
@@ -320,7 +321,7 @@ fn a_lock_reads_back_and_its_text_is_stable() {
             lock.recipe_sha256, lock.sources[0].inrelease_sha256, lock.packages[0].sha256
         )
     );
-    let object = &objects(&lock)[0];
+    let object = &objects(&lock, &recipe)[0];
     assert_eq!(object.label, "a 1:2~x");
     assert_eq!(
         object.urls,
@@ -332,6 +333,7 @@ fn a_lock_reads_back_and_its_text_is_stable() {
 fn a_lock_that_was_tampered_with_is_refused() {
     let mut lock = Lock {
         recipe_sha256: "0".repeat(64),
+        made: None,
         sources: Vec::new(),
         packages: Vec::new(),
     };
@@ -349,7 +351,7 @@ fn a_lock_that_was_tampered_with_is_refused() {
     assert_eq!(
         error,
         "error: checking the lock: the path of a leaves the archive\n\
-         hint: run 'mailimg lock' to write it anew"
+         hint: delete it and run 'mailimg lock' to write it anew"
     );
     let error = render(&Lock::parse("recipe_sha256 = 1\n").unwrap_err());
     assert!(error.starts_with("error: reading the lock: "), "{error}");
@@ -387,6 +389,98 @@ fn changes_between_locks_are_listed() {
 }
 
 #[test]
+fn what_is_outdated_begins_with_security_updates() {
+    let key = make_key(1);
+    let recipe = recipe(&["tiny", "tiny-security"], &["a", "z"]);
+    let lock = |plain: &str, security: &str| {
+        let suites = [
+            Suite::new("tiny", plain),
+            Suite::new("tiny-security", security),
+        ];
+        lock_from(&recipe, &Mirror::publish(&suites, &key), &key, None).unwrap()
+    };
+    let plain = "Package: a\nVersion: 1\nDepends: b\n\nPackage: b\nVersion: 1\n\n\
+                 Package: z\nVersion: 1\n";
+    let old = lock(plain, "Package: unused\nVersion: 1\n");
+    let new = lock(
+        &plain.replacen(
+            "Version: 1\nDepends: b",
+            "Version: 2\nDepends: c\n\nPackage: c\nVersion: 1",
+            1,
+        ),
+        "Package: z\nVersion: 1+u1\n",
+    );
+    let told: Vec<String> = outdated(&old, &new)
+        .iter()
+        .map(|one| {
+            let version = |version: &Option<String>| version.clone().unwrap_or_default();
+            format!(
+                "{:?} {} {} {} {}",
+                one.change,
+                one.package,
+                version(&one.locked),
+                version(&one.offered),
+                one.suite
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Upgraded z 1 1+u1 tiny-security",
+            "Upgraded a 1 2 tiny",
+            "Removed b 1  tiny",
+            "Added c  1 tiny",
+        ]
+    );
+    assert!(outdated(&new, &new).is_empty());
+}
+
+#[test]
+fn snapshots_are_those_of_the_recipe_at_the_time_of_the_lock() {
+    let key = make_key(1);
+    let mirror = Mirror::publish(&[Suite::new("tiny", BASE)], &key);
+    let mut recipe = recipe(&["tiny"], &["base"]);
+    let lock = lock_from(&recipe, &mirror, &key, None).unwrap();
+    assert!(objects(&lock, &recipe)[0].snapshots.is_empty());
+    recipe.sources[0].snapshots = vec![
+        "http://a.test/{time}/".to_owned(),
+        "http://b.test".to_owned(),
+    ];
+    let path = &lock.packages[0].path;
+    assert_eq!(
+        objects(&lock, &recipe)[0].snapshots,
+        [
+            format!("http://a.test/20261122T110000Z/{path}"),
+            format!("http://a.test/20261123T110000Z/{path}"),
+            format!("http://b.test/{path}"),
+        ]
+    );
+}
+
+#[test]
+fn a_clock_before_the_lock_is_told_first() {
+    let key = make_key(1);
+    let recipe = recipe(&["tiny"], &["base"]);
+    let mirror = Mirror::publish(&[Suite::new("tiny", BASE)], &key);
+    let lock = lock_from(&recipe, &mirror, &key, None).unwrap();
+    let early = make_lock_with_keys(
+        &recipe,
+        &mirror,
+        Some(&lock),
+        NOW - 86_400,
+        &Progress::hidden(),
+        &|_: &str| Ok(vec![certificate(&key)]),
+    );
+    assert_eq!(
+        render(&early.unwrap_err()),
+        "error: resolving tiny: this machine's clock says 2026-11-21 12:00:00 UTC, but the \
+         lock came from an index of 2026-11-22 11:00:00 UTC\n\
+         hint: set the clock; a build with `--locked` does not need it"
+    );
+}
+
+#[test]
 fn a_lock_older_than_its_recipe_is_refused() {
     let first = recipe(&["tiny"], &["perl", "mailer"]);
     let key = make_key(1);
@@ -395,6 +489,8 @@ fn a_lock_older_than_its_recipe_is_refused() {
     let mut renamed = recipe(&["tiny"], &["mailer", "perl"]);
     renamed.name = "other".to_owned();
     renamed.version = "2".to_owned();
+    // Where old packages are kept decides nothing of what is built.
+    renamed.sources[0].snapshots = vec!["http://snapshot.test/{time}".to_owned()];
     check_fresh(&renamed, &lock).unwrap();
     for changed in [
         recipe(&["tiny"], &["mailer"]),

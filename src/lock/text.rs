@@ -19,12 +19,13 @@ const HEADER: &str = "# Written by `mailimg lock`; run it again instead of editi
 impl Lock {
     /// Reads a lock and checks that it is one this program may act on.
     pub fn parse(text: &str) -> Result<Self> {
-        let lock: Self = parse_toml(text)
-            .context("reading the lock")
-            .hint("run 'mailimg lock' to write it anew")?;
+        let lock: Self = parse_toml(text).context("reading the lock").hint(
+            "was it written by a newer mailimg? then use that one; otherwise delete it and run \
+             'mailimg lock' to write it anew",
+        )?;
         lock.check()
             .context("checking the lock")
-            .hint("run 'mailimg lock' to write it anew")?;
+            .hint("delete it and run 'mailimg lock' to write it anew")?;
         Ok(lock)
     }
 
@@ -32,6 +33,11 @@ impl Lock {
         ensure!(
             is_sha256(&self.recipe_sha256),
             "recipe_sha256 is no SHA-256"
+        );
+        ensure!(
+            jiff::Timestamp::from_second(self.made()).is_ok(),
+            "{} is no time that it can have been made",
+            self.made()
         );
         for source in &self.sources {
             ensure!(
@@ -75,6 +81,9 @@ impl Lock {
             let _ = writeln!(text, "{key} = {value}");
         };
         line("recipe_sha256", quote(&self.recipe_sha256));
+        if let Some(made) = self.made {
+            line("made", format!("{made} # {}", format_date(made)));
+        }
         for source in &self.sources {
             text.push_str("\n[[sources]]\n");
             let mirrors: Vec<String> = source.mirrors.iter().map(|url| quote(url)).collect();

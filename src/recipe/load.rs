@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 
-use crate::error::Hint;
+use crate::error::{Hint, hinted};
 
 use super::{Accounts, Archive, Recipe, ReviewedScript};
 
@@ -54,7 +54,8 @@ pub fn load_recipe(path: &Path) -> Result<Recipe> {
 /// Parses the recipe of that file name, with the tables beside it.
 pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
     let mut recipe: Recipe = parse_table(name, source)?;
-    check_names(&recipe).with_context(|| format!("reading {name}"))?;
+    check_names(&recipe.name, &recipe.version).with_context(|| format!("reading {name}"))?;
+    check_snapshots(&recipe.sources).with_context(|| format!("reading {name}"))?;
     if let Some(file) = &recipe.accounts_file {
         let accounts: Accounts = parse_table(file, source)?;
         check_accounts(&accounts).with_context(|| format!("reading {file}"))?;
@@ -105,21 +106,52 @@ pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
     })
 }
 
-/// Name and version become file names and GPT labels (36 UTF-16 units, of
-/// which `_` and `_r` take three).
-fn check_names(recipe: &Recipe) -> Result<()> {
-    const LABEL_ROOM: usize = 36 - 3;
+/// How long name and version may be together: a GPT label has 36 UTF-16
+/// units, of which `_` and `_r` take three.
+pub const LABEL_ROOM: usize = 36 - 3;
+
+/// Checks that name and version can be what they become: file names, GPT
+/// labels, tags of OCI images (no `+`, no `~`) and boot entries, where `+`
+/// begins the count of attempts.
+pub fn check_names(name: &str, version: &str) -> Result<()> {
     let plain = |text: &str| {
-        !text.is_empty()
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
             && text
                 .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '~' | '-'))
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
     };
-    if !plain(&recipe.name) || !plain(&recipe.version) {
-        bail!("name and version take letters, digits, '.', '+', '~' and '-' only");
+    for (what, text) in [("name", name), ("version", version)] {
+        if !plain(text) {
+            return Err(hinted(
+                format!("'{text}' cannot be the {what} of an image"),
+                format!(
+                    "a {what} takes letters, digits, '.' and '-', and begins with one of the first two"
+                ),
+            ));
+        }
     }
-    if recipe.name.len() + recipe.version.len() > LABEL_ROOM {
-        bail!("name and version together are longer than {LABEL_ROOM} characters");
+    let length = name.len() + version.len();
+    if length > LABEL_ROOM {
+        return Err(hinted(
+            format!("'{name}' and '{version}' together are longer than {LABEL_ROOM} characters"),
+            format!(
+                "they are part of a partition's label: shorten them by {}",
+                length - LABEL_ROOM
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The one thing that an address of a snapshot may leave open is the time.
+fn check_snapshots(sources: &[Archive]) -> Result<()> {
+    for address in sources.iter().flat_map(|source| &source.snapshots) {
+        if address.replace("{time}", "").contains(['{', '}']) {
+            return Err(hinted(
+                format!("'{address}' under 'snapshots' has a placeholder that is not known"),
+                "the only one is {time}, as in http://snapshot.debian.org/archive/debian/{time}",
+            ));
+        }
     }
     Ok(())
 }
@@ -203,6 +235,27 @@ mod tests {
             let error = parse_recipe("t.toml", &texts(key)).unwrap_err();
             assert_eq!(format!("{error:#}"), expected);
         }
+    }
+
+    #[test]
+    fn snapshots_leave_nothing_but_the_time_open() {
+        let read = |address: &str| {
+            let sources = format!(
+                "[[sources]]\nsuite = \"s\"\nmirrors = []\ncomponents = []\nkeys = []\n\
+                 snapshots = [\"{address}\"]\n"
+            );
+            let text = MINIMAL.replace("sources = []\n", &sources);
+            let text: &'static str = Box::leak(text.into_boxed_str());
+            parse_recipe("t.toml", &Texts(Box::leak(Box::new([("t.toml", text)]))))
+        };
+        let taken = read("http://snapshot.test/{time}").unwrap();
+        assert_eq!(taken.sources[0].snapshots, ["http://snapshot.test/{time}"]);
+        assert_eq!(
+            crate::error::render(&read("http://snapshot.test/{date}").unwrap_err()),
+            "error: reading t.toml: 'http://snapshot.test/{date}' under 'snapshots' has a \
+             placeholder that is not known\n\
+             hint: the only one is {time}, as in http://snapshot.debian.org/archive/debian/{time}"
+        );
     }
 
     #[test]

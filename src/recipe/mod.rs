@@ -10,7 +10,7 @@ mod load;
 
 pub use blocks::{BlockKind, Blocks, Check, Condition, Holds, Trigger};
 pub(crate) use load::parse_toml;
-pub use load::{Source, load_recipe, parse_recipe};
+pub use load::{LABEL_ROOM, Source, check_names, load_recipe, parse_recipe};
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// First part of every output's name, and the image id in os-release.
     pub name: String,
-    /// Version of the image: letters, digits, `.`, `+` and `~`.
+    /// First part of the image's version: letters, digits, `.` and `-`. What
+    /// makes it rise is added by a build.
     pub version: String,
     /// Debian architecture, `amd64`.
     pub architecture: String,
@@ -74,6 +75,11 @@ pub struct Archive {
     pub suite: String,
     /// Base addresses, tried in order.
     pub mirrors: Vec<String>,
+    /// Archives that keep what mirrors drop, asked for locked packages that
+    /// left all mirrors: `http://snapshot.debian.org/archive/debian/{time}`.
+    /// `{time}` is when the locked index was made, as `20261126T143205Z`.
+    #[serde(default)]
+    pub snapshots: Vec<String>,
     /// Components, `main`.
     pub components: Vec<String>,
     /// Keyrings that may sign it: names of embedded ones (see

@@ -154,7 +154,7 @@ fn two_builds_at_once_share_it() {
     for (folder, mut build) in builds {
         assert!(build.wait().unwrap().success(), "{folder}");
     }
-    let images = ["one", "two", "three"]
-        .map(|folder| fs::read(bench.work(folder).join("tiny_1.raw")).unwrap());
+    let images =
+        ["one", "two", "three"].map(|folder| fs::read(bench.output(folder, ".raw")).unwrap());
     assert!(images[0] == images[1] && images[1] == images[2]);
 }

@@ -99,7 +99,9 @@ fn a_disk_that_is_full_of_the_image() {
     };
     let error = outcome.error(1);
     assert!(
-        error.starts_with("error: writing out/tiny_1.raw: writing the root: writing the image at "),
+        error.starts_with(
+            "error: writing out/tiny_1-ADDED.raw: writing the root: writing the image at "
+        ),
         "{error}"
     );
     assert!(
@@ -126,7 +128,7 @@ fn a_disk_that_is_full_of_the_second_image() {
     };
     assert_eq!(
         outcome.error(1),
-        "error: writing out/tiny_1.qcow2: writing the qcow2 image: No space left on \
+        "error: writing out/tiny_1-ADDED.qcow2: writing the qcow2 image: No space left on \
          device (os error 28)\n\
          hint: the disk is full: free some space, or choose another --output-dir"
     );
@@ -286,7 +288,7 @@ fn ctrl_c_while_the_image_is_written() {
     let writing = || {
         names(&bench)
             .iter()
-            .any(|name| name.starts_with(".tiny_1.raw.tmp-"))
+            .any(|name| name.starts_with(".tiny_1-") && name.contains(".raw.tmp-"))
     };
     let outcome = Outcome::new(&interrupt(child, writing), &[]);
     assert_eq!(outcome.error(130), INTERRUPTED);

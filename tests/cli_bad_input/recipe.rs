@@ -186,17 +186,18 @@ fn a_lock_that_is_damaged() {
     );
     assert_eq!(
         bench.run(&["build", "tiny"]).error(1),
-        "error: reading the lock of recipe tiny: reading the lock: line 10, column 3: \
-         unknown field `package`, expected one of `recipe_sha256`, `sources`, \
+        "error: reading the lock of recipe tiny: reading the lock: line 11, column 3: \
+         unknown field `package`, expected one of `recipe_sha256`, `made`, `sources`, \
          `packages`\n\
-         hint: run 'mailimg lock' to write it anew"
+         hint: was it written by a newer mailimg? then use that one; otherwise delete it and \
+         run 'mailimg lock' to write it anew"
     );
     bench.write("recipes/tiny.lock", &text.replace("pool/", "../pool/"));
     assert_eq!(
         bench.run(&["build", "tiny"]).error(1),
         "error: reading the lock of recipe tiny: checking the lock: the path of base \
          leaves the archive\n\
-         hint: run 'mailimg lock' to write it anew"
+         hint: delete it and run 'mailimg lock' to write it anew"
     );
 }
 

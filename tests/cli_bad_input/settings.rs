@@ -127,7 +127,7 @@ fn settings_of_a_build_are_private() {
     bench
         .run(&["build", "tiny", "--settings", "settings.env"])
         .done();
-    let mode = fs::metadata(bench.work("out/tiny_1.raw"))
+    let mode = fs::metadata(bench.output("out", ".raw"))
         .unwrap()
         .permissions()
         .mode();

@@ -128,6 +128,17 @@ impl Bench {
         files_below(&self.work("out"))
     }
 
+    /// The file with that ending among what was built, the only one.
+    pub fn output(&self, folder: &str, ending: &str) -> PathBuf {
+        let entries = fs::read_dir(self.work(folder)).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let found: Vec<PathBuf> = paths
+            .filter(|path| path.to_str().unwrap().ends_with(ending))
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].clone()
+    }
+
     /// The bytes of the lock.
     pub fn lock(&self) -> Vec<u8> {
         fs::read(self.work("recipes/tiny.lock")).unwrap()

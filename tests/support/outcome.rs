@@ -70,7 +70,21 @@ impl Outcome {
     }
 }
 
-/// Replaces digests, moments and ports.
+/// How long what a build adds to the recipe's version is: `-202611261432-1a2b3c4d`.
+const ADDED: usize = 22;
+
+/// Whether a text begins with what a build adds to the recipe's version.
+pub fn is_added(text: &str) -> bool {
+    text.get(..ADDED).is_some_and(|added| {
+        added.bytes().enumerate().all(|(at, byte)| match at {
+            0 | 13 => byte == b'-',
+            1..13 => byte.is_ascii_digit(),
+            _ => byte.is_ascii_hexdigit(),
+        })
+    })
+}
+
+/// Replaces digests, moments, ports and what a build adds to versions.
 fn mask(text: &str) -> String {
     const MOMENT: &str = "2026-11-22 12:00:00";
     let mut masked = String::with_capacity(text.len());
@@ -82,6 +96,11 @@ fn mask(text: &str) -> String {
         {
             masked.push_str("MOMENT");
             rest = &rest[MOMENT.len() + " UTC".len()..];
+            continue;
+        }
+        if is_added(rest) {
+            masked.push_str("-ADDED");
+            rest = &rest[ADDED..];
             continue;
         }
         let digits = rest.chars().take_while(char::is_ascii_hexdigit).count();

@@ -54,7 +54,7 @@ fn load_packages(recipe: &Recipe, lock: &Lock) -> Result<Vec<Package>> {
     let progress = Progress::hidden();
     let cache = Cache::open(Cache::default_path()?)?;
     let mirror = Mirror::new(cache.clone(), Options::default(), progress.clone());
-    let unpacked = unpack_packages(&objects(lock), &mirror, &cache, &progress);
+    let unpacked = unpack_packages(&objects(lock, recipe), &mirror, &cache, &progress);
     match unpacked {
         Err(error) if error.chain().any(|cause| cause.is::<Gone>()) => {
             println!(
@@ -63,7 +63,7 @@ fn load_packages(recipe: &Recipe, lock: &Lock) -> Result<Vec<Package>> {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
             let now = i64::try_from(now.as_secs())?;
             let lock = make_lock(recipe, &mirror, Some(lock), &[], now, &progress)?;
-            unpack_packages(&objects(&lock), &mirror, &cache, &progress)
+            unpack_packages(&objects(&lock, recipe), &mirror, &cache, &progress)
         }
         other => other,
     }
