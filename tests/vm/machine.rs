@@ -47,6 +47,8 @@ const ATTEMPTS: u32 = 3;
 /// Holds words for the kernel's command line, `systemd.log_target=console` say,
 /// to look into a boot that fails (systemd-stub(7)).
 const KERNEL_OPTIONS: &str = "MAILIMG_KERNEL_OPTIONS";
+/// Holds the number of a machine's processors, a small VPS's unless given.
+const PROCESSORS: &str = "MAILIMG_PROCESSORS";
 
 /// What a machine starts with beside its disk.
 #[derive(Default)]
@@ -85,6 +87,11 @@ impl Machine {
         let mut hardware = Hardware::default();
         if let Some(memory_mib) = start.memory_mib {
             hardware.memory_mib = memory_mib;
+        }
+        if let Ok(number) = std::env::var(PROCESSORS) {
+            hardware.cpus = number
+                .parse()
+                .with_context(|| format!("reading {PROCESSORS}, {number:?}"))?;
         }
         let mut command: Command = qemu.command();
         command

@@ -160,15 +160,22 @@ fn is_open(source: IpAddr, machine: IpAddr, port: u16) -> bool {
     connect_from(source, SocketAddr::new(machine, port), CONNECT_LIMIT).is_ok()
 }
 
-fn wait_until_shut(source: IpAddr, machine: IpAddr) -> Result<()> {
+fn wait_until_shut(world: &World, source: IpAddr, machine: IpAddr) -> Result<()> {
     until(&format!("{source} to be shut out"), BAN_LIMIT, || {
         Ok((!is_open(source, machine, 993)).then_some(()))
+    })
+    .with_context(|| {
+        // What was reported lies further back than what the ports say now.
+        let log = "journalctl --no-pager -o short-monotonic -b -n 60 \
+                   -g 'policy|report|nft|^ban |auth failed|Password mismatch' \
+                   -u 'mailimg-guard*' -u 'dovecot*'";
+        world.run(log).unwrap_or_else(|error| format!("{error:#}"))
     })
 }
 
 fn is_shut_out(world: &World, source: IpAddr) -> Result<()> {
     ensure_guessed(world)?;
-    wait_until_shut(source, world.address())?;
+    wait_until_shut(world, source, world.address())?;
     let open: Vec<u16> = std::thread::scope(|scope| {
         let machine = world.address();
         let tries = PORTS.map(|port| (port, scope.spawn(move || is_open(source, machine, port))));
@@ -185,8 +192,8 @@ fn network_is_shut_out(world: &World) -> Result<()> {
     ensure_guessed(world)?;
     let machine = IpAddr::from(machine_address6(0));
     let [guesser, same_network, beside] = STRANGERS6.map(IpAddr::from);
-    wait_until_shut(guesser, machine)?;
-    wait_until_shut(same_network, machine)?;
+    wait_until_shut(world, guesser, machine)?;
+    wait_until_shut(world, same_network, machine)?;
     ensure!(is_open(beside, machine, 993), "{beside} is shut out too");
     Ok(())
 }
@@ -219,7 +226,7 @@ fn nat_is_let_in(world: &World) -> Result<()> {
 
 fn list_and_lift(world: &World) -> Result<()> {
     ensure_guessed(world)?;
-    wait_until_shut(ON_465, world.address())?;
+    wait_until_shut(world, ON_465, world.address())?;
     let listed = world.run("mailctl ban list")?;
     for shown in [
         ON_465.to_string(),
