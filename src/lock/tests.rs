@@ -468,6 +468,7 @@ fn a_clock_before_the_lock_is_told_first() {
         &recipe,
         &mirror,
         Some(&lock),
+        &[],
         NOW - 86_400,
         &Progress::hidden(),
         &|_: &str| Ok(vec![certificate(&key)]),
