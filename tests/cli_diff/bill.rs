@@ -7,14 +7,12 @@ use mailimg::seal::erofs::{Root, What};
 use mailimg::write::gpt::{TYPE_ROOT, read_gpt};
 use mailimg::write::storage::Storage;
 
+use crate::built;
 use crate::support::Bench;
 
 #[test]
 fn every_file_of_the_root_is_in_the_bill_with_its_origin() {
-    let bench = Bench::new();
-    bench
-        .run(&["build", "tiny", "--format", "disk,spdx"])
-        .done();
+    let bench = built(Bench::new(), "disk,spdx");
     let outputs = bench.outputs();
     let text = &outputs["tiny_1.spdx.json"];
     let bill: Document = serde_json::from_slice(text).unwrap();
@@ -60,8 +58,7 @@ fn every_file_of_the_root_is_in_the_bill_with_its_origin() {
 
 #[test]
 fn a_bill_is_sound() {
-    let bench = Bench::new();
-    bench.run(&["build", "tiny", "--format", "spdx"]).done();
+    let bench = built(Bench::new(), "spdx");
     let outputs = bench.outputs();
     let names: Vec<&String> = outputs.keys().collect();
     assert_eq!(names, ["tiny_1.manifest.json", "tiny_1.spdx.json"]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::built;
 use crate::support::deb::Deb;
 use crate::support::{Bench, flip_bit};
 
@@ -20,7 +21,7 @@ fn assert_golden(name: &str, text: &str) {
 
 /// The bench with an image `old.raw`, and one that was built after changes as `out/tiny_1.raw`.
 fn two_images() -> Bench {
-    let mut bench = Bench::built();
+    let mut bench = built(Bench::new(), "disk");
     for kind in ["raw", "manifest.json"] {
         let built = bench.work(&format!("out/tiny_1.{kind}"));
         fs::rename(built, bench.work(&format!("old.{kind}"))).unwrap();
@@ -50,10 +51,7 @@ fn two_images() -> Bench {
         "recipes/tiny.toml",
         &recipe.replace("\"base\"", "\"base\", \"extra\""),
     );
-    bench
-        .run(&["build", "tiny", "--format", "disk,qcow2"])
-        .done();
-    bench
+    built(bench, "disk,qcow2")
 }
 
 #[test]
@@ -120,7 +118,7 @@ fn mixed_kinds_compare_what_both_have() {
 
 #[test]
 fn what_is_no_image_lock_or_manifest_is_refused() {
-    let bench = Bench::built();
+    let bench = built(Bench::new(), "disk");
     let image = fs::read(bench.work("out/tiny_1.raw")).unwrap();
     bench.write_bytes("short.raw", &image[..image.len() / 2]);
     bench.write_bytes("empty.raw", b"");
