@@ -323,8 +323,10 @@ fn run_endless(image: &Path) -> Result<()> {
     let mut options: Vec<String> = HETZNER.map(str::to_owned).into();
     options.extend([
         "-smbios".to_owned(),
-        // A machine without settings lets nobody in: units tell on the serial port.
-        "type=11,value=io.systemd.stub.kernel-cmdline-extra=systemd.show_status=1".to_owned(),
+        // A machine without settings lets nobody in: systemd tells on the serial port.
+        // Its status lines end when a login prompt has the console; the kernel's do not.
+        "type=11,value=io.systemd.stub.kernel-cmdline-extra=systemd.log_target=kmsg loglevel=7"
+            .to_owned(),
     ]);
     let start = Start {
         credentials: vec![site.dns.credential()],
