@@ -7,6 +7,8 @@
 //! recipe ─► lock ─► fetch ─► deb ─► compose (tree) ─► seal ─► write
 //! ```
 //!
+//! [`bill`] lists what a composed image holds, before it is sealed.
+//!
 //! [`appliance`] is the other program, `mailctl`, which lives in the image. It
 //! shares [`settings`] and [`error`] with the builder and imports nothing else
 //! of it. [`unvouched`] is there for both programs' tests and the health gate.

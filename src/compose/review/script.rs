@@ -37,7 +37,8 @@ pub struct Meaning<'a> {
 /// The part of a script that is known by its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// The text, without blocks, comments and empty lines.
+    /// The text to show, without blocks, comments, empty lines and characters
+    /// that a terminal would act on.
     pub text: String,
     /// SHA-256 of the text, hexadecimal; of the whole script where that could
     /// not be taken apart.
@@ -77,7 +78,7 @@ pub fn read_script<'a>(script: &Script, rules: &Rules<'a>) -> Meaning<'a> {
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             let rest = (!empty).then(|| Rest {
                 sha256: hex::encode(Sha256::digest(text.as_bytes())),
-                text,
+                text: printable(text.as_bytes()),
                 whole: None,
             });
             Meaning { commands, rest }

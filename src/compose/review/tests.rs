@@ -476,6 +476,17 @@ fn a_change_is_shown_against_what_was_reviewed() {
 }
 
 #[test]
+fn what_is_shown_cannot_move_the_cursor() {
+    let empty = recipe("");
+    let script = b"#!/bin/sh\necho '\x1b[2J'\n";
+    let packages = [package("tool", "postinst", script)];
+    let review = review_scripts(&empty, &packages).unwrap();
+    assert!(!review.unreviewed[0].to_string().contains('\x1b'));
+    let digest = review.unreviewed[0].entry.sha256.as_deref();
+    assert_eq!(digest.unwrap(), hex::encode(Sha256::digest(script)));
+}
+
+#[test]
 fn a_new_kernel_with_the_same_scripts_needs_no_review() {
     let kernel = |version: &str, command: &str| {
         let escaped = version.replace('+', "\\+");
