@@ -2,7 +2,9 @@
 //! drives, and a metadata server that never comes to an end.
 //!
 //! What each provider serves is in `tests/mailctl_cloud`; here one of them
-//! shows the way through the units, from power-on to mail.
+//! shows the way through the units, from power-on to mail. A machine of its own has
+//! only the server without an end: that of [`super::power_cut`] has its settings from
+//! metadata, that of [`super::promises`] from a drive.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
@@ -19,7 +22,7 @@ use super::machine::{BOOT_LIMIT, Machine, Start};
 use super::network::{BRIDGE, inside, run_ip};
 use super::peers;
 use super::process::run;
-use super::site::{DOMAIN, HOST_NAME, Site};
+use super::site::{HOST_NAME, Site};
 use super::ssh::SshKey;
 
 /// Where clouds serve metadata.
@@ -30,7 +33,7 @@ const HETZNER: [&str; 2] = ["-smbios", "type=1,manufacturer=Hetzner,product=vSer
 const CLOUD_LIMIT: Duration = Duration::from_secs(20);
 
 /// Who answers at the metadata address, and what he was asked.
-struct Metadata {
+pub struct Metadata {
     seen: Arc<Mutex<Vec<(Instant, String)>>>,
 }
 
@@ -58,9 +61,15 @@ impl Metadata {
         Ok(Self { seen })
     }
 
-    fn paths(&self) -> Vec<String> {
+    /// Fails unless the machine asked for its settings and its addresses, and no more.
+    pub fn was_asked_once(&self) -> Result<()> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().map(|(_, path)| path.clone()).collect()
+        let paths: Vec<&str> = seen.iter().map(|(_, path)| path.as_str()).collect();
+        ensure!(
+            paths == ["/hetzner/v1/userdata", "/hetzner/v1/metadata"],
+            "asked for {paths:?}"
+        );
+        Ok(())
     }
 
     fn first(&self) -> Option<Instant> {
@@ -86,57 +95,24 @@ fn send(stream: &mut TcpStream, body: &str) {
     );
 }
 
-fn settings(key: &SshKey) -> String {
-    format!(
-        "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nSSH_AUTHORIZED_KEYS={}\n\
-         ADMIN_USER_INITIAL_PASSWORD=correct-horse\n",
-        key.public
-    )
+/// The options of a machine that a cloud's firmware names itself to.
+pub fn firmware() -> Vec<String> {
+    HETZNER.map(str::to_owned).into()
 }
 
-fn image() -> Option<PathBuf> {
-    let image = std::env::var_os(IMAGE).map(PathBuf::from);
-    if image.is_none() {
-        println!("skipped: {IMAGE} names no image");
-    }
-    image
-}
-
-#[test]
-fn metadata() -> Result<()> {
-    let Some(image) = image() else {
-        return Ok(());
-    };
-    inside("cloud::metadata", || run_metadata(&image))
-}
-
-fn run_metadata(image: &Path) -> Result<()> {
-    let site = Site::start()?;
-    let key = SshKey::make()?;
-    let user_data = settings(&key);
-    let metadata = Metadata::start(move |path, stream| match path {
-        "/hetzner/v1/userdata" => send(stream, &user_data),
+/// A cloud that serves these settings, and two addresses of the machine.
+pub fn serve_settings(settings: String) -> Result<Metadata> {
+    Metadata::start(move |path, stream| match path {
+        "/hetzner/v1/userdata" => send(stream, &settings),
         "/hetzner/v1/metadata" => send(stream, "hostname: wombat\npublic-ipv4: 5.9.1.2\n"),
         _ => send(stream, "unexpected"),
-    })?;
-    let start = Start {
-        credentials: vec![site.dns.credential()],
-        options: HETZNER.map(str::to_owned).into(),
-        ..Start::default()
-    };
-    let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
-    println!(
-        "power-on to SMTP banner with settings from metadata: {:.1} s",
-        machine.age().as_secs_f64()
-    );
-    machine.wait_for_ssh(&key, BOOT_LIMIT)?;
-    key.keep_connection(machine.address())?;
+    })
+}
+
+/// The machine took its settings from the metadata, once, and nobody else can reach it.
+pub fn settings_were_taken(metadata: &Metadata, machine: &Machine, key: &SshKey) -> Result<()> {
     let address = machine.address();
-    ensure!(
-        metadata.paths() == ["/hetzner/v1/userdata", "/hetzner/v1/metadata"],
-        "asked for {:?}",
-        metadata.paths()
-    );
+    metadata.was_asked_once()?;
     let state = key.run(address, "cat /var/lib/mailimg/cloud.json")?;
     ensure!(
         state == r#"{"provider":"Hetzner","ipv4":"5.9.1.2","ipv6":null}"#,
@@ -144,9 +120,9 @@ fn run_metadata(image: &Path) -> Result<()> {
     );
     let console = key.run(address, "cat /run/issue.d/50-mailimg.issue")?;
     ensure!(console.contains(HOST_NAME), "{console}");
-    nothing_failed(&machine, &key)?;
-    is_closed(&machine, &key)?;
-    is_confined(&machine, &key)?;
+    nothing_failed(machine, key)?;
+    is_closed(machine, key)?;
+    is_confined(machine, key)?;
 
     // Whenever the network changes it looks again, and asks nobody any more.
     let again = key.run(
@@ -159,12 +135,7 @@ fn run_metadata(image: &Path) -> Result<()> {
         again.contains("Settings are there already, and the addresses are noted."),
         "{again}"
     );
-    ensure!(
-        metadata.paths().len() == 2,
-        "asked for {:?}",
-        metadata.paths()
-    );
-    machine.power_off()
+    metadata.was_asked_once()
 }
 
 /// Users of the machine cannot reach the address, root can.
@@ -212,7 +183,8 @@ fn is_confined(machine: &Machine, key: &SshKey) -> Result<()> {
     Ok(())
 }
 
-fn nothing_failed(machine: &Machine, key: &SshKey) -> Result<()> {
+/// Every unit of the boot did what it should.
+pub fn nothing_failed(machine: &Machine, key: &SshKey) -> Result<()> {
     let failed = key.run(
         machine.address(),
         "systemctl is-active boot-complete.target; systemctl --failed --no-legend --plain",
@@ -221,54 +193,41 @@ fn nothing_failed(machine: &Machine, key: &SshKey) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn config_drive() -> Result<()> {
-    let Some(image) = image() else {
-        return Ok(());
-    };
-    inside("cloud::config_drive", || run_config_drive(&image))
-}
-
 /// Two drives: one of FAT with what is not ours, and an optical disc with settings, which
 /// an emulated machine may find only after the first look.
-fn run_config_drive(image: &Path) -> Result<()> {
-    let site = Site::start()?;
-    let key = SshKey::make()?;
-    let folder = tempfile::tempdir()?;
-    let disc = folder.path().join("config-2.iso");
-    make_disc(folder.path(), &disc, &settings(&key))?;
-    let fat = folder.path().join("cidata.img");
-    make_fat(folder.path(), &fat, "#cloud-config\nhostname: other\n")?;
-    let start = Start {
-        credentials: vec![site.dns.credential()],
-        options: vec![
+pub struct Drives {
+    disc: PathBuf,
+    fat: PathBuf,
+    _folder: TempDir,
+}
+
+impl Drives {
+    /// Makes both.
+    pub fn make(settings: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let disc = folder.path().join("config-2.iso");
+        make_disc(folder.path(), &disc, settings)?;
+        let fat = folder.path().join("cidata.img");
+        make_fat(folder.path(), &fat, "#cloud-config\nhostname: other\n")?;
+        Ok(Self {
+            disc,
+            fat,
+            _folder: folder,
+        })
+    }
+
+    /// Plugs them in.
+    pub fn options(&self) -> Vec<String> {
+        vec![
             "-drive".to_owned(),
-            format!("file={},media=cdrom,format=raw", disc.display()),
+            format!("file={},media=cdrom,format=raw", self.disc.display()),
             "-drive".to_owned(),
-            format!("file={},if=virtio,format=raw,readonly=on", fat.display()),
-        ],
-        ..Start::default()
-    };
-    let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
-    println!(
-        "power-on to SMTP banner with settings from a drive: {:.1} s",
-        machine.age().as_secs_f64()
-    );
-    machine.wait_for_ssh(&key, BOOT_LIMIT)?;
-    key.keep_connection(machine.address())?;
-    let said = key.run(
-        machine.address(),
-        "journalctl --no-pager -b -o cat -u mailimg-cloud.service; \
-         grep -c config-drive /proc/mounts || true",
-    )?;
-    println!("{said}");
-    ensure!(
-        said.contains("Took settings from the drive labelled config-2."),
-        "{said}"
-    );
-    ensure!(said.ends_with("\n0\n"), "a drive is still mounted: {said}");
-    nothing_failed(&machine, &key)?;
-    machine.power_off()
+            format!(
+                "file={},if=virtio,format=raw,readonly=on",
+                self.fat.display()
+            ),
+        ]
+    }
 }
 
 /// A config drive as nova makes it, with Rock Ridge and Joliet names.
@@ -304,7 +263,8 @@ fn make_fat(folder: &Path, fat: &Path, user_data: &str) -> Result<()> {
 
 #[test]
 fn endless_metadata() -> Result<()> {
-    let Some(image) = image() else {
+    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+        println!("skipped: {IMAGE} names no image");
         return Ok(());
     };
     inside("cloud::endless_metadata", || run_endless(&image))
@@ -320,7 +280,7 @@ fn run_endless(image: &Path) -> Result<()> {
         }
     })?;
     let disk = Arc::new(Disk::over(image)?);
-    let mut options: Vec<String> = HETZNER.map(str::to_owned).into();
+    let mut options = firmware();
     options.extend([
         "-smbios".to_owned(),
         // A machine without settings lets nobody in: systemd tells on the serial port.

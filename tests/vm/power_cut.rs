@@ -8,7 +8,8 @@
 //! rounds, and takes new mail until the next cut.
 //!
 //! One of the boots finds a clock that says 2001, as boards with an empty
-//! battery do.
+//! battery do. The first one takes its settings from a cloud's metadata, and the
+//! cloud is asked for nothing again, whatever was cut since.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,10 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
 use mailimg::command::boot::overlay::MINIMUM_DISK_BYTES;
 
 use super::boots_and_delivers::IMAGE;
+use super::cloud;
 use super::disk::Disk;
 use super::imap::Imap;
 use super::machine::{BOOT_LIMIT, Machine, Start};
@@ -35,9 +36,9 @@ use super::ssh::SshKey;
 use super::wait::until;
 use super::write_log::replay;
 
-/// How many cuts there are.
+/// How many cuts there are; ci/full has a hundred.
 const CUTS: &str = "MAILIMG_POWER_CUTS";
-const USUAL_CUTS: u64 = 3;
+const USUAL_CUTS: u64 = 2;
 /// Repeats the cuts of another run, as far as time allows.
 const SEED: &str = "MAILIMG_SEED";
 /// When a cut comes, in milliseconds after every stream has begun.
@@ -94,16 +95,19 @@ fn run(image: &Path) -> Result<()> {
         .open(&base)?
         .set_len(MINIMUM_DISK_BYTES)?;
 
+    let metadata = cloud::serve_settings(settings(&key))?;
     let mut kept = Acknowledged::new();
     for round in 0..=cuts {
         let (machine, disk) = boot(&site, &key, &base, round)?;
         if round == 0 {
+            cloud::settings_were_taken(&metadata, &machine, &key)?;
             make_accounts(&machine, &key)?;
         } else {
             check_mail(&machine, &key, &kept)
                 .with_context(|| format!("after cut {round} of {SEED}={seed}"))?;
         }
         if round == cuts {
+            metadata.was_asked_once()?;
             return machine.power_off();
         }
         let wait = Duration::from_millis(EARLIEST + random.next() % (LATEST - EARLIEST));
@@ -126,21 +130,24 @@ fn run(image: &Path) -> Result<()> {
     Ok(())
 }
 
-fn boot(site: &Site, key: &SshKey, base: &Path, round: u64) -> Result<(Machine, Arc<Disk>)> {
-    let settings = format!(
+fn settings(key: &SshKey) -> String {
+    format!(
         "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nSSH_AUTHORIZED_KEYS={}\n\
          ADMIN_USER_INITIAL_PASSWORD=correct-horse\nMAILBOX_QUOTA=none\nSENDING_LIMIT=none\n",
         key.public
-    );
+    )
+}
+
+fn boot(site: &Site, key: &SshKey, base: &Path, round: u64) -> Result<(Machine, Arc<Disk>)> {
     let mut start = Start {
-        credentials: vec![
-            Credential::new(SETTINGS_NAME, settings),
-            site.dns.credential(),
-        ],
+        credentials: vec![site.dns.credential()],
+        options: cloud::firmware(),
         ..Start::default()
     };
     if round == WRONG_CLOCK_ROUND {
-        start.options = vec!["-rtc".to_owned(), WRONG_CLOCK.to_owned()];
+        start
+            .options
+            .extend(["-rtc".to_owned(), WRONG_CLOCK.to_owned()]);
     }
     let (mut machine, disk) = Machine::start_serving(|| Disk::logged(base), &start, &[25, 143])?;
     machine.wait_for_ssh(key, BOOT_LIMIT)?;

@@ -153,11 +153,15 @@ impl Hardware {
 
 impl Accelerator {
     /// Accelerator and CPU model for a release of QEMU.
+    ///
+    /// Emulated, a CPU with little is a fast one: with `qemu64`, which has what Debian's
+    /// amd64 asks for and not much more, the mail image boots in four fifths of the time
+    /// that it takes with `max`.
     pub fn arguments(self, version: Version) -> [String; 4] {
         let (accelerator, cpu) = match self {
             Self::Kvm => ("kvm", "host"),
-            Self::Tcg if version < SOUND_CMPXCHG16B => ("tcg,thread=multi", "max,-cx16"),
-            Self::Tcg => ("tcg,thread=multi", "max"),
+            Self::Tcg if version < SOUND_CMPXCHG16B => ("tcg,thread=multi", "qemu64,-cx16"),
+            Self::Tcg => ("tcg,thread=multi", "qemu64"),
         };
         ["-accel", accelerator, "-cpu", cpu].map(str::to_owned)
     }
@@ -190,11 +194,11 @@ mod tests {
         };
         assert_eq!(
             text(Accelerator::Tcg, 7),
-            "-accel tcg,thread=multi -cpu max,-cx16"
+            "-accel tcg,thread=multi -cpu qemu64,-cx16"
         );
         assert_eq!(
             text(Accelerator::Tcg, 10),
-            "-accel tcg,thread=multi -cpu max"
+            "-accel tcg,thread=multi -cpu qemu64"
         );
         assert_eq!(text(Accelerator::Kvm, 7), "-accel kvm -cpu host");
     }

@@ -24,7 +24,7 @@ use super::world::{DELIVERY_LIMIT, ORDER_LIMIT, World};
 const SPREAD_LIMIT: Duration = Duration::from_secs(30);
 /// Renewals under TLSA records, unless `MAILIMG_RENEWALS` says another number:
 /// ci/full has 20, which takes some minutes.
-const RENEWALS: u32 = 5;
+const RENEWALS: u32 = 3;
 /// Holds another number.
 const RENEWALS_VARIABLE: &str = "MAILIMG_RENEWALS";
 /// For how long resolvers keep the TLSA records that the test loads, in seconds.

@@ -8,6 +8,7 @@
 mod accounts;
 mod bad_input;
 mod bans;
+mod boot;
 mod limits;
 mod mailboxes;
 mod outward;
@@ -42,7 +43,8 @@ pub struct Promise {
 }
 
 /// All rows, those that hurt the machine last.
-const AREAS: [(&str, &[Promise]); 14] = [
+const AREAS: [(&str, &[Promise]); 15] = [
+    ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
     ("recipients and aliases", recipients::PROMISES),

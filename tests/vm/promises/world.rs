@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
 
+use super::super::cloud::Drives;
 use super::super::disk::Disk;
 use super::super::imap::{Imap, wait_in};
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
@@ -58,6 +58,7 @@ pub struct World {
     pub machine: Machine,
     /// Root's way in.
     pub key: SshKey,
+    _drives: Drives,
     next_client: Cell<usize>,
     next_number: Cell<u32>,
 }
@@ -74,14 +75,17 @@ impl World {
             MANUAL_DOMAINS.join(","),
             key.public
         );
+        let drives = Drives::make(&settings)?;
         let start = Start {
-            credentials: vec![
-                Credential::new(SETTINGS_NAME, settings),
-                site.dns.credential(),
-            ],
+            credentials: vec![site.dns.credential()],
+            options: drives.options(),
             ..Start::default()
         };
         let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
+        println!(
+            "power-on to SMTP banner with settings from a drive: {:.1} s",
+            machine.age().as_secs_f64()
+        );
         machine.wait_for_ssh(&key, BOOT_LIMIT)?;
         key.keep_connection(machine.address())?;
         for domain in [DOMAIN, SECOND_DOMAIN] {
@@ -98,6 +102,7 @@ impl World {
             site,
             machine,
             key,
+            _drives: drives,
             next_client: Cell::new(0),
             next_number: Cell::new(0),
         };
