@@ -104,7 +104,7 @@ pub fn render(error: &anyhow::Error) -> String {
 
 /// Prints the error to standard error and returns the exit code it stands for.
 pub fn report(error: &anyhow::Error) -> u8 {
-    eprintln!("{}", render(error));
+    tell!("{}", render(error));
     let usage = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Hinted>())

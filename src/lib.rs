@@ -11,7 +11,17 @@
 //!
 //! [`appliance`] is the other program, `mailctl`, which lives in the image. It
 //! shares [`settings`] and [`error`] with the builder and imports nothing else
-//! of it. [`unvouched`] is there for both programs' tests and the health gate.
+//! of it; both print with [`print`]. [`unvouched`] is there for both programs' tests and the health gate.
+
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when nobody reads on: print::say and tell!"
+)]
+
+// First, for its macro.
+#[macro_use]
+pub mod print;
 
 pub mod appliance;
 pub mod archive;

@@ -13,9 +13,8 @@ use super::{
     health, import, provision, queue, render, resolver, status, sts, takeover, web,
 };
 use crate::error::{EXIT_DONE, EXIT_FAILED};
-use anyhow::Context;
+use crate::print::say;
 use clap::{Parser, Subcommand};
-use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -326,11 +325,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             .to_owned()
         }
     };
-    match writeln!(std::io::stdout(), "{}", said.trim_end()) {
-        // The reader had enough, as in `mailctl user list | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        result => result.context("writing to standard output")?,
-    }
+    say(&format!("{}\n", said.trim_end()))?;
     Ok(code)
 }
 

@@ -111,7 +111,7 @@ fn read_selectors(place: &Place, domain: &str) -> anyhow::Result<Option<Selector
 pub fn load_selectors(place: &Place, settings: &Settings, domain: &str) -> Selectors {
     let configured = &settings.dkim_selector;
     let stored = read_selectors(place, domain).unwrap_or_else(|error| {
-        eprintln!("warning: {error:#}; '{configured}' signs for {domain}");
+        tell!("warning: {error:#}; '{configured}' signs for {domain}");
         None
     });
     match stored {

@@ -104,7 +104,7 @@ pub fn import_settings(place: &Place) -> anyhow::Result<String> {
             PUBLIC,
             None,
         )?;
-        eprint!("{text}");
+        tell!("{}", text.trim_end());
     }
     let stored = place.path(place::SETTINGS).exists();
     Ok(said.unwrap_or_else(|| {
@@ -228,7 +228,7 @@ fn take(
     }
     let resolved = resolve_settings(&written)?;
     for warning in &resolved.warnings {
-        eprintln!("warning: {warning}");
+        tell!("warning: {warning}");
     }
     let authority = resolved
         .settings

@@ -98,7 +98,7 @@ fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     if place.path(place::CONFIGURED).exists() {
         // In the journal: a mistake in the file stops no boot, and must not go unseen.
         for problem in ensure_maps(place, settings, &locked.users)?.problems {
-            eprintln!("warning: {}: {problem}", place::ALIASES);
+            tell!("warning: {}: {problem}", place::ALIASES);
         }
     }
     Ok(())

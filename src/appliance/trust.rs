@@ -29,7 +29,7 @@ pub fn ensure_trust(place: &Place, settings: &Settings) -> anyhow::Result<()> {
                 }
                 bundle.extend(certificates);
             }
-            None => eprintln!(
+            None => tell!(
                 "warning: {AUTHORITY_KEY}: there is no {}; the certificate authority will not be trusted",
                 place::PRIVATE_CA
             ),

@@ -242,7 +242,7 @@ fn left_behind(aliases: &alias_check::Aliases, name: &str) -> Vec<String> {
 /// Prints what went wrong beside a change that is done.
 fn warn(lines: &[String]) {
     for line in lines {
-        eprintln!("warning: {line}");
+        tell!("warning: {line}");
     }
 }
 

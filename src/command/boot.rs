@@ -28,6 +28,7 @@ use signal_hook::iterator::Signals;
 
 use super::settings::load_authority;
 use crate::error::{Hint, hinted};
+use crate::print::say;
 use crate::settings::{named_authority, parse_settings};
 use accelerator::AcceleratorChoice;
 use credentials::{Credential, write_credentials};
@@ -95,10 +96,12 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         .args(network_arguments(&forwards))
         .args(terminal_arguments());
 
-    println!("image        {}", path.display());
-    println!("accelerator  {choice}");
-    print!("{}", ports::render_forwards(&forwards));
-    println!("Ctrl-A x or Ctrl-C ends the machine; what it wrote is thrown away.");
+    say(&format!(
+        "image        {}\naccelerator  {choice}\n{}\
+         Ctrl-A x or Ctrl-C ends the machine; what it wrote is thrown away.\n",
+        path.display(),
+        ports::render_forwards(&forwards)
+    ))?;
     let status = run_until_ended(&mut command)?;
     if status.success() {
         Ok(())

@@ -16,6 +16,7 @@ use clap::Args;
 use crate::deb::cached_package;
 use crate::fetch::Cache;
 use crate::lock::{Change, Pinned, package_changes, source_changes};
+use crate::print::say;
 use report::{Report, Script, Sized};
 use subject::Subject;
 
@@ -38,11 +39,10 @@ pub fn run_diff(args: &DiffArgs) -> Result<()> {
     let (old, new) = (read(&args.old)?, read(&args.new)?);
     let report = compare(&old, &new)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&(serde_json::to_string_pretty(&report)? + "\n"))
     } else {
-        print!("{report}");
+        say(&report.to_string())
     }
-    Ok(())
 }
 
 fn compare(old: &Subject, new: &Subject) -> Result<Report> {

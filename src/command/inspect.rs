@@ -5,6 +5,7 @@
 //! tree of hashes, the command line and the partitions' UUIDs. Left out so
 //! far: reading packages out of the root, and qcow2 images.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use clap::Args;
 use object::{Object, ObjectSection};
 
 use crate::error::hinted;
+use crate::print::say;
 use crate::seal::verity;
 use crate::write::fat::Volume;
 use crate::write::gpt::{
@@ -57,13 +59,13 @@ impl Kernel {
 /// Prints partitions, kernels and root hash.
 pub fn run_inspect(args: &InspectArgs) -> Result<()> {
     let (file, table) = open(&args.image)?;
-    print!("{table}");
+    let mut text = table.to_string();
     for kernel in load_kernels(&file, &table)? {
-        println!("\nkernel {} ({})", kernel.version, kernel.name);
-        println!("command line {}", kernel.command_line.trim());
-        println!("root hash {}", kernel.root_hash()?);
+        let _ = writeln!(text, "\nkernel {} ({})", kernel.version, kernel.name);
+        let _ = writeln!(text, "command line {}", kernel.command_line.trim());
+        let _ = writeln!(text, "root hash {}", kernel.root_hash()?);
     }
-    Ok(())
+    say(&text)
 }
 
 /// Checks both partition tables and every byte of the root.
@@ -94,8 +96,9 @@ pub fn run_verify(args: &VerifyArgs) -> Result<()> {
     {
         bail!("checking the root: no kernel of the image names its root hash {derived}");
     }
-    println!("root hash {derived}: root, hashes, partition tables and kernel agree");
-    Ok(())
+    say(&format!(
+        "root hash {derived}: root, hashes, partition tables and kernel agree\n"
+    ))
 }
 
 fn open(path: &Path) -> Result<(File, Table)> {

@@ -13,7 +13,6 @@ pub mod scripts;
 pub mod settings;
 pub mod why;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +26,7 @@ use crate::deb::{Package, unpack_packages};
 use crate::error::{self, Hint};
 use crate::fetch::{Cache, Mirror, Options};
 use crate::lock::{HeldPackage, Lock, difference, make_lock, objects};
+use crate::print::{say, say_with};
 use crate::progress::{Progress, Style};
 use crate::recipe::{Recipe, Source, parse_recipe};
 use crate::settings::settings_template;
@@ -291,8 +291,7 @@ fn run(command: Command) -> Result<u8> {
             let workspace = Workspace::open(&args.recipe)?;
             let here = format!("{}.lock", workspace.recipe.name);
             let (_, difference) = workspace.resolve(Path::new(&here), &args.hold)?;
-            print!("{difference}");
-            Ok(())
+            say(&difference)
         }
         Command::Boot(args) => boot::run_boot(&args),
         Command::Configure(args) => {
@@ -311,25 +310,16 @@ fn run(command: Command) -> Result<u8> {
             let workspace = Workspace::open(&args.recipe)?;
             let packages = workspace.unpack(workspace.lock()?)?;
             let controls: Vec<&str> = packages.iter().map(|one| one.control.as_str()).collect();
-            println!(
-                "{}",
-                why::explain(&controls, &workspace.recipe, &args.package)?
-            );
-            Ok(())
+            say(&(why::explain(&controls, &workspace.recipe, &args.package)? + "\n"))
         }
         Command::Scripts(args) => scripts::run_scripts(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "mailimg",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mailimg", &mut script);
+            say_with(|output| output.write_all(&script))
         }
         Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
-            std::io::stdout().flush().context("writing the manual page")
+            say_with(|mut output| clap_mangen::Man::new(Cli::command()).render(&mut output))
         }
     };
     done.map(|()| error::EXIT_DONE)
@@ -345,7 +335,7 @@ fn stop_on_signals() {
         if let Some(signal) = signals.forever().next() {
             STOPPED.store(true, Ordering::SeqCst);
             atomic::remove_pending();
-            eprintln!(
+            tell!(
                 "error: stopped by signal {signal}, no output was left behind\n\
                  hint: run the same command again; what was fetched is kept"
             );

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{RecipeArgs, Workspace, now};
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::lock::{Outdated, Verb, check_fresh, make_lock, outdated};
+use crate::print::say;
 
 /// Arguments of `mailimg outdated`.
 #[derive(Args, Debug)]
@@ -40,12 +41,12 @@ pub fn run_outdated(args: &OutdatedArgs) -> Result<u8> {
         let result = json!({
             "event": "outdated", "recipe": name, "behind": behind, "packages": changes,
         });
-        println!("{result}");
+        say(&format!("{result}\n"))?;
     } else {
         if check_fresh(&workspace.recipe, locked).is_err() {
-            println!("the recipe has changed since the lock was made");
+            say("the recipe has changed since the lock was made\n")?;
         }
-        print!("{}", render(name, locked.packages.len(), &changes));
+        say(&render(name, locked.packages.len(), &changes))?;
     }
     Ok(if behind == 0 { EXIT_DONE } else { EXIT_FAILED })
 }

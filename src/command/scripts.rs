@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{RecipeArgs, Workspace};
 use crate::compose::review_scripts;
+use crate::print::say;
 
 /// Arguments of `mailimg scripts`.
 #[derive(Args, Debug)]
@@ -24,7 +25,7 @@ pub fn run_scripts(args: &ScriptsArgs) -> Result<()> {
     for script in &review.unreviewed {
         let known = workspace.last_known(&script.package, &script.version);
         let before = known.and_then(|known| known.script(&workspace, &script.entry.kind));
-        println!("{}", script.to_text(before.as_ref()));
+        say(&(script.to_text(before.as_ref()) + "\n"))?;
     }
     workspace.progress.note(&format!(
         "scripts: {} of {} are known",

@@ -44,7 +44,7 @@ pub fn load_checked(path: &Path) -> Result<Checked> {
         .with_context(|| format!("checking {}", path.display()))
         .hint(HINT)?;
     for warning in &resolved.warnings {
-        eprintln!("warning: {}: {warning}", path.display());
+        tell!("warning: {}: {warning}", path.display());
     }
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let authority = match resolved.settings.acme_ca_file {

@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn cpio_unpacks_links_and_modes() {
         if Command::new("cpio").arg("--version").output().is_err() {
-            println!("skipped: cpio is not installed");
+            tell!("skipped: cpio is not installed");
             return;
         }
         let folder = tempfile::tempdir().unwrap();

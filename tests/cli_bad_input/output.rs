@@ -298,3 +298,60 @@ fn ctrl_c_while_the_image_is_written() {
         .done();
     assert!(bench.outputs() == image);
 }
+
+/// The end of a pipe that somebody has read enough of.
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
+/// `mailimg inspect IMAGE | head` ended in a panic, and so did every other command.
+#[test]
+fn readers_who_have_had_enough_are_no_error() {
+    let bench = Bench::built();
+    let image = bench.output("out", ".raw");
+    let image = image.to_str().unwrap();
+    let lock = "recipes/tiny.lock";
+    for arguments in [
+        &["inspect", image] as &[&str],
+        &["verify", image],
+        &["diff", lock, lock],
+        &["diff", "--json", lock, lock],
+        &["outdated", "tiny"],
+        &["outdated", "tiny", "--json"],
+        &["why", "base", "tiny"],
+        &["scripts", "tiny"],
+        &["lock", "tiny"],
+        &["build", "tiny", "--json"],
+        &["man"],
+        &["completions", "bash"],
+    ] {
+        let mut command = bench.command();
+        let outcome = bench.finish(command.args(arguments).stdout(closed_pipe()));
+        assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.stderr);
+        assert!(
+            !outcome.stderr.contains("panicked"),
+            "{arguments:?}: {}",
+            outcome.stderr
+        );
+    }
+}
+
+/// A service must outlive the journal, which takes its warnings, as a command its terminal.
+#[test]
+fn errors_that_nobody_hears_are_errors_all_the_same() {
+    let bench = Bench::built();
+    let code = |command: &mut Command| {
+        let ended = command.stderr(closed_pipe()).stdout(closed_pipe()).status();
+        ended.unwrap().code()
+    };
+    assert_eq!(
+        code(bench.command().args(["inspect", "nothing.raw"])),
+        Some(1)
+    );
+    assert_eq!(code(bench.command().args(["build", "nothing"])), Some(2));
+    assert_eq!(code(bench.command().args(["build", "tiny"])), Some(0));
+    let mut mailctl = Command::new(env!("CARGO_BIN_EXE_mailctl"));
+    mailctl.arg("--root").arg(bench.work(""));
+    assert_eq!(code(mailctl.args(["user", "list"])), Some(1));
+}

@@ -82,7 +82,7 @@ fn load_kept(place: &Place) -> anyhow::Result<Option<Kept>> {
         Ok(kept) => Ok(Some(kept)),
         Err(error) => {
             let aside = path.with_extension("json.damaged");
-            eprintln!(
+            tell!(
                 "warning: reading {}: {error}; it is kept as {} and an account is made anew",
                 path.display(),
                 aside.display()
@@ -262,11 +262,11 @@ async fn update_contact(place: &Place, configuration: &Configuration, ca: &Ca, m
                 return;
             }
             // Not asked again before ADMIN_EMAIL changes.
-            eprintln!("warning: the CA does not take ADMIN_EMAIL: {failure}");
+            tell!("warning: the CA does not take ADMIN_EMAIL: {failure}");
         }
     }
     kept.contact.clone_from(&configuration.contact);
     if let Err(error) = store(place, &kept) {
-        eprintln!("warning: {error:#}");
+        tell!("warning: {error:#}");
     }
 }

@@ -263,7 +263,7 @@ impl<'a> Agent<'a> {
                 check_host(name, &resolved, &own, record, now())?;
             }
             // Then the CA cannot be found either, and says so better.
-            Err(failure) => eprintln!("warning: {failure}"),
+            Err(failure) => tell!("warning: {failure}"),
         }
         self.open().await?;
         // Now that the CA was found, DNS is there, which it may not have been at boot.
@@ -339,7 +339,7 @@ impl<'a> Agent<'a> {
                 .as_ref()
                 .is_none_or(|failed| failed.times % BOTH_WAYS == 0);
             if let Some(second) = first.after(failure.kind, tls_alpn).filter(|_| both) {
-                eprintln!("warning: {name}: {failure}; trying {second:?}");
+                tell!("warning: {name}: {failure}; trying {second:?}");
                 let again = self.order_by(name, second, key).await;
                 match again {
                     Ok(issued) => {
@@ -385,7 +385,7 @@ impl<'a> Agent<'a> {
                 Err(failure) if failure.kind == Kind::Nonce && nonces > 0 => nonces -= 1,
                 Err(failure) if failure.kind == Kind::AccountGone && !reopened => {
                     reopened = true;
-                    eprintln!("warning: {failure}; it is told of it anew");
+                    tell!("warning: {failure}; it is told of it anew");
                     forget_registration(self.place)?;
                     forget_order(self.place, name)?;
                     self.ca = None;
@@ -471,6 +471,6 @@ impl<'a> Agent<'a> {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        eprintln!("warning: the certificate waits to be taken into use");
+        tell!("warning: the certificate waits to be taken into use");
     }
 }

@@ -30,7 +30,7 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     };
     let now = Timestamp::now().as_second();
     if record.logged.is_none_or(|at| (now - at).abs() >= DAY) {
-        eprintln!("{ERROR}{name}: no certificate: {}", failed.failure);
+        tell!("{ERROR}{name}: no certificate: {}", failed.failure);
         record.logged = Some(now);
     }
     let Some(facts) = find_chain(place, configuration, name)
@@ -52,7 +52,7 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     if !due.is_empty() {
         match send(configuration, name, left, record) {
             Ok(()) => told_now.extend(due),
-            Err(error) => eprintln!("{ERROR}{name}: sending a warning by mail: {error:#}"),
+            Err(error) => tell!("{ERROR}{name}: sending a warning by mail: {error:#}"),
         }
     }
     record.alerted = Some((facts.serial, told_now));

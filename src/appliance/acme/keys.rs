@@ -67,7 +67,7 @@ pub fn ensure_next_key(place: &Place, host: &str) -> anyhow::Result<String> {
         match key_digest(&pem) {
             Ok(digest) if Some(&digest) != used.as_ref() => return Ok(pem),
             Ok(_) => {}
-            Err(error) => eprintln!("warning: {}: {error:#}; a new one is made", path.display()),
+            Err(error) => tell!("warning: {}: {error:#}; a new one is made", path.display()),
         }
     }
     let pem = make_key()?;
@@ -150,7 +150,7 @@ pub fn choose_key(
     if !may_change(seen, tlsa, now) {
         match load_current(place) {
             Some(current) => return Ok(current),
-            None => eprintln!("warning: the key in use cannot be read; the next one is used"),
+            None => tell!("warning: the key in use cannot be read; the next one is used"),
         }
     }
     Ok(ensure_next_key(place, host)?)

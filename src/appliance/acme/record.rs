@@ -129,7 +129,7 @@ pub fn load_record(place: &Place, name: &str) -> Record {
         }
     };
     parse().unwrap_or_else(|error| {
-        eprintln!("warning: {error:#}; it is begun anew");
+        tell!("warning: {error:#}; it is begun anew");
         Record::default()
     })
 }

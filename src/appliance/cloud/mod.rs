@@ -74,7 +74,7 @@ pub fn import_cloud(place: &Place, options: &Options) -> anyhow::Result<String> 
             Ok(()) => {
                 // In the journal: what came before may be what was meant.
                 for problem in &problems {
-                    eprintln!("{problem}");
+                    tell!("{problem}");
                 }
                 remove_file(&place.path(place::CLOUD_PROBLEMS))?;
                 let said = format!("Took settings from {}.", offer.origin);

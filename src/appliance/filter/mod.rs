@@ -119,7 +119,7 @@ async fn serve(listener: UnixListener, shared: Rc<Shared>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                eprintln!("taking a connection: {error}");
+                tell!("taking a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -127,7 +127,7 @@ async fn serve(listener: UnixListener, shared: Rc<Shared>) {
         let shared = shared.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = converse(stream, shared).await {
-                eprintln!("{error:#}");
+                tell!("{error:#}");
             }
             drop(permit);
         });
@@ -149,7 +149,7 @@ async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> anyhow::Result<
             Ok(Step::Answer(replies)) => replies,
             Ok(Step::Close) => return Ok(()),
             Err(error) if answered => {
-                eprintln!("{error:#}");
+                tell!("{error:#}");
                 let mut replies = Replies::default();
                 replies.tempfail();
                 replies

@@ -48,11 +48,11 @@ pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>
             // One at a time: only people ask.
             Ok((stream, _)) => match timeout(CONVERSATION, converse(stream, &requests)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => eprintln!("answering on the control socket: {error}"),
-                Err(_) => eprintln!("answering on the control socket: no end in time"),
+                Ok(Err(error)) => tell!("answering on the control socket: {error}"),
+                Err(_) => tell!("answering on the control socket: no end in time"),
             },
             Err(error) => {
-                eprintln!("taking a connection: {error}");
+                tell!("taking a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -16,7 +16,7 @@ pub fn load_bans(place: &Place) -> Vec<Ban> {
         }
     };
     load().unwrap_or_else(|error| {
-        eprintln!("beginning without bans: {error:#}");
+        tell!("beginning without bans: {error:#}");
         Vec::new()
     })
 }

@@ -166,7 +166,7 @@ impl<'a> Keeper<'a> {
         let Some(ban) = self.rules.note(attempt, now) else {
             return;
         };
-        eprintln!(
+        tell!(
             "ban address={} seconds={} failures={} account={:?}",
             ban.address,
             ban.until - ban.since,
@@ -192,7 +192,7 @@ impl<'a> Keeper<'a> {
             return Response::Bans(lifted);
         }
         for ban in &lifted {
-            eprintln!("lift address={}", ban.address);
+            tell!("lift address={}", ban.address);
         }
         let script = lifted.iter().map(|ban| script_lift(ban.address)).collect();
         self.store();
@@ -209,7 +209,7 @@ impl<'a> Keeper<'a> {
         let told = tokio::task::spawn_blocking(move || firewall.apply(&script)).await;
         let result = told.context("running nft").and_then(|result| result);
         if let Err(error) = &result {
-            eprintln!("{error:#}");
+            tell!("{error:#}");
         }
         self.behind = result.is_err();
         result.is_ok()
@@ -217,7 +217,7 @@ impl<'a> Keeper<'a> {
 
     fn store(&self) {
         if let Err(error) = store_bans(self.place, &self.rules.remembered()) {
-            eprintln!("{error:#}");
+            tell!("{error:#}");
         }
     }
 }

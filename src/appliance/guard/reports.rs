@@ -62,14 +62,14 @@ async fn take_report(
         return (StatusCode::FORBIDDEN, json, "{}");
     }
     let Ok(report) = serde_json::from_slice::<Report>(&body) else {
-        eprintln!("a report that cannot be read");
+        tell!("a report that cannot be read");
         return (StatusCode::BAD_REQUEST, json, "{}");
     };
     // Never waits: Dovecot would, and logins with it. Reports beyond the queue are lost.
     if let Some(attempt) = attempt(report)
         && desk.attempts.try_send(attempt).is_err()
     {
-        eprintln!("too many reports at once, one is lost");
+        tell!("too many reports at once, one is lost");
     }
     (StatusCode::OK, json, "{\"status\":0,\"msg\":\"\"}")
 }

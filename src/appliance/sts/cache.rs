@@ -235,7 +235,7 @@ impl Cache {
     fn remove(&mut self, domain: &str) {
         self.entries.remove(domain);
         if let Err(error) = remove_file(&self.path(domain)) {
-            eprintln!("{error:#}");
+            tell!("{error:#}");
         }
     }
 

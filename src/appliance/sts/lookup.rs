@@ -92,7 +92,7 @@ impl Lookup {
             Ok(Ok(dane)) => answer(domain, &policy, dane),
             // Without knowing of DANE neither answer is right.
             Ok(Err(error)) => {
-                eprintln!("{domain}: {error:#}");
+                tell!("{domain}: {error:#}");
                 Answer::Later("looking up the mail servers failed")
             }
             Err(_) => Answer::Later("looking up the mail servers takes too long"),
@@ -161,7 +161,7 @@ impl Lookup {
             }
         }
         if let Err(error) = result {
-            eprintln!("policy of {domain}: {error:#}");
+            tell!("policy of {domain}: {error:#}");
         }
     }
 
@@ -182,13 +182,13 @@ impl Lookup {
             .or_else(|| known.map(|entry| entry.id))
             .unwrap_or_default();
         let policy = self.fetch(domain).await?;
-        eprintln!(
+        tell!(
             "policy domain={domain} id={id} mode={} max_age={}",
             policy.mode.word(),
             policy.max_age
         );
         if let Err(error) = self.cache.borrow_mut().put(domain, &id, policy, now()) {
-            eprintln!("{error:#}");
+            tell!("{error:#}");
         }
         Ok(true)
     }

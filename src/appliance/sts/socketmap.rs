@@ -37,7 +37,7 @@ pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                eprintln!("taking a connection: {error}");
+                tell!("taking a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -45,7 +45,7 @@ pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
         let lookup = lookup.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = converse(stream, &lookup).await {
-                eprintln!("{error:#}");
+                tell!("{error:#}");
             }
             drop(permit);
         });

@@ -64,7 +64,7 @@ impl Pair {
                 self.taken = now;
             }
             Err(error) if self.refused != now => {
-                eprintln!("reading {}: {error:#}", chain.display());
+                tell!("reading {}: {error:#}", chain.display());
                 self.refused = now;
             }
             Err(_) => {}
@@ -169,7 +169,7 @@ impl Certificates {
         // Not checked against its key: rustls cannot read the extension of a challenge.
         parse_pair(&self.provider, &pem, &pem)
             .and_then(|pair| make_configuration(&self.provider, pair, ACME_PROTOCOL))
-            .inspect_err(|error| eprintln!("reading the challenge of {name}: {error:#}"))
+            .inspect_err(|error| tell!("reading the challenge of {name}: {error:#}"))
             .ok()
     }
 }

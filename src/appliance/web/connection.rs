@@ -137,7 +137,7 @@ async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> A
     let answer = source
         .answer(route, &asked, body.as_deref())
         .unwrap_or_else(|error| {
-            eprintln!("answering {}: {error:#}", parts_name(&parts));
+            tell!("answering {}: {error:#}", parts_name(&parts));
             Answer::plain(StatusCode::INTERNAL_SERVER_ERROR)
         });
     if length > 0 && body.is_none() {

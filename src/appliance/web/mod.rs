@@ -74,7 +74,7 @@ impl Site {
     fn configuration(&self) -> Rc<Configuration> {
         match self.configuration.borrow_mut().get() {
             Ok(now) => *self.last.borrow_mut() = now,
-            Err(error) => eprintln!("{error:#}"),
+            Err(error) => tell!("{error:#}"),
         }
         self.last.borrow().clone()
     }
@@ -135,7 +135,7 @@ async fn accept(site: &Rc<Site>, listener: TcpListener, is_tls: bool) {
         match listener.accept().await {
             Ok((stream, peer)) => take(site, stream, peer, is_tls),
             Err(error) => {
-                eprintln!("taking a connection: {error}");
+                tell!("taking a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn the_probe_runs_under_emulation() {
         let Ok(qemu) = Qemu::find() else {
-            eprintln!("skipped: QEMU is not installed");
+            tell!("skipped: QEMU is not installed");
             return;
         };
         // Generous: the machine that runs the tests may be busy.

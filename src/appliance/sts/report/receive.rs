@@ -83,7 +83,7 @@ impl<'a> Counter<'a> {
         }
         match store_day(self.place, self.date, &self.day) {
             Ok(()) => self.unsaved = false,
-            Err(error) => eprintln!("{error:#}"),
+            Err(error) => tell!("{error:#}"),
         }
     }
 }

@@ -54,7 +54,7 @@ pub fn send_reports(place: &Place, options: &ReportOptions) -> anyhow::Result<St
                 continue;
             };
             if let Err(error) = report(place, options, &configuration, &name, date, domain) {
-                eprintln!("report of {date} to {name}: {error:#}");
+                tell!("report of {date} to {name}: {error:#}");
                 waiting += 1;
                 continue;
             }
@@ -110,7 +110,7 @@ fn report(
     match problem {
         Some(error) if !taken => Err(error),
         _ => {
-            eprintln!("report domain={name} date={date} id={}", document.id);
+            tell!("report domain={name} date={date} id={}", document.id);
             Ok(())
         }
     }
