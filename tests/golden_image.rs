@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 
-use mailimg::command::{RecipeArgs, Workspace, now};
-use mailimg::compose::{Composed, Ingredients, Origin, compose, enabled_units, install_version};
-use mailimg::fetch::Gone;
-use mailimg::lock::make_lock;
-use mailimg::recipe::Recipe;
-use mailimg::tree::{Kind, Node, Tree, name_of};
-use mailimg::write::disk::{DiskUuids, plan_disk};
+use mailimg::builder::command::workspace::{RecipeArgs, Workspace, now};
+use mailimg::builder::compose::{
+    Composed, Ingredients, Origin, compose, enabled_units, install_version,
+};
+use mailimg::builder::fetch::Gone;
+use mailimg::builder::lock::make_lock;
+use mailimg::builder::recipe::Recipe;
+use mailimg::builder::tree::{Kind, Node, Tree, name_of};
+use mailimg::builder::write::disk::{DiskUuids, plan_disk};
 
 const UNITS: &str = "usr/lib/systemd/system";
 const GENERATORS: &str = "usr/lib/systemd/system-generators";

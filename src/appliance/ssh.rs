@@ -1,8 +1,8 @@
 //! sshd's host key and the keys that may log in.
 
-use super::place::{self, Place};
-use super::run::run_program;
-use super::state::{ensure_folder, remove_file, sync_folder};
+use super::machine::files::{ensure_folder, remove_file, sync_folder};
+use super::machine::place::{self, Place};
+use super::machine::program::run_program;
 use crate::settings::Settings;
 use anyhow::Context;
 

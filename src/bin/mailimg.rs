@@ -1,7 +1,7 @@
-//! The program that builds images; all of it is in [`mailimg::command`].
+//! The program that builds images; all of it is in [`mailimg::builder::command`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mailimg::command::main()
+    mailimg::builder::command::main()
 }

@@ -5,8 +5,8 @@
 //! The text is PEM (RFC 7468, <https://www.rfc-editor.org/rfc/rfc7468>).
 
 use super::expand::expand_key;
-use super::file::Written;
 use super::name::parse_file_name;
+use super::written::Written;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

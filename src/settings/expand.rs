@@ -3,8 +3,8 @@
 //! A `$` that no `{` follows is an ordinary character, and there is no escape:
 //! the only values that need a literal `${` are secrets, which are verbatim.
 
-use super::file::{MAXIMUM_BYTES, Written};
 use super::key::find_key;
+use super::written::{MAXIMUM_BYTES, Written};
 
 /// Expands the value of a key, or its default.
 ///

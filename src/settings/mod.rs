@@ -9,6 +9,7 @@
 
 mod address;
 mod authority;
+mod checked;
 mod expand;
 mod file;
 mod host;
@@ -19,16 +20,19 @@ mod resolve;
 mod template;
 mod value;
 mod warning;
+mod written;
 
 pub use address::{MailAddress, parse_local_part, parse_mail_address};
 pub use authority::{
     AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, named_authority, parse_authority,
 };
-pub use file::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written, load_settings, parse_settings};
+pub use checked::{Resolved, Settings};
+pub use file::{load_settings, parse_settings};
 pub use host::parse_host_name;
 pub use key::{KEYS, Key, find_key};
 pub use name::{DnsUpdate, StsMode};
 pub use problem::{Problem, Problems};
-pub use resolve::{Resolved, Settings, resolve_settings};
+pub use resolve::resolve_settings;
 pub use template::{blank_secrets, restore_secrets, settings_template};
 pub use value::{DhParameters, Interface, NetworkSource, SshKey, parse_quota};
+pub use written::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written};

@@ -1,7 +1,7 @@
 //! The commented settings.env that ships on the ESP, and blanking of secrets.
 
-use super::file::{KEPT_SECRET, Written};
 use super::key::{KEYS, find_key};
+use super::written::{KEPT_SECRET, Written};
 
 /// A settings.env with every key commented out, ready to be filled in.
 #[must_use]

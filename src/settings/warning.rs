@@ -1,9 +1,9 @@
 //! What is allowed in settings and may still surprise.
 
-use super::file::{Entry, Written};
+use super::checked::Settings;
 use super::key::{find_key, nearest_key};
 use super::problem::Problem;
-use super::resolve::Settings;
+use super::written::{Entry, Written};
 
 /// Keys that mean nothing, each with the one that was probably meant.
 pub(super) fn unknown_keys(entries: &[Entry]) -> Vec<Problem> {

@@ -60,7 +60,7 @@ fn an_unknown_key() {
         "error: reading tiny.toml: line 6, column 3: unknown field `packges`, expected \
          one of `name`, `version`, `architecture`, `sources`, `packages`, `drop`, \
          `strip`, `effects`, `image`, `accounts_file`, `scripts_file`, `blocks_file`, `overlay`\n\
-         hint: recipes/mail.toml shows every key; src/recipe/mod.rs says what they mean"
+         hint: recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean"
     );
 }
 
@@ -72,7 +72,7 @@ fn no_toml_at_all() {
         bench.run(&["build", "tiny"]).error(1),
         "error: reading tiny.toml: line 2, column 11: string values must be quoted, \
          expected literal string\n\
-         hint: recipes/mail.toml shows every key; src/recipe/mod.rs says what they mean"
+         hint: recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean"
     );
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailimg::bill::{BILL_PATH, Document, file_origins, file_path, is_valid};
-use mailimg::seal::erofs::{Root, What};
-use mailimg::write::gpt::{TYPE_ROOT, read_gpt};
-use mailimg::write::storage::Storage;
+use mailimg::builder::bill::{BILL_PATH, Document, file_origins, file_path, is_valid};
+use mailimg::builder::seal::erofs::{Root, What};
+use mailimg::builder::write::gpt::{TYPE_ROOT, read_gpt};
+use mailimg::builder::write::storage::Storage;
 
 use crate::built;
 use crate::support::Bench;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mailimg::archive::release::format_date;
+use mailimg::builder::archive::date::format_date;
 use sha2::{Digest, Sha256};
 
 use super::deb::{Deb, xz};

@@ -12,7 +12,7 @@ pub mod keys;
 pub mod outcome;
 pub mod packages;
 pub mod real;
-#[path = "../../src/fetch/tests/server.rs"]
+#[path = "../../src/builder/fetch/tests/server.rs"]
 pub mod server;
 pub mod user;
 

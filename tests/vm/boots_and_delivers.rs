@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
+use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 
 use super::disk::Disk;
 use super::gpt::find_partition;

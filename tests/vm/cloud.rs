@@ -61,12 +61,13 @@ impl Metadata {
         Ok(Self { seen })
     }
 
-    /// Fails unless the machine asked for its settings and its addresses, and no more.
-    pub fn was_asked_once(&self) -> Result<()> {
+    /// Fails unless the machine asked once in each of so many boots: for its settings,
+    /// and for its addresses, which may change.
+    pub fn was_asked_in_boots(&self, boots: usize) -> Result<()> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let paths: Vec<&str> = seen.iter().map(|(_, path)| path.as_str()).collect();
         ensure!(
-            paths == ["/hetzner/v1/userdata", "/hetzner/v1/metadata"],
+            paths == ["/hetzner/v1/userdata", "/hetzner/v1/metadata"].repeat(boots),
             "asked for {paths:?}"
         );
         Ok(())
@@ -112,7 +113,7 @@ pub fn serve_settings(settings: String) -> Result<Metadata> {
 /// The machine took its settings from the metadata, once, and nobody else can reach it.
 pub fn settings_were_taken(metadata: &Metadata, machine: &Machine, key: &SshKey) -> Result<()> {
     let address = machine.address();
-    metadata.was_asked_once()?;
+    metadata.was_asked_in_boots(1)?;
     let state = key.run(address, "cat /var/lib/mailimg/cloud.json")?;
     ensure!(
         state == r#"{"provider":"Hetzner","ipv4":"5.9.1.2","ipv6":null}"#,
@@ -135,7 +136,7 @@ pub fn settings_were_taken(metadata: &Metadata, machine: &Machine, key: &SshKey)
         again.contains("Settings are there already, and the addresses are noted."),
         "{again}"
     );
-    metadata.was_asked_once()
+    metadata.was_asked_in_boots(1)
 }
 
 /// Users of the machine cannot reach the address, root can.

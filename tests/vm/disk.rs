@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use mailimg::command::boot::overlay::{Format, Image, MINIMUM_DISK_BYTES, disk_arguments};
-use mailimg::command::boot::qemu::escape_commas;
+use mailimg::builder::command::boot::overlay::{Format, Image, MINIMUM_DISK_BYTES, disk_arguments};
+use mailimg::builder::command::boot::qemu::escape_commas;
 use tempfile::TempDir;
 
 use super::peers;

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mailimg::command::boot::credentials::Credential;
+use mailimg::builder::command::boot::credentials::Credential;
 use tempfile::TempDir;
 
 use super::network::{GATEWAY, GATEWAY6, OUTSIDE_DNS, OUTSIDE_DNS6};

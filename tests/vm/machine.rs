@@ -11,9 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use mailimg::command::boot::accelerator::{AcceleratorChoice, Chosen, choose};
-use mailimg::command::boot::credentials::{Credential, write_credentials};
-use mailimg::command::boot::qemu::{Hardware, Qemu, escape_commas};
+use mailimg::builder::command::boot::accelerator::{AcceleratorChoice, Chosen, choose};
+use mailimg::builder::command::boot::credentials::{Credential, write_credentials};
+use mailimg::builder::command::boot::hardware::Hardware;
+use mailimg::builder::command::boot::qemu::{Qemu, escape_commas};
 use tempfile::TempDir;
 
 use super::disk::Disk;

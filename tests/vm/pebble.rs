@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mailimg::unvouched::start_tls;
+use mailimg::any_certificate::start_tls;
 use rustls::ServerConfig;
 use tempfile::TempDir;
 

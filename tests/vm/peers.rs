@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use mailimg::command::boot::firmware::Firmware;
-use mailimg::command::boot::qemu::{self, Qemu, find_program};
+use mailimg::builder::command::boot::firmware::Firmware;
+use mailimg::builder::command::boot::qemu::{self, Qemu, find_program};
 use mailimg::error::hinted;
 
 /// Names the folder with the unpacked packages, or says [`HOST`].

@@ -8,8 +8,7 @@
 //! rounds, and takes new mail until the next cut.
 //!
 //! One of the boots finds a clock that says 2001, as boards with an empty
-//! battery do. The first one takes its settings from a cloud's metadata, and the
-//! cloud is asked for nothing again, whatever was cut since.
+//! battery do. The first one takes its settings from a cloud's metadata.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mailimg::command::boot::overlay::MINIMUM_DISK_BYTES;
+use mailimg::builder::command::boot::overlay::MINIMUM_DISK_BYTES;
 
 use super::boots_and_delivers::IMAGE;
 use super::cloud;
@@ -107,7 +106,6 @@ fn run(image: &Path) -> Result<()> {
                 .with_context(|| format!("after cut {round} of {SEED}={seed}"))?;
         }
         if round == cuts {
-            metadata.was_asked_once()?;
             return machine.power_off();
         }
         let wait = Duration::from_millis(EARLIEST + random.next() % (LATEST - EARLIEST));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
+use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;

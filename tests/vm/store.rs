@@ -9,12 +9,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use mailimg::deb::{Package, unpack_packages};
-use mailimg::fetch::{Cache, Gone, Mirror, Options};
-use mailimg::lock::{Lock, make_lock, objects};
-use mailimg::progress::Progress;
-use mailimg::recipe::{Recipe, load_recipe};
-use mailimg::tree::{Kind, Node};
+use mailimg::builder::deb::{Package, unpack_packages};
+use mailimg::builder::fetch::{Cache, Gone, Mirror, Options};
+use mailimg::builder::lock::{Lock, make_lock, objects};
+use mailimg::builder::progress::Progress;
+use mailimg::builder::recipe::{Recipe, load_recipe};
+use mailimg::builder::tree::{Kind, Node};
 use sha2::{Digest, Sha256};
 
 /// The recipe of the tools.

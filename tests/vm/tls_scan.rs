@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
+use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 use serde_json::Value;
 
 use super::boots_and_delivers::IMAGE;

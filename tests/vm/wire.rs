@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use mailimg::unvouched::{TlsStream, start_tls};
+use mailimg::any_certificate::{TlsStream, start_tls};
 use rustls::pki_types::CertificateDer;
 
 use super::network::connect_from;

@@ -1,7 +1,7 @@
 //! The addresses that records must name: found, or given on the command line.
 
-use crate::appliance::place::Place;
-use crate::appliance::public_address::{ask_third_party, find_public_addresses};
+use crate::appliance::machine::place::Place;
+use crate::appliance::network::public_address::{ask_third_party, find_public_addresses};
 use crate::settings::Settings;
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -5,10 +5,10 @@
 //! that changes zones. What else it needs lies open: DKIM records, the
 //! certificate, and what the certificate agent says about itself.
 
-use crate::appliance::accounts::owner;
-use crate::appliance::place::{self, Place};
-use crate::appliance::settings_command::load_checked;
-use crate::appliance::state::{ensure_file, remove_file};
+use crate::appliance::machine::accounts::owner;
+use crate::appliance::machine::files::{ensure_file, remove_file};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::settings::load_checked;
 use crate::error::hinted;
 use crate::settings::{Interface, Settings, StsMode};
 use base64::Engine;

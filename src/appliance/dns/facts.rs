@@ -2,11 +2,12 @@
 
 use super::address::Addresses;
 use crate::appliance::certificate;
-use crate::appliance::dkim::{self, load_selectors};
-use crate::appliance::dkim_key::{joined_text, load_record, record_name};
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::read_optional;
-use crate::appliance::web::sts_policy::sts_policy;
+use crate::appliance::dkim::key::{joined_text, load_record, record_name};
+use crate::appliance::dkim::load_selectors;
+use crate::appliance::machine::clock::now;
+use crate::appliance::machine::files::read_optional;
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::sts::published::sts_policy;
 use crate::settings::{Settings, StsMode};
 use anyhow::Context;
 use rustls::pki_types::CertificateDer;
@@ -151,7 +152,7 @@ fn signing_keys(place: &Place, settings: &Settings) -> anyhow::Result<Vec<Signin
         }
         for retired in &selectors.retired {
             // A person may have removed its files together with the record.
-            if retired.until >= dkim::now() {
+            if retired.until >= now() {
                 keys.extend(key(&retired.selector, KeyUse::Retired).ok());
             }
         }

@@ -9,20 +9,18 @@
 //!
 //! Answers come from the name servers of each zone themselves, not from a cache.
 
-mod address;
-mod amend;
-mod authority;
-mod check;
-mod command;
-mod configuration;
-mod data;
-mod exchange;
-mod expected;
-mod facts;
-mod publish;
-mod update;
-mod zone;
-mod zone_text;
+pub mod address;
+pub mod amend;
+pub mod authority;
+pub mod check;
+pub mod configuration;
+pub mod data;
+pub mod exchange;
+pub mod expected;
+pub mod facts;
+pub mod publish;
+pub mod update;
+pub mod zone;
+pub mod zone_text;
 
-pub use command::{DnsVerb, run_dns};
 pub use configuration::ensure_configuration;

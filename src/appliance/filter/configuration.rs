@@ -3,8 +3,8 @@
 //! settings.env holds secrets and is root's alone; the filter runs as a user
 //! of its own. So these two values are rendered for it.
 
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{PUBLIC, ensure_file};
+use crate::appliance::machine::files::{PUBLIC, ensure_file};
+use crate::appliance::machine::place::{self, Place};
 use crate::settings::Settings;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};

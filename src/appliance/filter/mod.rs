@@ -6,46 +6,39 @@
 //! of its own it refuses for now: Postfix's `milter_default_action` does the
 //! same when the filter is not there.
 
-mod configuration;
-mod from;
-mod limit;
+pub mod configuration;
+pub mod from;
+pub mod limit;
 #[cfg(test)]
 mod name_server;
-mod protocol;
-mod results;
-mod senders;
-mod session;
-mod spf;
+pub mod protocol;
+pub mod results;
+pub mod senders;
+pub mod session;
+pub mod shared;
+pub mod spf;
 #[cfg(test)]
 mod tests;
-pub mod watched;
 
-use super::place::{self, Place};
-use super::state::remove_file;
+use super::machine::files::remove_file;
+use super::machine::place::{self, Place};
 use anyhow::Context;
-use configuration::{Configuration, configuration_path, parse_configuration};
-use limit::SendingLimit;
 use protocol::{Replies, parse_command, read_packet};
 use sd_notify::NotifyState;
-use senders::Senders;
 use session::{Session, Step};
-use spf::SpfChecker;
-use std::cell::RefCell;
+use shared::Shared;
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
-use watched::Watched;
 
 pub use configuration::ensure_configuration;
-pub use spf::authenticator;
 
 /// Unbound, the machine's only resolver.
 const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
@@ -57,33 +50,6 @@ const SENDING: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Buffers larger than this are given back after a packet.
 const KEPT_BUFFER: usize = 8 << 10;
-
-/// What all sessions know.
-struct Shared {
-    configuration: RefCell<Watched<Configuration>>,
-    senders: RefCell<Watched<Senders>>,
-    limit: RefCell<SendingLimit>,
-    revoked: PathBuf,
-    spf: SpfChecker,
-    began: Instant,
-}
-
-impl Shared {
-    fn new(place: &Place, name_server: SocketAddr) -> anyhow::Result<Self> {
-        let senders = place.path(place::RENDERED).join("postfix/senders");
-        Ok(Self {
-            configuration: RefCell::new(Watched::new(
-                configuration_path(place),
-                parse_configuration,
-            )),
-            senders: RefCell::new(Watched::new(senders, Senders::parse)),
-            limit: RefCell::default(),
-            revoked: place.path(place::REVOKED),
-            spf: SpfChecker::new(name_server)?,
-            began: Instant::now(),
-        })
-    }
-}
 
 /// Serves Postfix until the process is stopped.
 ///

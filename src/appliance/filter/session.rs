@@ -3,11 +3,11 @@
 //! A message's headers are looked at one by one as they arrive and answered all
 //! at once when it is complete, which saves a round trip per header.
 
-use super::Shared;
 use super::configuration::Configuration;
 use super::from::parse_from;
 use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
+use super::shared::Shared;
 use super::spf::Question;
 use anyhow::{Context, bail, ensure};
 use std::io::ErrorKind;

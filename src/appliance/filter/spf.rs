@@ -7,10 +7,7 @@
 //! mechanisms it does not know, takes the first of several records, and counts
 //! lookups without counting empty ones apart.
 
-use anyhow::Context;
-use mail_auth::hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
+use crate::appliance::wire::authenticator::authenticator;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{MessageAuthenticator, SpfResult};
 use std::net::{IpAddr, SocketAddr};
@@ -19,10 +16,6 @@ use tokio::time::timeout;
 
 /// Longest wait for all answers together; RFC 7208 section 4.6.4 allows 20 s.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Longest wait for one answer.
-const ONE_ANSWER: Duration = Duration::from_secs(4);
-/// Answers kept; Unbound keeps many more, this spares the way there within one message.
-const CACHE_SIZE: u64 = 128;
 
 /// One client and whom it says to write for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,32 +36,6 @@ impl Question {
             None => ("smtp.helo", &self.helo),
         }
     }
-}
-
-/// Asks one name server, which validates.
-///
-/// # Errors
-/// A resolver that cannot be set up.
-pub fn authenticator(server: SocketAddr) -> anyhow::Result<MessageAuthenticator> {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
-        .into_iter()
-        .map(|mut connection| {
-            connection.port = server.port();
-            connection
-        })
-        .collect();
-    let server = NameServerConfig::new(server.ip(), true, connections);
-    let mut options = ResolverOpts::default();
-    options.timeout = ONE_ANSWER;
-    options.attempts = 1;
-    options.cache_size = CACHE_SIZE;
-    options.use_hosts_file = ResolveHosts::Never;
-    // Unbound validates.
-    options.validate = false;
-    let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-    MessageAuthenticator::new(config, options)
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .context("setting up the resolver")
 }
 
 /// Asks one name server.

@@ -4,7 +4,7 @@ use super::from::parse_from;
 use super::protocol::{actions, parse_command, steps};
 use super::results::names_host;
 use super::{Shared, name_server, serve};
-use crate::appliance::place::Place;
+use crate::appliance::machine::place::Place;
 use proptest::prelude::{any, prop};
 use std::rc::Rc;
 use std::time::Duration;

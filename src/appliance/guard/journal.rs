@@ -1,8 +1,8 @@
 //! Bans that outlive the process, as JSON.
 
 use super::rules::Ban;
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{SECRET, read_optional, write_file};
+use crate::appliance::machine::files::{SECRET, read_optional, write_file};
+use crate::appliance::machine::place::{self, Place};
 use anyhow::Context;
 
 /// Reads the bans of a former process. A damaged file is no reason to guard nothing.

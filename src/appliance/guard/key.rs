@@ -1,9 +1,11 @@
 //! The key that Dovecot's reports carry, so that nobody else on the machine can
 //! have an address banned. New at each boot; both sides read it as they start.
 
-use crate::appliance::accounts::owner;
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{SECRET, ensure_file, ensure_folder, read_optional, write_file};
+use crate::appliance::machine::accounts::owner;
+use crate::appliance::machine::files::{
+    SECRET, ensure_file, ensure_folder, read_optional, write_file,
+};
+use crate::appliance::machine::place::{self, Place};
 use anyhow::Context;
 use rand::RngExt;
 
@@ -49,7 +51,7 @@ fn random_hex() -> String {
 #[cfg(test)]
 mod tests {
     use super::ensure_key;
-    use crate::appliance::place::Place;
+    use crate::appliance::machine::place::Place;
 
     #[test]
     fn made_once() {

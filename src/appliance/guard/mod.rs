@@ -11,18 +11,17 @@
 //! complete; no log is read. One task owns the rules and works one thing off
 //! after the other, so nothing is locked. Loopback is never banned.
 
-mod command;
-mod control;
-mod firewall;
-mod journal;
-mod key;
-mod reports;
-mod rules;
+pub mod control;
+pub mod firewall;
+pub mod journal;
+pub mod key;
+pub mod reports;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use super::place::{self, Place};
-use super::state::remove_file;
+use super::machine::files::remove_file;
+use super::machine::place::{self, Place};
 use anyhow::Context;
 use control::{Asked, Request, Response, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
@@ -37,7 +36,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::interval;
 
-pub use command::{count_bans, lift_ban, list_bans};
 pub use key::ensure_key;
 
 /// Reports that may wait while the kernel is told of a ban.

@@ -3,7 +3,7 @@
 use super::control::{Request, Response};
 use super::firewall::Firewall;
 use super::{Keeper, reports};
-use crate::appliance::place::Place;
+use crate::appliance::machine::place::Place;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -6,7 +6,7 @@
 //! remembered for minutes, and in memory alone.
 
 use super::policy::{Policy, is_domain, parse_policy};
-use crate::appliance::state::{SECRET, ensure_folder, remove_file, write_file};
+use crate::appliance::machine::files::{SECRET, ensure_folder, remove_file, write_file};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

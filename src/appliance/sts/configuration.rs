@@ -1,8 +1,8 @@
 //! What the service goes by, rendered from settings.
 
-use crate::appliance::accounts::owner;
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{PUBLIC, ensure_file};
+use crate::appliance::machine::accounts::owner;
+use crate::appliance::machine::files::{PUBLIC, ensure_file};
+use crate::appliance::machine::place::{self, Place};
 use crate::settings::Settings;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};

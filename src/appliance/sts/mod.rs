@@ -31,20 +31,21 @@
 //! it cannot look up: a policy that can be switched off by overload is none.
 //! systemd starts it again at once and for ever.
 
-mod answer;
-mod cache;
-mod configuration;
-mod dane;
-mod fetch;
-mod lookup;
+pub mod answer;
+pub mod cache;
+pub mod configuration;
+pub mod dane;
+pub mod fetch;
+pub mod lookup;
 mod name_server;
-mod netstring;
-mod policy;
-mod report;
-mod socketmap;
+pub mod netstring;
+pub mod policy;
+pub mod published;
+pub mod report;
+pub mod socketmap;
 
-use super::place::{self, Place};
-use super::state::remove_file;
+use super::machine::files::remove_file;
+use super::machine::place::{self, Place};
 use anyhow::Context;
 use lookup::Lookup;
 use name_server::NameServer;

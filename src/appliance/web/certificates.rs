@@ -8,8 +8,8 @@
 
 use super::challenge::read_limited;
 use crate::appliance::certificate;
-use crate::appliance::filter::watched::{Stamp, stamp};
-use crate::appliance::place::{self, Place};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::watched::{Stamp, stamp};
 use anyhow::Context;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;

@@ -3,7 +3,7 @@
 //! HTTP-01 of RFC 8555 (<https://www.rfc-editor.org/rfc/rfc8555#section-8.3>).
 //! The agent that ordered the certificate leaves a file for each token.
 
-use crate::appliance::place::{self, Place};
+use crate::appliance::machine::place::{self, Place};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub fn read_limited(path: &Path, longest: u64) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::load_answer;
-    use crate::appliance::place::{self, Place};
+    use crate::appliance::machine::place::{self, Place};
 
     #[test]
     fn only_tokens_are_looked_up() {

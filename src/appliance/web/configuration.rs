@@ -2,9 +2,9 @@
 //!
 //! settings.env holds secrets and is root's alone; nothing in here is one.
 
-use super::sts_policy::sts_policy;
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{PUBLIC, ensure_file};
+use crate::appliance::machine::files::{PUBLIC, ensure_file};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::sts::published::sts_policy;
 use crate::settings::Settings;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};

@@ -5,13 +5,13 @@
 //! front might read otherwise (section 11.2, request smuggling) is refused
 //! here: bodies in chunks, and anything after a body that nobody asked for.
 
-use super::Site;
 use super::answer::Answer;
 use super::asked::{Arrival, Asked};
 use super::autodiscover::LONGEST_REQUEST;
 use super::certificates::Chosen;
 use super::lingering::Lingering;
 use super::routes::{Route, Source};
+use super::site::Site;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};

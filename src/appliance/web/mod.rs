@@ -6,32 +6,27 @@
 //! account and no password, so it neither keeps a log of visitors nor needs
 //! one. HTTP/2 is left out: nobody loads more than one page here.
 
-mod answer;
-mod asked;
-mod autodiscover;
-mod certificates;
-mod challenge;
-mod configuration;
-mod connection;
-mod connections;
-mod lingering;
-mod pages;
-mod routes;
-pub mod sts_policy;
+pub mod answer;
+pub mod asked;
+pub mod autodiscover;
+pub mod certificates;
+pub mod challenge;
+pub mod configuration;
+pub mod connection;
+pub mod connections;
+pub mod lingering;
+pub mod pages;
+pub mod routes;
+pub mod site;
 #[cfg(test)]
 mod tests;
 
-use super::filter::watched::Watched;
-use super::place::{self, Place};
+use super::machine::place::Place;
 use anyhow::Context;
 use asked::is_near;
-use certificates::Certificates;
-use configuration::{Configuration, parse_configuration};
 use connection::{serve_plain, serve_tls};
-use connections::Connections;
-use pages::Pages;
 use sd_notify::NotifyState;
-use std::cell::RefCell;
+use site::Site;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -44,41 +39,6 @@ pub use configuration::{ensure_configuration, load_ports};
 
 /// Pause when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What all connections know.
-struct Site {
-    place: Place,
-    pages: Pages,
-    configuration: RefCell<Watched<Configuration>>,
-    last: RefCell<Rc<Configuration>>,
-    certificates: RefCell<Certificates>,
-    connections: RefCell<Connections>,
-}
-
-impl Site {
-    fn new(place: &Place) -> anyhow::Result<Self> {
-        let path = place.path(place::WEB_CONFIGURATION);
-        let mut configuration = Watched::new(path, parse_configuration);
-        let last = configuration.get()?;
-        Ok(Self {
-            place: place.clone(),
-            pages: Pages::load(place)?,
-            configuration: RefCell::new(configuration),
-            last: RefCell::new(last),
-            certificates: RefCell::new(Certificates::new(place.clone())),
-            connections: RefCell::default(),
-        })
-    }
-
-    /// The settings as they are now, or as they last could be read.
-    fn configuration(&self) -> Rc<Configuration> {
-        match self.configuration.borrow_mut().get() {
-            Ok(now) => *self.last.borrow_mut() = now,
-            Err(error) => tell!("{error:#}"),
-        }
-        self.last.borrow().clone()
-    }
-}
 
 /// Forgets a connection when its task ends, in whatever way.
 struct Ending {

@@ -6,7 +6,7 @@
 //! Apple's (<https://developer.apple.com/documentation/devicemanagement/mail>).
 
 use super::configuration::Configuration;
-use crate::appliance::place::{self, Place};
+use crate::appliance::machine::place::{self, Place};
 use crate::settings::MailAddress;
 use anyhow::Context;
 use base64::Engine;

@@ -9,7 +9,7 @@ use super::autodiscover::parse_request;
 use super::challenge::{CHALLENGE_PATH, load_answer};
 use super::configuration::Configuration;
 use super::pages::Pages;
-use crate::appliance::place::Place;
+use crate::appliance::machine::place::Place;
 use crate::settings::{MailAddress, parse_mail_address};
 use http::{Method, StatusCode, header};
 

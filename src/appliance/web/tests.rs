@@ -4,7 +4,7 @@ use super::asked::{Arrival, Asked};
 use super::configuration::Configuration;
 use super::pages::Pages;
 use super::routes::{Route, Source};
-use crate::appliance::place::{self, Place};
+use crate::appliance::machine::place::{self, Place};
 use http::header::LOCATION;
 use http::request::Parts;
 use proptest::prelude::any;

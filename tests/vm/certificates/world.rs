@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mailimg::command::boot::credentials::{Credential, SETTINGS_NAME};
+use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 
 use super::super::disk::Disk;
 use super::super::dns::{self, UPDATE_KEY};

@@ -11,7 +11,7 @@ use super::super::expected::{Expected, Purpose, spf_mechanism};
 use super::super::facts::Facts;
 use super::finding::{Judged, Verdict};
 use super::text::texts;
-use crate::appliance::filter::authenticator;
+use crate::appliance::wire::authenticator::authenticator;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::spf::Spf;
 use mail_auth::spf::verify::SpfParameters;

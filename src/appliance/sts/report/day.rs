@@ -1,8 +1,8 @@
 //! What happened on one day (UTC), by domain and policy.
 
 use super::event::{Applied, Event, Failure};
-use crate::appliance::place::{self, Place};
-use crate::appliance::state::{SECRET, ensure_folder, remove_file, write_file};
+use crate::appliance::machine::files::{SECRET, ensure_folder, remove_file, write_file};
+use crate::appliance::machine::place::{self, Place};
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -165,7 +165,7 @@ pub fn list_days(place: &Place) -> Vec<Date> {
 #[cfg(test)]
 mod tests {
     use super::{Day, MOST_DOMAINS, date_of, list_days, load_day, store_day};
-    use crate::appliance::place::Place;
+    use crate::appliance::machine::place::Place;
     use crate::appliance::sts::report::event::{Event, parse_event};
 
     fn event(domain: &str, failed: bool, server: &str) -> Event {

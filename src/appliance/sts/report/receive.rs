@@ -2,7 +2,7 @@
 
 use super::day::{Day, date_of, load_day, store_day};
 use super::event::parse_event;
-use crate::appliance::place::Place;
+use crate::appliance::machine::place::Place;
 use crate::appliance::sts::lookup::now;
 use jiff::civil::Date;
 use std::time::Duration;

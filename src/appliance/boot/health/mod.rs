@@ -1,0 +1,119 @@
+//! `mailctl health`: whether this boot may be called good.
+//!
+//! Asks the services as a client would, over loopback, until all answer or the
+//! time is up. Nothing outside the machine is asked: neither DNS nor a
+//! certificate authority can fail a boot. A machine without settings is
+//! healthy, since waiting is all it has to do.
+
+mod account;
+mod probe;
+
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::settings::load_checked;
+use anyhow::{Context, bail};
+use probe::{Probe, all_probes};
+use serde::Serialize;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+pub use account::ensure_probe;
+
+/// Pause between two tries of a probe.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How one probe ended.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    name: &'static str,
+    ok: bool,
+    /// What was wrong at the last try.
+    why: Option<String>,
+    /// How long it took until it passed, or was given up.
+    milliseconds: u128,
+}
+
+/// How all of them ended.
+#[derive(Debug, Serialize)]
+struct Health {
+    healthy: bool,
+    waiting_for_settings: bool,
+    probes: Vec<Outcome>,
+}
+
+/// Waits until mail is accepted and handed out, at most for `deadline`.
+///
+/// # Errors
+/// What did not answer when the time was up.
+pub fn check_health(place: &Place, deadline: Duration) -> anyhow::Result<String> {
+    let health = wait_for_health(place, deadline)?;
+    if health.waiting_for_settings {
+        return Ok("Healthy: waiting for settings.".to_owned());
+    }
+    if health.healthy {
+        return Ok("Healthy: mail is accepted.".to_owned());
+    }
+    let failed: Vec<String> = health
+        .probes
+        .iter()
+        .filter_map(|outcome| Some(format!("{}: {}", outcome.name, outcome.why.as_ref()?)))
+        .collect();
+    bail!("waited {} s: {}", deadline.as_secs(), failed.join("; "))
+}
+
+/// The same as JSON, and whether all is well.
+///
+/// # Errors
+/// Settings that cannot be read.
+pub fn show_health(place: &Place, deadline: Duration) -> anyhow::Result<(String, bool)> {
+    let health = wait_for_health(place, deadline)?;
+    let text = serde_json::to_string_pretty(&health).context("writing JSON")?;
+    Ok((text, health.healthy))
+}
+
+fn wait_for_health(place: &Place, deadline: Duration) -> anyhow::Result<Health> {
+    let probes = match load_checked(place, place::SETTINGS)? {
+        None => Vec::new(),
+        Some(resolved) => all_probes(&resolved.settings.domain),
+    };
+    let outcomes = run_probes(place, &probes, deadline);
+    Ok(Health {
+        healthy: outcomes.iter().all(|outcome| outcome.ok),
+        waiting_for_settings: probes.is_empty(),
+        probes: outcomes,
+    })
+}
+
+/// Tries all at once, each until it has passed once or the time is up.
+fn run_probes(place: &Place, probes: &[Probe], deadline: Duration) -> Vec<Outcome> {
+    let began = Instant::now();
+    let run = |probe: &Probe| loop {
+        let result = probe.run(place);
+        let ok = result.is_ok();
+        if ok || began.elapsed() + PAUSE > deadline {
+            return Outcome {
+                name: probe.name(),
+                ok,
+                why: result.err().map(|error| format!("{error:#}")),
+                milliseconds: began.elapsed().as_millis(),
+            };
+        }
+        sleep(PAUSE);
+    };
+    scope(|threads| {
+        let running: Vec<_> = probes
+            .iter()
+            .map(|probe| (probe.name(), threads.spawn(move || run(probe))))
+            .collect();
+        running
+            .into_iter()
+            .map(|(name, thread)| {
+                thread.join().unwrap_or_else(|_| Outcome {
+                    name,
+                    ok: false,
+                    why: Some("the probe itself broke".to_owned()),
+                    milliseconds: began.elapsed().as_millis(),
+                })
+            })
+            .collect()
+    })
+}

@@ -1,0 +1,242 @@
+//! What is tried: each probe asks one service as its clients do.
+
+use super::account::{PROBE_NAME, load_password};
+use crate::any_certificate::start_tls;
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::wire::line::{ANSWER, Conversation, connect};
+use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::net::UnixStream;
+
+/// Mail filters that Postfix asks, by unit and socket.
+const MILTERS: [(&str, &str); 3] = [
+    ("mailimg-filter", place::FILTER_SOCKET),
+    ("opendkim", "/run/opendkim/opendkim.sock"),
+    ("opendmarc", "/run/opendmarc/opendmarc.sock"),
+];
+/// Whom is asked. A machine that no CA has reached yet is healthy.
+const HOST: &str = "localhost";
+/// Space that must be left below /var for mail to be accepted, in bytes.
+const LEAST_SPACE: u64 = 64 << 20;
+/// Files that must still fit below /var.
+const LEAST_FILES: u64 = 1000;
+/// A query of RFC 1035 for the address of `localhost`, which Unbound knows by itself.
+const QUERY: &[u8] =
+    b"\x6d\x67\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09localhost\x00\x00\x01\x00\x01";
+
+/// One thing that must work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// Port 25 takes mail to this address.
+    Reception(String),
+    /// Port 465 takes a login.
+    Submission,
+    /// Port 993 takes a login and shows a mailbox.
+    Imap,
+    /// A mail filter answers.
+    Milter(&'static str, &'static str),
+    /// The resolver answers.
+    Resolver,
+    /// /var can be written to.
+    Storage,
+}
+
+/// All probes of a machine whose domain is served.
+pub fn all_probes(domain: &str) -> Vec<Probe> {
+    let mut probes = vec![
+        Probe::Reception(format!("postmaster@{domain}")),
+        Probe::Submission,
+        Probe::Imap,
+        Probe::Resolver,
+        Probe::Storage,
+    ];
+    probes.extend(MILTERS.map(|(name, path)| Probe::Milter(name, path)));
+    probes
+}
+
+impl Probe {
+    /// How it is called where it is reported.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reception(_) => "smtp",
+            Self::Submission => "submission",
+            Self::Imap => "imap",
+            Self::Milter(name, _) => name,
+            Self::Resolver => "resolver",
+            Self::Storage => "storage",
+        }
+    }
+
+    /// Tries once.
+    ///
+    /// # Errors
+    /// What did not work.
+    pub fn run(&self, place: &Place) -> anyhow::Result<()> {
+        match self {
+            Self::Reception(recipient) => try_reception(recipient).context("port 25"),
+            Self::Submission => try_submission(place).context("port 465"),
+            Self::Imap => try_imap(place).context("port 993"),
+            Self::Milter(_, path) => try_milter(place, path).with_context(|| (*path).to_owned()),
+            Self::Resolver => try_resolver().context("port 53"),
+            Self::Storage => try_storage(place).context("/var"),
+        }
+    }
+}
+
+/// An envelope to an address that always exists; no message follows.
+fn try_reception(recipient: &str) -> anyhow::Result<()> {
+    let mut session = Conversation::new(connect(25)?);
+    session.expect_smtp("220")?;
+    for (command, code) in [
+        ("EHLO localhost".to_owned(), "250"),
+        ("MAIL FROM:<>".to_owned(), "250"),
+        (format!("RCPT TO:<{recipient}>"), "250"),
+        ("RSET".to_owned(), "250"),
+        ("QUIT".to_owned(), "221"),
+    ] {
+        session.send(&command)?;
+        session.expect_smtp(code).with_context(|| command)?;
+    }
+    Ok(())
+}
+
+/// A login by RFC 4616 (PLAIN).
+fn try_submission(place: &Place) -> anyhow::Result<()> {
+    let password = load_password(place)?;
+    let login = STANDARD.encode(format!("\0{PROBE_NAME}\0{password}"));
+    let mut session = Conversation::new(start_tls(connect(465)?, HOST)?);
+    session.expect_smtp("220")?;
+    for (name, command, code) in [
+        ("EHLO", "EHLO localhost", "250"),
+        ("AUTH", &format!("AUTH PLAIN {login}"), "235"),
+        ("QUIT", "QUIT", "221"),
+    ] {
+        session.send(command)?;
+        session.expect_smtp(code).context(name)?;
+    }
+    Ok(())
+}
+
+/// A login and a look into the mailbox, RFC 9051.
+fn try_imap(place: &Place) -> anyhow::Result<()> {
+    let password = load_password(place)?;
+    let mut session = Conversation::new(start_tls(connect(993)?, HOST)?);
+    session.expect_imap("*").context("greeting")?;
+    for (name, command) in [
+        ("LOGIN", format!("x LOGIN {PROBE_NAME} {password}")),
+        ("SELECT", "y SELECT INBOX".to_owned()),
+        ("LOGOUT", "z LOGOUT".to_owned()),
+    ] {
+        session.send(&command)?;
+        session.expect_imap(&command[..1]).context(name)?;
+    }
+    Ok(())
+}
+
+/// Option negotiation of the milter protocol, as Postfix begins it.
+fn try_milter(place: &Place, path: &str) -> anyhow::Result<()> {
+    let mut stream = UnixStream::connect(place.path(path))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(ANSWER))?;
+    // Version 6, and all actions and steps that Postfix 3.10 has.
+    stream.write_all(b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).context("no answer")?;
+    ensure!(answer[4] == b'O', "an answer that is none");
+    // Politely: not every filter likes to be left.
+    stream.write_all(b"\0\0\0\x01Q").context("leaving")
+}
+
+/// Any answer will do; nothing outside the machine is needed for it.
+fn try_resolver() -> anyhow::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(ANSWER))?;
+    socket.connect((Ipv4Addr::LOCALHOST, 53))?;
+    socket.send(QUERY)?;
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer)?;
+    let ours = length >= 12 && answer[..2] == QUERY[..2] && answer[2] & 0x80 != 0;
+    ensure!(ours, "an answer that is none");
+    Ok(())
+}
+
+/// A file that is written and gone again, and room for mail.
+fn try_storage(place: &Place) -> anyhow::Result<()> {
+    let path = place.path(place::STATE);
+    let mut file = tempfile::Builder::new()
+        .prefix(".health.")
+        .tempfile_in(&path)
+        .and_then(|mut file| {
+            file.write_all(b"healthy\n")?;
+            Ok(file)
+        })
+        .with_context(|| format!("writing to {}", path.display()))?;
+    file.flush()?;
+    file.close()
+        .with_context(|| format!("removing a file from {}", path.display()))?;
+    let space = rustix::fs::statvfs(&path).context("asking for the space left")?;
+    let bytes = space.f_bavail.saturating_mul(space.f_frsize);
+    ensure!(
+        bytes >= LEAST_SPACE,
+        "{bytes} bytes are left, {LEAST_SPACE} are needed"
+    );
+    // Some file systems do not count.
+    ensure!(
+        space.f_files == 0 || space.f_favail >= LEAST_FILES,
+        "only {} more files fit",
+        space.f_favail
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Probe, all_probes};
+    use crate::appliance::machine::place::Place;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = all_probes("a.example").iter().map(Probe::name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn milters_must_negotiate() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        let probe = Probe::Milter("m", "/m.sock");
+        assert!(probe.run(&place).is_err());
+        let listener = UnixListener::bind(folder.path().join("m.sock")).unwrap();
+        for (answer, good) in [(b"\0\0\0\x0dO", true), (b"\0\0\0\x01t", false)] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut offer = [0; 17];
+                    stream.read_exact(&mut offer).unwrap();
+                    stream.write_all(answer).unwrap();
+                    let _ = stream.read_to_end(&mut Vec::new());
+                });
+                assert_eq!(probe.run(&place).is_ok(), good);
+            });
+        }
+    }
+
+    #[test]
+    fn storage_must_take_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        assert!(Probe::Storage.run(&place).is_err());
+        let state = folder.path().join("var/lib/mailimg");
+        std::fs::create_dir_all(&state).unwrap();
+        Probe::Storage.run(&place).unwrap();
+        assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,10 @@
+//! From power-on to mail, and edited settings into use: the order of things.
+
+pub mod apply;
+pub mod cloud;
+pub mod console;
+pub mod esp;
+pub mod health;
+pub mod import;
+pub mod provision;
+pub mod render;

@@ -1,0 +1,223 @@
+//! HTTP to the CA: one request at a time, with an end to everything.
+//!
+//! The library speaks ACME and leaves the transport to us: time-outs, a size
+//! limit of answers, no way back to http, the machine's own list of trusted
+//! roots. What a CA says about asking again (`Retry-After`, RFC 9110, section
+//! 10.2.3, <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>) is kept,
+//! since the library drops it with errors.
+
+use crate::appliance::machine::clock::now;
+use crate::appliance::machine::place::{self, Place};
+use anyhow::Context;
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use jiff::Timestamp;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+/// Roots of the image, before a private CA's is beside them.
+const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Longest time of one request.
+const REQUEST: Duration = Duration::from_secs(60);
+/// Longest time to a connection.
+const CONNECT: Duration = Duration::from_secs(15);
+/// Largest answer; chains have some kilobytes.
+const LARGEST: u64 = 1 << 20;
+/// Redirects of a directory that moved.
+const REDIRECTS: u32 = 3;
+
+/// What the transport failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// No answer came.
+    #[error("the CA at {host} cannot be reached: {reason}")]
+    Unreachable {
+        /// Who was asked.
+        host: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// An error without an explanation.
+    #[error("the CA at {host} answers with the error {status}")]
+    Status {
+        /// Who was asked.
+        host: String,
+        /// Its status code.
+        status: u16,
+    },
+    /// An answer beyond all measure.
+    #[error("the CA at {host} sends more than {LARGEST} bytes")]
+    TooLarge {
+        /// Who was asked.
+        host: String,
+    },
+}
+
+/// What a CA said when it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status code.
+    pub status: u16,
+    /// When it may be asked again, in seconds since 1970.
+    pub retry_after: Option<i64>,
+}
+
+/// The last refusal, seen from outside the library.
+pub type LastRefusal = Arc<Mutex<Option<Refusal>>>;
+
+/// Takes the last refusal, so that it is counted once.
+pub fn take_refusal(last: &LastRefusal) -> Option<Refusal> {
+    last.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A client of one CA.
+pub struct CaClient {
+    agent: Agent,
+    refusal: LastRefusal,
+}
+
+impl CaClient {
+    /// A client that trusts what the machine trusts.
+    ///
+    /// # Errors
+    /// Roots that cannot be read.
+    pub fn new(place: &Place, refusal: LastRefusal) -> anyhow::Result<Self> {
+        let trust = place.path(place::TRUST);
+        let path = if trust.exists() {
+            trust
+        } else {
+            place.path(ROOTS)
+        };
+        let pem = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let roots = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .https_only(true)
+            .max_redirects(REDIRECTS)
+            .proxy(None)
+            .timeout_global(Some(REQUEST))
+            .timeout_connect(Some(CONNECT))
+            .tls_config(tls)
+            .build();
+        Ok(Self {
+            agent: Agent::new_with_config(config),
+            refusal,
+        })
+    }
+}
+
+impl HttpClient for CaClient {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let agent = self.agent.clone();
+        let refusal = self.refusal.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(never) => match never {},
+            };
+            tokio::task::spawn_blocking(move || send(&agent, parts, &body, &refusal))
+                .await
+                .map_err(|error| Error::Other(Box::new(error)))?
+                .map_err(|error| Error::Other(Box::new(error)))
+        })
+    }
+}
+
+fn send(
+    agent: &Agent,
+    mut parts: http::request::Parts,
+    body: &[u8],
+    refusal: &LastRefusal,
+) -> Result<BytesResponse, CaError> {
+    let host = parts.uri.host().unwrap_or_default().to_owned();
+    let asked = parts.method == http::Method::GET;
+    let name = HeaderValue::from_static(concat!("mailimg/", env!("CARGO_PKG_VERSION")));
+    parts.headers.insert(USER_AGENT, name);
+    let sent = if parts.method == http::Method::POST {
+        agent.run(http::Request::from_parts(parts, body))
+    } else {
+        agent.run(http::Request::from_parts(parts, ()))
+    };
+    let unreachable = |error: ureq::Error| match error {
+        ureq::Error::BodyExceedsLimit(_) => CaError::TooLarge { host: host.clone() },
+        other => CaError::Unreachable {
+            host: host.clone(),
+            reason: other.to_string(),
+        },
+    };
+    let (parts, mut body) = sent.map_err(unreachable)?.into_parts();
+    let bytes = body
+        .with_config()
+        .limit(LARGEST)
+        .read_to_vec()
+        .map_err(unreachable)?;
+    let status = parts.status.as_u16();
+    if status >= 400 {
+        let said = Refusal {
+            status,
+            retry_after: parse_retry_after(&parts.headers),
+        };
+        *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        let explained = serde_json::from_slice::<instant_acme::Problem>(&bytes).is_ok();
+        // The library takes any answer to a plain question for a good one.
+        if !explained || asked {
+            return Err(CaError::Status { host, status });
+        }
+    }
+    Ok(BytesResponse {
+        parts,
+        body: Box::new(Bytes::from(bytes)),
+    })
+}
+
+/// `Retry-After` as seconds since 1970: a number of seconds, or a date of RFC 9110.
+fn parse_retry_after(headers: &HeaderMap) -> Option<i64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return now().checked_add(seconds.max(0));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new();
+    // "GMT" is one of the zones that mail knew, too.
+    date.parse_timestamp(text).ok().map(Timestamp::as_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_retry_after;
+    use crate::appliance::machine::clock::now;
+    use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+
+    #[test]
+    fn both_forms_of_retry_after() {
+        let parse = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            parse_retry_after(&headers)
+        };
+        let now = now();
+        assert!((parse("120").unwrap() - now - 120).abs() < 5);
+        assert_eq!(parse("Fri, 31 Dec 1999 23:59:59 GMT"), Some(946_684_799));
+        assert!((parse("-5").unwrap() - now).abs() < 5);
+        assert_eq!(parse("9223372036854775807"), None);
+        assert_eq!(parse("soon"), None);
+    }
+}

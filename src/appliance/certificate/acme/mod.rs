@@ -1,0 +1,64 @@
+//! `mailctl acme`: gets certificates from a CA and keeps them valid.
+//!
+//! Run at boot and every few minutes; most runs find nothing to do. For each
+//! name, HOSTNAME first:
+//!
+//! ```text
+//! due? ─► pause over? ─► clock, DNS, web server ─► order ─► chain ─► ready/NAME
+//! ARI or    kept by        what costs nothing       resumed   checked   taken by
+//! lifetime  record                                                      cert take
+//! ```
+//!
+//! ACME is RFC 8555 (<https://www.rfc-editor.org/rfc/rfc8555>). The agent
+//! installs nothing itself: it has no right to.
+
+mod account;
+mod agent;
+mod alert;
+mod back_off;
+mod challenge;
+mod client;
+mod configuration;
+mod external_account;
+mod failure;
+mod keys;
+mod names;
+mod order;
+mod preflight;
+mod ready;
+mod record;
+mod renewal;
+mod request;
+
+use crate::appliance::machine::files::ensure_folder;
+use crate::appliance::machine::place::{self, Place};
+use agent::Agent;
+use anyhow::Context;
+
+pub use configuration::{Configuration, ensure_configuration, load_configuration, load_configured};
+pub use ready::{find_chain, ready_folder};
+pub use record::{Record, load_record};
+pub use renewal::Reason;
+pub use request::{Request, is_left, leave_request};
+
+/// Does what is due, and returns what to say.
+///
+/// # Errors
+/// State that cannot be read or written; what keeps a certificate from coming
+/// is remembered and told, and no error.
+pub fn run_agent(place: &Place) -> anyhow::Result<String> {
+    let Some(configuration) = load_configuration(place)? else {
+        return Ok("No settings yet: no name needs a certificate.".to_owned());
+    };
+    let folder = place.path(place::ACME);
+    if !place.is_machine() {
+        ensure_folder(&folder, 0o755, None)?;
+    }
+    ensure_folder(&folder.join("requests"), 0o755, None)?;
+    let _lock = crate::appliance::machine::files::lock_file(&folder.join("lock"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(Agent::new(place, &configuration).run())
+}

@@ -1,0 +1,240 @@
+//! What can be seen to be wrong without asking the CA.
+//!
+//! A CA counts failed attempts and shuts its door for hours. So the clock, DNS
+//! and the web server are looked at first; these cost nothing and are looked at
+//! again with every run. We may be wrong about DNS behind NAT, so the CA is
+//! asked nevertheless twice a day.
+
+use super::challenge::publish_http;
+use super::configuration::Configuration;
+use super::failure::{Failure, Kind};
+use super::names::{Resolved, resolve};
+use super::record::Record;
+use crate::appliance::machine::place::Place;
+use crate::appliance::network::public_address::find_addresses;
+use std::net::IpAddr;
+use std::time::Duration;
+use ureq::Agent;
+
+/// Before this nothing of ours existed: 2025-06-01.
+const EARLIEST: i64 = 1_748_736_000;
+/// How often the CA is asked though DNS looks wrong.
+const DEFIANCE: i64 = 12 * 3600;
+/// Longest wait for the web server.
+const WEB_SERVER: Duration = Duration::from_secs(10);
+/// Longest answer of it that is looked at.
+const LONGEST: u64 = 512;
+
+/// Whether the clock can be right.
+///
+/// # Errors
+/// It cannot.
+pub fn check_clock(now: i64) -> Result<(), Failure> {
+    if now >= EARLIEST {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Clock,
+        "the clock is wrong: it shows a time before this program was written",
+        "set the clock of the host; the machine sets its own by NTP, which needs UDP port 123 \
+         outwards",
+    ))
+}
+
+/// Addresses that are this machine's as far as it knows; none behind some kinds of NAT.
+pub fn own_addresses(place: &Place, configuration: &Configuration) -> Vec<IpAddr> {
+    let set = &configuration.public_addresses;
+    let set4 = set.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    let set6 = set.iter().find_map(|address| match address {
+        IpAddr::V6(address) => Some(*address),
+        IpAddr::V4(_) => None,
+    });
+    let found = find_addresses(place, set4, set6);
+    [found.ipv4, found.ipv6]
+        .into_iter()
+        .flatten()
+        .map(|found| found.address)
+        .collect()
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    texts.join(", ")
+}
+
+/// Whether HOSTNAME leads here, as far as that can be known.
+///
+/// # Errors
+/// It does not; then the CA is not asked.
+pub fn check_host(
+    name: &str,
+    resolved: &Resolved,
+    own: &[IpAddr],
+    record: &mut Record,
+    now: i64,
+) -> Result<(), Failure> {
+    let failure = if !resolved.exists {
+        Failure::new(
+            Kind::NoSuchName,
+            format!("{name} is not in DNS"),
+            "publish its A and AAAA records: mailctl dns records prints them",
+        )
+    } else if resolved.addresses.is_empty() {
+        Failure::new(
+            Kind::NoSuchName,
+            format!("{name} has no address in DNS"),
+            "publish its A and AAAA records: mailctl dns records prints them",
+        )
+    } else if own.is_empty() || resolved.addresses.iter().any(|found| own.contains(found)) {
+        record.held_back = None;
+        return Ok(());
+    } else {
+        Failure::new(
+            Kind::PointsElsewhere,
+            format!(
+                "{name} leads to {} in DNS, this machine is {}",
+                listed(&resolved.addresses),
+                listed(own)
+            ),
+            "correct its A and AAAA records; if this machine is reachable under the other \
+             address, set PUBLIC_IPV4 or PUBLIC_IPV6",
+        )
+    };
+    match record.held_back {
+        Some(since) if (0..DEFIANCE).contains(&(now - since)) => Err(failure),
+        Some(_) if !resolved.addresses.is_empty() => {
+            record.held_back = Some(now);
+            Ok(())
+        }
+        _ => {
+            record.held_back = Some(now);
+            Err(failure)
+        }
+    }
+}
+
+/// Why an optional name gets no certificate yet.
+pub fn check_optional(name: &str, resolved: &Resolved, own: &[IpAddr]) -> Option<String> {
+    if resolved.addresses.is_empty() {
+        return Some(format!("{name} has no address in DNS"));
+    }
+    // Every address, since the CA may choose any of them.
+    let foreign: Vec<IpAddr> = resolved
+        .addresses
+        .iter()
+        .copied()
+        .filter(|address| !own.contains(address))
+        .collect();
+    (!foreign.is_empty()).then(|| format!("{name} leads to {}", listed(&foreign)))
+}
+
+/// Whether our own web server answers, and with what we put there.
+///
+/// # Errors
+/// It does not.
+pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<(), Failure> {
+    let nonce = hex::encode(rand::random::<[u8; 16]>());
+    let _answer = publish_http(place, &nonce, &nonce)?;
+    let url = format!(
+        "http://127.0.0.1:{}/.well-known/acme-challenge/{nonce}",
+        configuration.http_port
+    );
+    let ask = || -> Result<Vec<u8>, ureq::Error> {
+        let config = Agent::config_builder()
+            .timeout_global(Some(WEB_SERVER))
+            .proxy(None)
+            .max_redirects(0)
+            .build();
+        Agent::new_with_config(config)
+            .get(&url)
+            .header("Host", &configuration.hostname)
+            .call()?
+            .body_mut()
+            .with_config()
+            .limit(LONGEST)
+            .read_to_vec()
+    };
+    let wrong = match ask() {
+        Ok(text) if text == nonce.as_bytes() => return Ok(()),
+        Ok(_) => "it serves something else".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::new(
+        Kind::WebServer,
+        format!(
+            "the machine's own web server does not answer challenges on port {}: {wrong}",
+            configuration.http_port
+        ),
+        "journalctl -u mailimg-web.service says why",
+    ))
+}
+
+/// Looks at where HOSTNAME leads.
+///
+/// # Errors
+/// DNS that does not answer.
+pub fn look_up(configuration: &Configuration, name: &str) -> Result<Resolved, Failure> {
+    resolve(configuration.name_server, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_clock, check_host, check_optional};
+    use crate::appliance::certificate::acme::failure::Kind;
+    use crate::appliance::certificate::acme::names::Resolved;
+    use crate::appliance::certificate::acme::record::Record;
+    use std::net::IpAddr;
+
+    fn to(addresses: &[&str]) -> Resolved {
+        Resolved {
+            exists: true,
+            addresses: addresses
+                .iter()
+                .map(|address| address.parse().unwrap())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_tried_twice_a_day() {
+        let own: Vec<IpAddr> = vec!["198.18.0.2".parse().unwrap()];
+        let mut record = Record::default();
+        let mut check =
+            |resolved: &Resolved, now| check_host("a.example", resolved, &own, &mut record, now);
+        let elsewhere = to(&["198.18.0.9"]);
+        let failure = check(&elsewhere, 1000).unwrap_err();
+        assert_eq!(failure.kind, Kind::PointsElsewhere);
+        assert_eq!(
+            failure.text,
+            "a.example leads to 198.18.0.9 in DNS, this machine is 198.18.0.2"
+        );
+        assert!(check(&elsewhere, 2000).is_err());
+        assert!(check(&elsewhere, 1000 + 12 * 3600).is_ok());
+        assert!(check(&elsewhere, 1001 + 12 * 3600).is_err());
+        assert!(check(&to(&["198.18.0.9", "198.18.0.2"]), 50_000).is_ok());
+        // There is nothing to ask the CA for then.
+        let absent = Resolved::default();
+        for now in [0, 100_000, 200_000] {
+            assert_eq!(check(&absent, now).unwrap_err().kind, Kind::NoSuchName);
+        }
+        // Behind NAT nothing is known.
+        let mut record = Record::default();
+        assert!(check_host("a.example", &elsewhere, &[], &mut record, 0).is_ok());
+    }
+
+    #[test]
+    fn optional_names_must_lead_here_with_every_address() {
+        let own: Vec<IpAddr> = vec!["198.18.0.2".parse().unwrap()];
+        assert_eq!(check_optional("a", &to(&["198.18.0.2"]), &own), None);
+        assert!(check_optional("a", &to(&["198.18.0.2", "2001:2::9"]), &own).is_some());
+        assert!(check_optional("a", &Resolved::default(), &own).is_some());
+    }
+
+    #[test]
+    fn clocks_before_this_program_are_wrong() {
+        assert!(check_clock(0).is_err() && check_clock(1_795_000_000).is_ok());
+    }
+}

@@ -1,0 +1,245 @@
+//! `mailctl cert`: show certificates, renew them, take new ones into use.
+
+use super::certificate_status;
+use crate::appliance::certificate::acme::{
+    self, Configuration, Record, Request, is_left, leave_request, load_configured, load_record,
+};
+use crate::appliance::certificate::chain::{check_links, parse_chain, read_facts};
+use crate::appliance::certificate::pair::{CHAIN, KEY, install_pair};
+use crate::appliance::certificate::{check_pair, key_owner, names_folder, replace_certificate};
+use crate::appliance::machine::clock::now;
+use crate::appliance::machine::files::ensure_folder;
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::program;
+use crate::error::Hint;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use jiff::Timestamp;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The agent's unit.
+const AGENT: &str = "mailimg-acme.service";
+/// Publishes records of keys in use.
+const RECORDS: &str = "mailimg-dns.service";
+/// Units that read the certificate of HOSTNAME, in the order of their reload.
+const USERS: [&str; 2] = ["dovecot.service", "postfix.service"];
+/// Longest wait for the agent.
+const AGENT_ENDS: Duration = Duration::from_secs(300);
+/// Pause between two looks at it.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before another try to install, when the disk is full for instance.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Largest file of a pair, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What can be done about certificates.
+#[derive(Debug, Subcommand)]
+pub enum CertificateVerb {
+    /// Show issuer, end and next renewal of each, and what keeps one from coming.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try now what is due or failed.
+    Renew {
+        /// Only this name's; HOSTNAME's when absent.
+        name: Option<String>,
+        /// Renew though nothing is due; CAs limit how often.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take certificates into use that the agent has got.
+    Take,
+}
+
+/// Does what was asked, and returns what to say.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run_verb(place: &Place, verb: &CertificateVerb) -> anyhow::Result<String> {
+    match verb {
+        CertificateVerb::Status { json } => certificate_status::show_status(place, *json),
+        CertificateVerb::Renew { name, force } => renew(place, name.as_deref(), *force),
+        CertificateVerb::Take => take(place),
+    }
+}
+
+fn renew(place: &Place, name: Option<&str>, force: bool) -> anyhow::Result<String> {
+    let configuration = load_configured(place)?;
+    let name = name.unwrap_or(&configuration.hostname).to_ascii_lowercase();
+    if !configuration.names().any(|known| known == name) {
+        return Err(anyhow::anyhow!(
+            "'{name}' is none of the names that get a certificate"
+        ))
+        .hint("mailctl cert status lists them");
+    }
+    leave_request(place, &name, Request { force })?;
+    if place.is_machine() {
+        wait_for_agent(place, &name)?;
+    } else {
+        acme::run_agent(place)?;
+    }
+    let record = load_record(place, &name);
+    if let Some(failed) = &record.failed {
+        let mut error = Err(anyhow::anyhow!("{}", failed.failure));
+        if let Some(pause) = record.pause {
+            let until = Timestamp::from_second(pause.until).unwrap_or_default();
+            error = error.hint(format!("it is tried again after {until}"));
+        }
+        return error
+            .with_context(|| format!("getting a certificate for {name}"))
+            .hint(failed.failure.hint.clone());
+    }
+    if let Some(waiting) = &record.waiting {
+        bail!("no certificate for {name} yet: {waiting}");
+    }
+    outcome(place, &configuration, &name, &record)
+}
+
+fn outcome(
+    place: &Place,
+    configuration: &Configuration,
+    name: &str,
+    record: &Record,
+) -> anyhow::Result<String> {
+    let chain = acme::find_chain(place, configuration, name).context("there is no certificate")?;
+    let facts = read_facts(&chain)?;
+    let until = Timestamp::from_second(facts.not_after)?;
+    let due = record
+        .renewal
+        .as_ref()
+        .and_then(|renewal| Timestamp::from_second(renewal.at).ok())
+        .map_or_else(String::new, |at| {
+            format!("; it is renewed at {at}, or at once with --force")
+        });
+    Ok(format!(
+        "{name} has a certificate of {} until {until}{due}.",
+        facts.issuer
+    ))
+}
+
+/// Starts the agent, and again when it was just running and did not see the request.
+fn wait_for_agent(place: &Place, name: &str) -> anyhow::Result<()> {
+    let began = Instant::now();
+    program::start_unit(AGENT)?;
+    loop {
+        std::thread::sleep(PAUSE);
+        let state = program::unit_state(AGENT)?;
+        let runs = matches!(state.as_str(), "active" | "activating" | "reloading");
+        if !runs && !is_left(place, name) {
+            return Ok(());
+        }
+        if began.elapsed() > AGENT_ENDS {
+            return Err(anyhow::anyhow!(
+                "waited {} s for the agent",
+                AGENT_ENDS.as_secs()
+            ))
+            .hint("mailctl cert status shows how it ends");
+        }
+        if !runs {
+            program::start_unit(AGENT)?;
+        }
+    }
+}
+
+/// Installs what the agent left, and returns what to say.
+fn take(place: &Place) -> anyhow::Result<String> {
+    let ready = acme::ready_folder(place);
+    let configuration = load_configured(place)?;
+    let mut lines = Vec::new();
+    let mut refused = Vec::new();
+    let mut host_changed = false;
+    let entries = match fs::read_dir(&ready) {
+        Ok(entries) => entries.filter_map(Result::ok).collect(),
+        Err(_) => Vec::new(),
+    };
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let checked = if configuration.names().any(|known| known == name) {
+            check_ready(&entry.path(), &name)
+        } else {
+            Err(anyhow::anyhow!("nobody asked for it"))
+        };
+        match checked {
+            Ok(pair) => {
+                if let Err(error) = install(place, &configuration, &name, &pair) {
+                    // It stays where it is, and the path unit starts us again at once.
+                    if place.is_machine() {
+                        std::thread::sleep(AGAIN);
+                    }
+                    return Err(error.context(format!("installing the certificate of {name}")));
+                }
+                host_changed |= name == configuration.hostname;
+                lines.push(format!("Took the certificate of {name} into use."));
+            }
+            // What is refused once is refused always; the agent gets another.
+            Err(error) => refused.push(format!(
+                "the certificate of '{}': {error:#}",
+                name.escape_default()
+            )),
+        }
+        fs::remove_dir_all(entry.path())
+            .with_context(|| format!("removing {}", entry.path().display()))?;
+    }
+    if host_changed && place.is_machine() {
+        for unit in USERS {
+            program::reload_unit(unit)?;
+        }
+        program::start_unit(RECORDS)?;
+    }
+    if !refused.is_empty() {
+        bail!("refused {}", refused.join("; "));
+    }
+    if lines.is_empty() {
+        lines.push("No certificate waits.".to_owned());
+    }
+    Ok(lines.join("\n"))
+}
+
+/// A chain and its key, PEM.
+struct Pair {
+    chain: String,
+    key: String,
+}
+
+fn check_ready(folder: &Path, name: &str) -> anyhow::Result<Pair> {
+    let pair = Pair {
+        chain: read_limited(&folder.join(CHAIN))?,
+        key: read_limited(&folder.join(KEY))?,
+    };
+    check_pair(name, &pair.chain, &pair.key)?;
+    check_links(&parse_chain(pair.chain.as_bytes())?, name, now())?;
+    Ok(pair)
+}
+
+fn install(
+    place: &Place,
+    configuration: &Configuration,
+    name: &str,
+    pair: &Pair,
+) -> anyhow::Result<()> {
+    if name == configuration.hostname {
+        return replace_certificate(place, &pair.chain, &pair.key);
+    }
+    // Its mode by name: under this service's umask nobody else could look inside.
+    ensure_folder(&place.path(place::TLS_NAMES), 0o755, None)?;
+    install_pair(
+        &place.path(names_folder(name)),
+        pair.chain.as_bytes(),
+        pair.key.as_bytes(),
+        key_owner(place)?,
+    )
+}
+
+/// The agent's files, which are another user's: no link is followed out of its folder.
+fn read_limited(path: &Path) -> anyhow::Result<String> {
+    let metadata =
+        fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        bail!("{} is no file of a sensible size", path.display());
+    }
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}

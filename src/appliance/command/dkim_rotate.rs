@@ -1,0 +1,148 @@
+//! `mailctl dkim rotate`: from one signing key to the next without a gap.
+//!
+//! Two steps with a person between them, because only a person can publish a
+//! record: the first makes a key and goes on signing with the old one, the
+//! second asks DNS whether the record is there and signs with the new one. The
+//! old record stays until nothing that it signed is under way any more.
+
+use crate::appliance::boot::apply::{publish_keys, take_keys_into_use};
+use crate::appliance::dkim::key::{ensure_key, joined_text, load_record, record_name};
+use crate::appliance::dkim::{LockedKeys, chosen_domains, date, free_selector, load_selectors};
+use crate::appliance::machine::clock::now;
+use crate::appliance::machine::place::Place;
+use crate::appliance::machine::settings::load_stored;
+use crate::appliance::wire::dns_text;
+use crate::error::{Hint, hinted};
+use anyhow::{Context, bail};
+
+/// Makes the next key of each domain and returns the records to publish.
+///
+/// # Errors
+/// A domain that is not served; keys that cannot be made or written.
+pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
+    let settings = load_stored(place)?.settings;
+    let domains = chosen_domains(&settings, only)?;
+    let locked = LockedKeys::open(place)?;
+    let mut lines = Vec::new();
+    for domain in &domains {
+        let mut selectors = load_selectors(place, &settings, domain);
+        let pending = match selectors.pending.clone() {
+            Some(pending) => pending,
+            None => free_selector(place, &settings.dkim_selector, domain),
+        };
+        ensure_key(place, domain, &pending, locked.signer)
+            .with_context(|| format!("making the next DKIM key of {domain}"))?;
+        selectors.pending = Some(pending.clone());
+        locked.store(domain, &selectors)?;
+        lines.push(format!(
+            "; {domain}: publish this record and leave the old one, then run \
+             mailctl dkim rotate --activate {domain}\n{}",
+            load_record(place, domain, &pending)?
+        ));
+    }
+    publish_keys(place)?;
+    Ok(lines.join("\n"))
+}
+
+/// Signs with the keys that wait, and returns what to say.
+///
+/// # Errors
+/// No key waits, or its record is not published: nothing is changed then.
+pub fn activate(place: &Place, only: Option<&str>, force: bool) -> anyhow::Result<String> {
+    let settings = load_stored(place)?.settings;
+    let domains = chosen_domains(&settings, only)?;
+    let locked = LockedKeys::open(place)?;
+    let mut waiting = Vec::new();
+    for domain in domains {
+        let selectors = load_selectors(place, &settings, &domain);
+        if let Some(pending) = selectors.pending.clone() {
+            waiting.push((domain, pending, selectors));
+        }
+    }
+    if waiting.is_empty() {
+        return Err(hinted(
+            "no key waits to be used",
+            "mailctl dkim rotate makes the next one",
+        ));
+    }
+    if !force {
+        for (domain, pending, _) in &waiting {
+            check_published(place, domain, pending)?;
+        }
+    }
+    let mut lines = Vec::new();
+    for (domain, pending, mut selectors) in waiting {
+        let old = selectors.active.clone();
+        selectors.activate(&pending, now());
+        locked.store(&domain, &selectors)?;
+        let until = selectors.retired.last().map_or(0, |retired| retired.until);
+        lines.push(format!(
+            "{domain} signs with '{pending}'. Leave the record of '{old}' published until {}.",
+            date(until)
+        ));
+    }
+    drop(locked);
+    take_keys_into_use(place)?;
+    Ok(lines.join("\n"))
+}
+
+fn check_published(place: &Place, domain: &str, selector: &str) -> anyhow::Result<()> {
+    let ours = joined_text(&load_record(place, domain, selector)?);
+    let name = record_name(domain, selector);
+    dns_text::lookup(&name)
+        .and_then(|published| compare(&published, &ours))
+        .with_context(|| format!("checking the record {name}"))
+        .hint(
+            "publish what mailctl dkim show prints and try again later: resolvers remember for a \
+             while that it was missing; --force activates the key all the same",
+        )
+}
+
+/// Whether verifiers find this key and no other.
+fn compare(published: &str, ours: &str) -> anyhow::Result<()> {
+    // Several records at one name arrive here as one text.
+    if published.matches("v=DKIM1").count() > 1 {
+        bail!("more than one record is published");
+    }
+    match (tag(published, "p"), tag(ours, "p")) {
+        (None, _) => bail!("the record holds no key"),
+        (found, expected) if found != expected => bail!("another key is published"),
+        _ => {}
+    }
+    if tag(published, "k").is_some_and(|kind| kind != "rsa") {
+        bail!("the record names another kind of key");
+    }
+    Ok(())
+}
+
+/// One value of a tag list (RFC 6376 section 3.2), without white space.
+fn tag(record: &str, name: &str) -> Option<String> {
+    record
+        .split(';')
+        .filter_map(|tag| tag.split_once('='))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.split_whitespace().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare;
+
+    #[test]
+    fn only_the_very_key_counts_as_published() {
+        let ours = "v=DKIM1; k=rsa; p=AAAB";
+        compare("v=DKIM1;k=rsa;p=AA AB;", ours).unwrap();
+        compare("p=AAAB", ours).unwrap();
+        for (published, wrong) in [
+            ("", "holds no key"),
+            ("v=spf1 -all", "holds no key"),
+            ("v=DKIM1; p=", "another key"),
+            ("v=DKIM1; p=AAAC", "another key"),
+            ("v=DKIM1; k=ed25519; p=AAAB", "another kind"),
+            ("v=DKIM1; p=AAABv=DKIM1; p=AAAB", "more than one"),
+        ] {
+            let error = compare(published, ours).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{published}: {error}");
+        }
+    }
+}

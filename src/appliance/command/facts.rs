@@ -1,0 +1,214 @@
+//! Facts about the machine that `mailctl status` shows, each from its own source.
+//!
+//! What cannot be found out is absent, never an error: status is asked for
+//! when things are broken.
+
+use super::certificate_status;
+use crate::appliance::certificate;
+use crate::appliance::certificate::chain::read_facts;
+use crate::appliance::machine::clock::now;
+use crate::appliance::machine::place::Place;
+use crate::appliance::machine::program::run_program;
+use jiff::Timestamp;
+use serde::Serialize;
+
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+
+/// The state of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Its name, without `.service`.
+    pub name: String,
+    /// `active`, `failed`...
+    pub active: String,
+    /// `running`, `dead`...
+    pub sub: String,
+}
+
+/// States of services, those that the image lacks left out.
+pub fn units(place: &Place, names: &[&str]) -> Vec<Unit> {
+    if !place.is_machine() {
+        return Vec::new();
+    }
+    let mut arguments = vec!["show", "--property=Id,LoadState,ActiveState,SubState"];
+    arguments.extend(names);
+    run_program(SYSTEMCTL, &arguments).map_or_else(|_| Vec::new(), |text| parse_units(&text))
+}
+
+fn field(block: &str, key: &str) -> Option<String> {
+    block
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// Blocks of `KEY=value` separated by empty lines, one per unit.
+fn parse_units(text: &str) -> Vec<Unit> {
+    text.split("\n\n")
+        .filter(|block| field(block, "LoadState").is_none_or(|state| state != "not-found"))
+        .filter_map(|block| {
+            let name = field(block, "Id")?;
+            Some(Unit {
+                name: name.strip_suffix(".service").unwrap_or(&name).to_owned(),
+                active: field(block, "ActiveState")?,
+                sub: field(block, "SubState").unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// What the health gate said about this boot: `passed`, `failed` or `running`.
+pub fn health(place: &Place) -> Option<String> {
+    if !place.is_machine() {
+        return None;
+    }
+    let arguments = [
+        "show",
+        "--property=ActiveState,Result",
+        "mailimg-health.service",
+    ];
+    parse_health(&run_program(SYSTEMCTL, &arguments).ok()?)
+}
+
+fn parse_health(text: &str) -> Option<String> {
+    let said = match (field(text, "ActiveState")?.as_str(), field(text, "Result")?) {
+        ("active", _) => "passed",
+        ("activating", _) => "running",
+        (_, result) if result == "success" => "not run",
+        _ => "failed",
+    };
+    Some(said.to_owned())
+}
+
+/// Space of the file system with all state.
+#[derive(Debug, Clone, Serialize)]
+pub struct Disk {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What is left.
+    pub available_bytes: u64,
+    /// Files it can hold.
+    pub total_inodes: u64,
+    /// Files it can still take.
+    pub available_inodes: u64,
+}
+
+/// Space of /var.
+pub fn disk(place: &Place) -> Option<Disk> {
+    let stat = rustix::fs::statvfs(place.path("/var")).ok()?;
+    Some(Disk {
+        total_bytes: stat.f_blocks * stat.f_frsize,
+        available_bytes: stat.f_bavail * stat.f_frsize,
+        total_inodes: stat.f_files,
+        available_inodes: stat.f_favail,
+    })
+}
+
+/// Memory of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What programs can still have.
+    pub available_bytes: u64,
+    /// Space for swapping; an appliance has none.
+    pub swap_bytes: u64,
+}
+
+/// Memory by proc_meminfo(5).
+pub fn memory(place: &Place) -> Option<Memory> {
+    let text = std::fs::read_to_string(place.path("/proc/meminfo")).ok()?;
+    parse_memory(&text)
+}
+
+fn parse_memory(text: &str) -> Option<Memory> {
+    let field = |key: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        let kibibytes: u64 = line
+            .trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Memory {
+        total_bytes: field("MemTotal")?,
+        available_bytes: field("MemAvailable")?,
+        swap_bytes: field("SwapTotal").unwrap_or(0),
+    })
+}
+
+/// The certificate of HOSTNAME.
+#[derive(Debug, Clone, Serialize)]
+pub struct Certificate {
+    /// `YYYY-MM-DDTHH:MM:SSZ`.
+    pub valid_until: String,
+    /// Days left, negative when it ran out.
+    pub days_left: i64,
+    /// Whether it is ours, which no client trusts.
+    pub self_signed: bool,
+    /// What keeps another from coming.
+    pub problem: Option<String>,
+}
+
+/// The certificate in use, and what its agent says.
+pub fn certificate(place: &Place) -> Option<Certificate> {
+    let pem = std::fs::read(place.path(certificate::chain_path())).ok()?;
+    let end = read_facts(&pem).ok()?.not_after;
+    Some(Certificate {
+        days_left: (end - now()).div_euclid(86_400),
+        valid_until: Timestamp::from_second(end).ok()?.to_string(),
+        self_signed: certificate::is_self_signed(place),
+        problem: certificate_status::host_problem(place),
+    })
+}
+
+/// `IMAGE_VERSION` of os-release(5).
+pub fn image_version(place: &Place) -> Option<String> {
+    let text = std::fs::read_to_string(place.path("/etc/os-release")).ok()?;
+    field(&text, "IMAGE_VERSION").map(|value| value.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{image_version, parse_health, parse_memory, parse_units};
+    use crate::appliance::machine::place::Place;
+
+    #[test]
+    fn what_others_print_is_understood() {
+        let units = parse_units(
+            "Id=postfix.service\nLoadState=loaded\nActiveState=active\nSubState=running\n\n\
+             Id=ssh.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\n\n\
+             Id=absent.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\n",
+        );
+        assert_eq!(units.len(), 2);
+        assert_eq!(
+            (units[1].name.as_str(), units[1].active.as_str()),
+            ("ssh", "inactive")
+        );
+        let memory = parse_memory("MemTotal:  1024 kB\nMemAvailable:   512 kB\nSwapTotal: 0 kB\n");
+        let memory = memory.unwrap();
+        assert_eq!((memory.available_bytes, memory.swap_bytes), (512 * 1024, 0));
+        for (text, said) in [
+            ("ActiveState=active\nResult=success\n", "passed"),
+            ("ActiveState=activating\nResult=success\n", "running"),
+            ("ActiveState=failed\nResult=exit-code\n", "failed"),
+            ("ActiveState=inactive\nResult=success\n", "not run"),
+        ] {
+            assert_eq!(parse_health(text).unwrap(), said);
+        }
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        std::fs::create_dir_all(folder.path().join("etc")).unwrap();
+        std::fs::write(
+            folder.path().join("etc/os-release"),
+            "ID=x\nIMAGE_VERSION=\"0.1.0\"\n",
+        )
+        .unwrap();
+        assert_eq!(image_version(&place).unwrap(), "0.1.0");
+    }
+}

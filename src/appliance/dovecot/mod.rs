@@ -1,0 +1,3 @@
+//! Dovecot: so far its Diffie-Hellman group.
+
+pub mod dh;

@@ -1,0 +1,41 @@
+//! The settings in use, as they are kept on the machine.
+
+use super::place::{self, Place};
+use crate::error::{Hint, hinted};
+use crate::settings::{Resolved, load_settings, resolve_settings};
+use anyhow::Context;
+
+/// The settings in use.
+///
+/// # Errors
+/// None stored yet, or stored ones that a person has since broken.
+pub fn load_stored(place: &Place) -> anyhow::Result<Resolved> {
+    load_checked(place, place::SETTINGS)?.ok_or_else(|| {
+        hinted(
+            "this machine has no settings yet",
+            "mailctl console says how to supply them",
+        )
+    })
+}
+
+/// The settings in use, `None` when there are none.
+///
+/// # Errors
+/// Stored settings that a person has broken.
+pub fn load_checked(place: &Place, path: &str) -> anyhow::Result<Option<Resolved>> {
+    let path = place.path(path);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let written = load_settings(&path)?;
+    if written.is_empty() {
+        return Ok(None);
+    }
+    resolve_settings(&written)
+        .with_context(|| format!("checking {}", path.display()))
+        .hint(format!(
+            "edit {}, then run mailctl settings apply",
+            place::SETTINGS
+        ))
+        .map(Some)
+}

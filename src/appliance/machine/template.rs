@@ -1,0 +1,30 @@
+//! Templates of the image, filled in.
+//!
+//! They are Tera's (<https://keats.github.io/tera/>) with escaping off: the values
+//! are checked where settings are parsed, and an undefined variable is an error,
+//! never an empty text.
+
+use super::place::{self, Place};
+use anyhow::Context;
+use serde::Serialize;
+
+/// Renders one template of the image.
+///
+/// # Errors
+/// A template that is missing, wrong, or asks for a variable nobody defines.
+pub fn render_template(
+    place: &Place,
+    name: &str,
+    values: &impl Serialize,
+) -> anyhow::Result<String> {
+    let path = place.path(place::TEMPLATES).join(name);
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let mut tera = tera::Tera::new();
+    tera.autoescape_on(Vec::<&str>::new());
+    tera.add_raw_template(name, &text)
+        .with_context(|| format!("reading the template {name}"))?;
+    let context = tera::Context::from_serialize(values)?;
+    tera.render(name, &context)
+        .with_context(|| format!("rendering the template {name}"))
+}

@@ -1,0 +1,403 @@
+//! The addresses under which the internet reaches this machine.
+//!
+//! First hit wins, for each family by itself: `PUBLIC_IPV4` and `PUBLIC_IPV6`
+//! of the settings; the address from which this machine would send, if it is a
+//! global one; what the cloud's metadata said ([`place::CLOUD`]); for IPv4 the
+//! gateway's answer by NAT-PMP or PCP ([`super::port_mapping`]). No third party
+//! is asked unless a person names one ([`ask_third_party`]). What is global is
+//! by IANA's registries of special-purpose addresses (RFC 6890,
+//! <https://www.iana.org/assignments/iana-ipv4-special-registry>,
+//! <https://www.iana.org/assignments/iana-ipv6-special-registry>).
+
+use super::port_mapping::ask_gateway;
+use crate::appliance::machine::place::{self, Place};
+use crate::settings::Settings;
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+
+/// How long the gateway has for its answer; one that does not know the question is silent.
+const GATEWAY_LIMIT: Duration = Duration::from_millis(1800);
+/// How long a third party has, from the look-up of its name to the last byte.
+const THIRD_PARTY_LIMIT: Duration = Duration::from_secs(10);
+/// Longest answer of a third party: an address and white space around it.
+const THIRD_PARTY_BYTES: u64 = 256;
+/// The image's own roots, while [`place::TRUST`] is not rendered yet.
+const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Destinations to which nothing is sent: only the route to them is looked up.
+const SOMEWHERE: (Ipv4Addr, Ipv6Addr) = (
+    Ipv4Addr::new(192, 0, 2, 1),
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+);
+
+/// Where an address was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// `PUBLIC_IPV4` or `PUBLIC_IPV6`.
+    Settings,
+    /// The machine has it itself.
+    Interface,
+    /// The cloud's metadata.
+    Cloud,
+    /// The gateway, by NAT-PMP or PCP.
+    Gateway,
+    /// Somebody whom a person told us to ask.
+    ThirdParty,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Settings => "settings",
+            Self::Interface => "network interface",
+            Self::Cloud => "cloud metadata",
+            Self::Gateway => "gateway",
+            Self::ThirdParty => "third party",
+        })
+    }
+}
+
+/// An address and how it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The address.
+    pub address: IpAddr,
+    /// Where it was found.
+    pub source: Source,
+}
+
+/// One address of each family at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PublicAddresses {
+    /// On IPv4.
+    pub ipv4: Option<Found>,
+    /// On IPv6.
+    pub ipv6: Option<Found>,
+}
+
+/// What the cloud's metadata said, as [`place::CLOUD`] keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudAddresses {
+    /// Name of the provider.
+    pub provider: String,
+    /// Public address on IPv4.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Public address on IPv6.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// Finds both addresses; what cannot be found is absent, after two seconds at most.
+pub fn find_public_addresses(place: &Place, settings: &Settings) -> PublicAddresses {
+    find_addresses(place, settings.public_ipv4, settings.public_ipv6)
+}
+
+/// The same for who knows of the settings only what they say of addresses.
+pub fn find_addresses(
+    place: &Place,
+    set4: Option<Ipv4Addr>,
+    set6: Option<Ipv6Addr>,
+) -> PublicAddresses {
+    let cloud = load_cloud_addresses(place).unwrap_or_default();
+    let found = |address, source| Found { address, source };
+    let ipv4 = set4
+        .map(|address| found(address.into(), Source::Settings))
+        .or_else(|| own_address(place, false).map(|own| found(own, Source::Interface)))
+        .or_else(|| {
+            cloud
+                .ipv4
+                .filter(|address| is_global4(*address))
+                .map(|address| found(address.into(), Source::Cloud))
+        })
+        .or_else(|| gateway_address(place).map(|address| found(address.into(), Source::Gateway)));
+    let ipv6 = set6
+        .map(|address| found(address.into(), Source::Settings))
+        .or_else(|| own_address(place, true).map(|own| found(own, Source::Interface)))
+        .or_else(|| {
+            cloud
+                .ipv6
+                .filter(|address| is_global6(*address))
+                .map(|address| found(address.into(), Source::Cloud))
+        });
+    PublicAddresses { ipv4, ipv6 }
+}
+
+/// What the metadata said at the last boot that asked; damaged notes count as none.
+pub fn load_cloud_addresses(place: &Place) -> Option<CloudAddresses> {
+    let bytes = std::fs::read(place.path(place::CLOUD)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Whether this machine has a public IPv4 address itself.
+pub fn has_public_ipv4(place: &Place) -> bool {
+    own_address(place, false).is_some()
+}
+
+/// The address that the kernel would send from. Connecting a datagram socket
+/// sends nothing (udp(7)).
+fn own_address(place: &Place, six: bool) -> Option<IpAddr> {
+    if !place.is_machine() {
+        return None;
+    }
+    let socket = if six {
+        let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((SOMEWHERE.1, 9)).ok()?;
+        socket
+    } else {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((SOMEWHERE.0, 9)).ok()?;
+        socket
+    };
+    let address = socket.local_addr().ok()?.ip();
+    is_global(address).then_some(address)
+}
+
+fn gateway_address(place: &Place) -> Option<Ipv4Addr> {
+    if !place.is_machine() {
+        return None;
+    }
+    // Through `self`: services see no other part of /proc (ProcSubset=).
+    let routes = std::fs::read_to_string("/proc/self/net/route").ok()?;
+    let gateway = parse_default_gateway(&routes)?;
+    // Behind two translators the outer one's answer would be needed.
+    ask_gateway(gateway, GATEWAY_LIMIT)
+        .ok()
+        .filter(|address| is_global4(*address))
+}
+
+/// The gateway of the default route with the lowest metric (`/proc/net/route`, proc_net(5)).
+fn parse_default_gateway(routes: &str) -> Option<Ipv4Addr> {
+    routes
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [_, destination, gateway, _, _, _, metric, mask, ..] = fields[..] else {
+                return None;
+            };
+            if u32::from_str_radix(destination, 16).ok()? != 0
+                || u32::from_str_radix(mask, 16).ok()? != 0
+            {
+                return None;
+            }
+            // In the machine's byte order, as the kernel prints it.
+            let gateway = u32::from_str_radix(gateway, 16).ok()?;
+            let gateway = Ipv4Addr::from(gateway.to_ne_bytes());
+            (!gateway.is_unspecified()).then_some((metric.parse::<u32>().ok()?, gateway))
+        })
+        .min_by_key(|(metric, _)| *metric)
+        .map(|(_, gateway)| gateway)
+}
+
+/// Whether the internet can reach an address.
+pub fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_global4(address),
+        IpAddr::V6(address) => is_global6(address),
+    }
+}
+
+fn is_global4(address: Ipv4Addr) -> bool {
+    let octets = address.octets();
+    !(octets[0] == 0
+        || address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_multicast()
+        // Shared by customers of a provider, RFC 6598.
+        || (octets[0] == 100 && octets[1] & 0xc0 == 64)
+        // For protocols, RFC 6890; for benchmarks, RFC 2544.
+        || octets[..3] == [192, 0, 0]
+        || (octets[0] == 198 && octets[1] & 0xfe == 18)
+        // Reserved, with the broadcast address.
+        || octets[0] >= 240)
+}
+
+fn is_global6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    // Nothing else is given out, RFC 4291 and RFC 3513.
+    segments[0] & 0xe000 == 0x2000
+        // For protocols: Teredo, benchmarks, ORCHID, RFC 2928.
+        && !(segments[0] == 0x2001 && segments[1] < 0x200)
+        // For documentation, RFC 3849 and RFC 9637.
+        && !(segments[0] == 0x2001 && segments[1] == 0xdb8)
+        && !(segments[0] == 0x3fff && segments[1] < 0x1000)
+        // 6to4, RFC 7526.
+        && segments[0] != 0x2002
+}
+
+/// Asks somebody who answers with the address that he sees, as plain text.
+///
+/// # Errors
+/// Anything but one global address, within time and size.
+pub fn ask_third_party(place: &Place, url: &str) -> anyhow::Result<Found> {
+    let asking = || format!("asking {url} for the public address");
+    let response = agent(place)?.get(url).call().with_context(asking)?;
+    ensure!(
+        response.status() == 200,
+        "{}: it answers {}",
+        asking(),
+        response.status()
+    );
+    let mut text = String::new();
+    response
+        .into_body()
+        .into_reader()
+        .take(THIRD_PARTY_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(asking)?;
+    ensure!(
+        text.len() as u64 <= THIRD_PARTY_BYTES,
+        "{}: more than an address comes",
+        asking()
+    );
+    let Ok(address) = text.trim().parse::<IpAddr>() else {
+        bail!(
+            "{}: '{}' is no address",
+            asking(),
+            text.trim().escape_default()
+        );
+    };
+    ensure!(
+        is_global(address),
+        "{}: {address} is no public address",
+        asking()
+    );
+    Ok(Found {
+        address,
+        source: Source::ThirdParty,
+    })
+}
+
+fn agent(place: &Place) -> anyhow::Result<Agent> {
+    let bundle = [place::TRUST, IMAGE_ROOTS]
+        .iter()
+        .map(|path| place.path(path))
+        .find(|path| path.exists());
+    let roots: Vec<_> = match bundle {
+        None => Vec::new(),
+        Some(path) => {
+            let pem =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            parse_pem(&pem)
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                    _ => None,
+                })
+                .collect()
+        }
+    };
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
+        .timeout_global(Some(THIRD_PARTY_LIMIT))
+        .max_redirects(2)
+        .proxy(None)
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::Specific(Arc::new(roots)))
+                .unversioned_rustls_crypto_provider(Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
+                .build(),
+        )
+        .build();
+    Ok(config.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source, find_public_addresses, is_global, parse_default_gateway};
+    use crate::appliance::machine::place::Place;
+    use crate::settings::{parse_settings, resolve_settings};
+
+    #[test]
+    fn what_is_global() {
+        for address in [
+            "8.8.8.8",
+            "192.0.1.1",
+            "100.128.0.1",
+            "2a01:4f8::1",
+            "2600::",
+        ] {
+            assert!(is_global(address.parse().unwrap()), "{address}");
+        }
+        for address in [
+            "0.0.0.0",
+            "10.20.0.100",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.1.1",
+            "192.0.0.9",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.19.0.1",
+            "203.0.113.7",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::1",
+            "2001::1",
+            "2001:2::1",
+            "2001:db8::1",
+            "2002::1",
+            "3fff::1",
+            "fd00:20::1",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            assert!(!is_global(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_default_route() {
+        let routes = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                      eth1\t00000000\t0100A8C0\t0003\t0\t0\t2048\t00000000\t0\t0\t0\n\
+                      eth0\t00000000\t0100140A\t0003\t0\t0\t1024\t00000000\t0\t0\t0\n\
+                      eth0\t0000140A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(
+            parse_default_gateway(routes).unwrap().to_string(),
+            "10.20.0.1"
+        );
+        assert_eq!(parse_default_gateway("Iface\n\nx y z\n"), None);
+    }
+
+    #[test]
+    fn settings_come_before_the_cloud() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        let settings = |more: &str| {
+            let text = format!("DOMAIN=a.example\nHOSTNAME=mail.a.example\n{more}");
+            resolve_settings(&parse_settings(text.as_bytes()).unwrap())
+                .unwrap()
+                .settings
+        };
+        let found = find_public_addresses(&place, &settings(""));
+        assert_eq!((found.ipv4, found.ipv6), (None, None));
+        let path = place.path("/var/lib/mailimg/cloud.json");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(
+            path,
+            r#"{"provider": "Hetzner", "ipv4": "5.9.0.1", "ipv6": "fd00::1"}"#,
+        )
+        .unwrap();
+        let found = find_public_addresses(&place, &settings(""));
+        assert_eq!(found.ipv4.unwrap().source, Source::Cloud);
+        assert_eq!(found.ipv4.unwrap().address.to_string(), "5.9.0.1");
+        assert_eq!(found.ipv6, None);
+        let found = find_public_addresses(&place, &settings("PUBLIC_IPV4=198.18.0.7\n"));
+        assert_eq!(found.ipv4.unwrap().source, Source::Settings);
+        assert_eq!(found.ipv4.unwrap().address.to_string(), "198.18.0.7");
+    }
+}

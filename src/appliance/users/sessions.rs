@@ -1,0 +1,93 @@
+//! Ends what an account has open when its password changes or it goes.
+//!
+//! IMAP and managesieve: `doveadm kick`
+//! (<https://doc.dovecot.org/2.4.1/core/man/doveadm-kick.1.html>). Submission:
+//! the mail filter refuses sessions that are older than the account's file in
+//! [`place::REVOKED`].
+
+use crate::appliance::machine::files::{PUBLIC, ensure_folder, write_file};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::program::run_program;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+/// Dovecot's list of sessions: without it none are open.
+const ANVIL: &str = "/run/dovecot/anvil";
+
+/// Ends an account's sessions and returns what could not be done.
+///
+/// The change that makes them wrong is stored already: whatever fails here
+/// must not look as if it were not.
+pub fn end_sessions(place: &Place, address: &str) -> Vec<String> {
+    if place.is_machine() {
+        // Dovecot looks at the passwd-file once a second: until the next one it may still let
+        // the old password in, and that session would outlive the kick.
+        sleep(until_next_second());
+    }
+    let kick = || {
+        if place.is_machine() {
+            kick(address)
+        } else {
+            Ok(())
+        }
+    };
+    [revoke(place, address), kick()]
+        .into_iter()
+        .filter_map(|result| result.err())
+        .map(|error| {
+            format!(
+                "sessions of '{address}' may still be open: {error:#}; \
+                 systemctl restart dovecot postfix ends all"
+            )
+        })
+        .collect()
+}
+
+fn until_next_second() -> Duration {
+    // A little more, since the other side's clock is read after its own wake-up.
+    const MARGIN: Duration = Duration::from_millis(20);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Duration::from_secs(1) - Duration::from_nanos(u64::from(now.subsec_nanos())) + MARGIN
+}
+
+fn revoke(place: &Place, address: &str) -> anyhow::Result<()> {
+    let folder = place.path(place::REVOKED);
+    ensure_folder(&folder, 0o755, None)?;
+    write_file(&folder.join(address), b"", PUBLIC, None)
+}
+
+fn kick(address: &str) -> anyhow::Result<()> {
+    if !Path::new(ANVIL).exists() {
+        return Ok(());
+    }
+    run_program("/usr/bin/doveadm", &["kick", address]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_sessions;
+    use crate::appliance::machine::place::Place;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_file_is_new_each_time_and_readable_by_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(folder.path()));
+        let path = folder.path().join("run/mailimg/revoked/a@b.example");
+        let time = || {
+            assert!(end_sessions(&place, "a@b.example").is_empty());
+            path.metadata().unwrap().modified().unwrap()
+        };
+        let first = time();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(time() > first);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+        std::fs::write(folder.path().join("run"), b"").unwrap();
+        let warnings = end_sessions(&place, "a@b.example");
+        assert!(warnings[0].starts_with("sessions of 'a@b.example' may still be open: making"));
+    }
+}

@@ -1,0 +1,193 @@
+//! A throw-away disk over an image that is only read.
+//!
+//! qcow2 with a backing file:
+//! <https://www.qemu.org/docs/master/interop/qcow2.html>.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::qemu::find_program;
+use super::qemu::path_option;
+use crate::error::{Hint, hinted};
+
+/// Size that a smaller image's disk is given, in bytes: a raw image ends after
+/// its first root slot, and the machine makes its second one and `/var` behind.
+pub const MINIMUM_DISK_BYTES: u64 = 8 << 30;
+
+/// First bytes of a qcow2 file.
+const QCOW2_MAGIC: [u8; 4] = *b"QFI\xfb";
+/// Where its header has the virtual size, 64 bits big-endian.
+const QCOW2_SIZE_OFFSET: usize = 24;
+/// Last two bytes of a protective MBR, which every raw image begins with.
+const MBR_SIGNATURE: [u8; 2] = [0x55, 0xaa];
+/// As much as tells the formats apart.
+const HEADER_BYTES: usize = 512;
+
+/// How a disk image is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As on a disk.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+}
+
+impl Format {
+    /// The name QEMU has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// A disk image that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// How it is stored.
+    pub format: Format,
+    /// Size of the disk, in bytes.
+    pub bytes: u64,
+}
+
+impl Image {
+    /// Looks at the head of a file; what is no disk image is refused.
+    pub fn open(path: &Path) -> Result<Self> {
+        let doing = || format!("opening image {}", path.display());
+        let absolute = std::fs::canonicalize(path)
+            .with_context(doing)
+            .hint("name a disk image that `mailimg build` made, `out/mail_VERSION.raw`")?;
+        let mut file = File::open(&absolute).with_context(doing)?;
+        let mut header = [0; HEADER_BYTES];
+        match file.read_exact(&mut header) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(not_an_image(path));
+            }
+            other => other.with_context(doing)?,
+        }
+        let (format, bytes) = if header[..4] == QCOW2_MAGIC {
+            let size = header[QCOW2_SIZE_OFFSET..QCOW2_SIZE_OFFSET + 8].try_into()?;
+            (Format::Qcow2, u64::from_be_bytes(size))
+        } else if header[HEADER_BYTES - 2..] == MBR_SIGNATURE {
+            (
+                Format::Raw,
+                file.seek(SeekFrom::End(0)).with_context(doing)?,
+            )
+        } else {
+            return Err(not_an_image(path));
+        };
+        Ok(Self {
+            path: absolute,
+            format,
+            bytes,
+        })
+    }
+
+    /// Makes a qcow2 file that holds only what differs from this image.
+    pub fn make_overlay(&self, overlay: &Path, minimum_bytes: u64) -> Result<()> {
+        let program = find_program("qemu-img").ok_or_else(|| {
+            hinted(
+                "making a throw-away disk: qemu-img is not installed",
+                "install it: `apt install qemu-utils` on Debian and Ubuntu, `qemu-img` on Fedora and Arch",
+            )
+        })?;
+        let output = Command::new(program)
+            .args([
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-F",
+                self.format.name(),
+                "-b",
+            ])
+            .args([&self.path, overlay])
+            .arg(self.bytes.max(minimum_bytes).to_string())
+            .stdin(Stdio::null())
+            .output()
+            .context("running qemu-img")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        anyhow::bail!(
+            "making a throw-away disk over {}: {}",
+            self.path.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+    }
+}
+
+fn not_an_image(path: &Path) -> anyhow::Error {
+    hinted(
+        format!(
+            "opening image {}: neither a raw disk nor qcow2",
+            path.display()
+        ),
+        "unpack a compressed image first; name a file like `out/mail_VERSION.raw`",
+    )
+}
+
+/// QEMU's options for the machine's only disk.
+///
+/// Nothing on it outlives the host's page cache, so QEMU never waits for the
+/// host's disk.
+pub fn disk_arguments(disk: &Path) -> Vec<String> {
+    vec![
+        "-drive".to_owned(),
+        format!(
+            "if=none,id=disk0,format=qcow2,cache=unsafe,discard=unmap,{}",
+            path_option("file", disk)
+        ),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=disk0,bootindex=1".to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Format, Image};
+
+    fn message(path: &std::path::Path) -> String {
+        crate::error::render(&Image::open(path).unwrap_err())
+    }
+
+    #[test]
+    fn formats_and_sizes_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = folder.path().join("disk.raw");
+        let mut bytes = vec![0; 4096];
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        std::fs::write(&raw, &bytes).unwrap();
+        let image = Image::open(&raw).unwrap();
+        assert_eq!((image.format, image.bytes), (Format::Raw, 4096));
+
+        let qcow2 = folder.path().join("disk.qcow2");
+        bytes[..4].copy_from_slice(b"QFI\xfb");
+        bytes[24..32].copy_from_slice(&(3_u64 << 30).to_be_bytes());
+        std::fs::write(&qcow2, &bytes).unwrap();
+        let image = Image::open(&qcow2).unwrap();
+        assert_eq!((image.format, image.bytes), (Format::Qcow2, 3 << 30));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        let short = folder.path().join("short");
+        std::fs::write(&short, "tiny").unwrap();
+        let text = message(&short);
+        assert!(
+            text.contains("neither a raw disk nor qcow2\nhint: unpack"),
+            "{text}"
+        );
+        let text = message(&folder.path().join("missing"));
+        assert!(text.contains("missing: No such file"), "{text}");
+        assert!(text.contains("\nhint: name a disk image"), "{text}");
+    }
+}

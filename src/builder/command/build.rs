@@ -1,0 +1,347 @@
+//! `mailimg build`: all arrows of the flow on one screen.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
+
+use super::agent::load_agent;
+use super::settings::{Checked, load_checked};
+use super::workspace::{RecipeArgs, Workspace};
+use crate::builder::bill::install_bill;
+use crate::builder::compose::{
+    Ingredients, Manifest, Sizes, UnreviewedScripts, check_room, compose, image_version,
+    install_version,
+};
+use crate::builder::deb::Package;
+use crate::builder::fetch::Gone;
+use crate::builder::lock::{self, Lock};
+use crate::builder::recipe::{Recipe, check_names};
+use crate::builder::seal::image::{Sealed, seal};
+use crate::builder::write::atomic::{Output, Privacy, explain};
+use crate::builder::write::image::write_disk;
+use crate::builder::write::qcow2::write_qcow2;
+use crate::error::Hint;
+
+/// Arguments of `mailimg build`.
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// What to write
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "disk")]
+    format: Vec<Format>,
+    /// Settings to put onto the image's boot partition
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// Folder for what is built
+    #[arg(long, default_value = "out")]
+    output_dir: PathBuf,
+    /// Build exactly what the lock says, or fail
+    #[arg(long)]
+    locked: bool,
+    /// Keep these packages at the last version whose maintainer scripts are known
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        value_delimiter = ',',
+        conflicts_with = "locked"
+    )]
+    hold: Vec<String>,
+    /// The image's version [default: the recipe's, when the lock was made, and digits of
+    /// the content]
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<String>,
+    /// The mailctl to put into the image [default: the one beside this program]
+    #[arg(long, env = "MAILIMG_AGENT")]
+    agent: Option<PathBuf>,
+    /// Also write the tree as text
+    #[arg(long)]
+    listing: bool,
+}
+
+/// A kind of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Sparse raw disk image, NAME_VERSION.raw
+    Disk,
+    /// QEMU's format, NAME_VERSION.qcow2
+    Qcow2,
+    /// Bill of materials, SPDX 2.3 as JSON, NAME_VERSION.spdx.json
+    Spdx,
+}
+
+/// Builds an image: recipe, lock, packages, tree, sealed root, disk.
+pub fn run_build(args: &BuildArgs) -> Result<()> {
+    let start = Instant::now();
+    let settings = args.settings.as_deref().map(load_checked).transpose()?;
+    let workspace = Workspace::open(&args.recipe)?;
+    check_buildable(&workspace.recipe)?;
+    check_version(&workspace.recipe, args.image_version.as_deref())?;
+    let agent = workspace
+        .recipe
+        .overlay
+        .then(|| load_agent(args.agent.as_deref()))
+        .transpose()?;
+    prepare_folder(&args.output_dir)?;
+
+    let lock = ensure_lock(&workspace, args)?;
+    let (lock, packages) = load_packages(&workspace, lock, args)?;
+    let ingredients = Ingredients {
+        resources: &workspace.resources,
+        agent,
+        lock: &lock,
+    };
+    tell_held(&workspace, &lock);
+    let mut composed = compose(&workspace.recipe, &packages, &ingredients)
+        .map_err(|error| explain_scripts(&workspace, error))?;
+    let version = match &args.image_version {
+        Some(version) => version.clone(),
+        None => image_version(&workspace.recipe, &lock, &composed, &workspace.resources)?,
+    };
+    // From here on the recipe is that of this one image.
+    let recipe = Recipe {
+        version,
+        ..workspace.recipe.clone()
+    };
+    install_version(&mut composed, &recipe)?;
+    let bill = install_bill(&mut composed, &packages, &lock)?;
+    let base = format!("{}_{}", recipe.name, recipe.version);
+    let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
+    if args.listing {
+        write_text(&at("listing"), &composed.tree.listing())?.commit()?;
+    }
+    let sealed = seal(
+        &recipe,
+        composed,
+        &workspace.resources,
+        &workspace.cache,
+        lock.time(),
+    )?;
+    write_outputs(
+        args,
+        &workspace,
+        &recipe,
+        &sealed,
+        &bill,
+        settings.as_ref(),
+        &at,
+    )?;
+    workspace.remember_built(&lock)?;
+    workspace
+        .progress
+        .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn write_outputs(
+    args: &BuildArgs,
+    workspace: &Workspace,
+    recipe: &Recipe,
+    sealed: &Sealed,
+    bill: &str,
+    settings: Option<&Checked>,
+    at: &dyn Fn(&str) -> PathBuf,
+) -> Result<()> {
+    let privacy = if settings.is_some() {
+        Privacy::Private
+    } else {
+        Privacy::Public
+    };
+    let raw = Output::create(&at("raw"), privacy)?;
+    let text = settings.map(|settings| settings.text.as_slice());
+    let authority = settings.and_then(|settings| settings.authority.as_ref());
+    let disk = write_disk(recipe, sealed, text, authority, raw.file())
+        .map_err(|error| explain(error, &at("raw")))?;
+    workspace
+        .progress
+        .note(&format!("root hash {}", hex::encode(disk.root_hash)));
+    let mut outputs = Vec::new();
+    if args.format.contains(&Format::Qcow2) {
+        let qcow2 = Output::create(&at("qcow2"), privacy)?;
+        write_qcow2(raw.file(), qcow2.file(), &disk.editable)
+            .map_err(|error| explain(error, &at("qcow2")))?;
+        outputs.push(qcow2);
+    }
+    let root_hash = Some(hex::encode(disk.root_hash));
+    let manifest = Manifest {
+        root_hash,
+        sizes: Some(Sizes {
+            root: sealed.root.size(),
+            kernel: sealed.kernel.len() as u64,
+            initrd: sealed.initrd.len() as u64,
+            image: raw.file().metadata()?.len(),
+        }),
+        ..sealed.manifest.clone()
+    };
+    let manifest = serde_json::to_string_pretty(&manifest)? + "\n";
+    outputs.push(write_text(&at("manifest.json"), &manifest)?);
+    if args.format.contains(&Format::Spdx) {
+        outputs.push(write_text(&at("spdx.json"), bill)?);
+    }
+    if args.format.contains(&Format::Disk) {
+        outputs.push(raw);
+    }
+    // All are whole before the first gets its name.
+    for output in outputs {
+        let path = output.path().to_owned();
+        output.commit()?;
+        workspace
+            .progress
+            .note(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
+/// The lock of the recipe, resolved anew when there is none or it is older.
+fn ensure_lock(workspace: &Workspace, args: &BuildArgs) -> Result<Lock> {
+    if !args.hold.is_empty() {
+        let reason = format!("holding back {}", args.hold.join(", "));
+        return resolve_again(workspace, args, &reason);
+    }
+    let reason = match &workspace.lock {
+        Some(lock) => match lock::check_fresh(&workspace.recipe, lock) {
+            Ok(()) => return Ok(lock.clone()),
+            Err(error) if args.locked => return Err(error),
+            Err(error) => error.to_string(),
+        },
+        None if args.locked => return Err(workspace.no_lock()),
+        None => "there is no lock yet".to_owned(),
+    };
+    resolve_again(workspace, args, &reason)
+}
+
+fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Result<Lock> {
+    workspace.progress.note(&format!("resolving: {reason}"));
+    // A recipe out of the binary has no folder of its own for the new lock.
+    let beside = args
+        .output_dir
+        .join(format!("{}.lock", workspace.recipe.name));
+    let (lock, difference) = workspace.resolve(&beside, &args.hold)?;
+    let difference = difference.trim_end();
+    if !difference.is_empty() {
+        workspace.progress.note(difference);
+    }
+    Ok(lock)
+}
+
+/// Fetches and unpacks; a package that left the mirror makes the lock anew.
+fn load_packages(
+    workspace: &Workspace,
+    lock: Lock,
+    args: &BuildArgs,
+) -> Result<(Lock, Vec<Package>)> {
+    let error = match workspace.unpack(&lock) {
+        Ok(packages) => return Ok((lock, packages)),
+        Err(error) => error,
+    };
+    if !error.chain().any(|cause| cause.is::<Gone>()) {
+        return Err(error);
+    }
+    if args.locked || args.recipe.offline {
+        return Err(error);
+    }
+    let lock = resolve_again(workspace, args, &format!("{error:#}"))?;
+    let packages = workspace.unpack(&lock)?;
+    Ok((lock, packages))
+}
+
+/// Says at every build what is not the newest.
+fn tell_held(workspace: &Workspace, lock: &Lock) {
+    for line in lock.packages.iter().filter_map(lock::held_text) {
+        workspace.progress.note(&line);
+    }
+}
+
+/// Shows what is new in scripts that nobody reviewed, and both ways on.
+fn explain_scripts(workspace: &Workspace, error: anyhow::Error) -> anyhow::Error {
+    let Some(UnreviewedScripts { scripts }) = error.downcast_ref() else {
+        return error;
+    };
+    let mut names = Vec::new();
+    let mut versions = Vec::new();
+    for script in scripts {
+        let known = workspace.last_known(&script.package, &script.version);
+        let before = known
+            .as_ref()
+            .and_then(|known| known.script(workspace, &script.entry.kind));
+        workspace
+            .progress
+            .note(script.to_text(before.as_ref()).trim_end());
+        if let Some(known) = known
+            && !names.contains(&script.package)
+        {
+            names.push(script.package.clone());
+            versions.push(format!("{} {}", known.locked.name, known.locked.version));
+        }
+    }
+    let recipe = &workspace.recipe;
+    let table = recipe
+        .scripts_file
+        .as_deref()
+        .unwrap_or("the table of scripts");
+    let review = format!(
+        "read what is shown above (`mailimg scripts {}` prints it again), declare what it does, \
+         and put the entry with its effect into recipes/{table}",
+        recipe.name
+    );
+    let error = Err::<(), _>(error).hint(review);
+    let error = match names.is_empty() {
+        true => error,
+        false => error.hint(format!(
+            "who cannot wait: `mailimg build {} --hold {}` builds with {}, whose scripts are known, \
+             and says so",
+            recipe.name,
+            names.join(","),
+            versions.join(", ")
+        )),
+    };
+    error.unwrap_err()
+}
+
+/// Recipes of tools have nothing to build.
+fn check_buildable(recipe: &Recipe) -> Result<()> {
+    match recipe.image {
+        Some(_) => Ok(()),
+        None => Err(anyhow!(
+            "building {}: the recipe has no [image], so it is not one of a bootable image",
+            recipe.name
+        ))
+        .hint("build another recipe, `mailimg build mail`, or add an [image] table to this one")
+        .usage(),
+    }
+}
+
+/// A version that cannot be one is told before anything is fetched.
+fn check_version(recipe: &Recipe, given: Option<&str>) -> Result<()> {
+    match given {
+        Some(version) => check_names(&recipe.name, version)
+            .context("reading --image-version")
+            .usage(),
+        None => check_room(recipe),
+    }
+}
+
+/// Makes the folder for what is built, and proves early that it takes files.
+fn prepare_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("making the folder {}", folder.display()))
+        .and_then(|()| {
+            tempfile::tempfile_in(folder)
+                .map(drop)
+                .with_context(|| format!("writing to {}", folder.display()))
+        })
+        .hint("choose a folder that you may write to with `--output-dir`")
+}
+
+/// A text that waits for its name.
+fn write_text(path: &Path, text: &str) -> Result<Output> {
+    use std::io::Write as _;
+    let output = Output::create(path, Privacy::Public)?;
+    let mut file: &File = output.file();
+    file.write_all(text.as_bytes())
+        .map_err(|error| explain(error.into(), path))?;
+    Ok(output)
+}

@@ -1,0 +1,344 @@
+//! `mailimg configure`: puts settings into a finished image, or takes them out.
+//!
+//! Only `settings.env` of the boot partition changes, and the root certificate
+//! that it names beside it: the root is sealed and stays as it is. Raw and qcow2 images are told apart by their first bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+
+use super::settings::Checked;
+use crate::builder::write::atomic::make_private;
+use crate::builder::write::fat::Volume;
+use crate::builder::write::gpt::{TYPE_ESP, read_gpt};
+use crate::builder::write::qcow2::{self, Qcow2};
+use crate::builder::write::storage::{Region, Storage};
+use crate::builder::write::{SETTINGS_FILE, SETTINGS_LIMIT};
+use crate::error::{Hint, hinted};
+use crate::settings::{Authority, named_authority, parse_settings};
+
+/// Puts settings into an image; without any, the template it came with.
+///
+/// The settings are taken as they are: the caller checks them. `pristine` is
+/// the template that the builder ships; putting it back restores every byte.
+/// An image that holds settings can be read by its owner alone.
+pub fn configure(image: &Path, settings: Option<&Checked>, pristine: &[u8]) -> Result<()> {
+    let bytes = settings.map_or(pristine, |settings| &settings.text);
+    let authority = settings.and_then(|settings| settings.authority.as_ref());
+    if bytes.len() > SETTINGS_LIMIT {
+        return Err(hinted(
+            format!(
+                "the settings take {} bytes, an image holds {SETTINGS_LIMIT}",
+                bytes.len()
+            ),
+            "remove what is no setting from the file",
+        ));
+    }
+    let name = || format!("configuring {}", image.display());
+    let file = open_image(image).with_context(name)?;
+    let mut magic = [0; qcow2::MAGIC.len()];
+    let is_qcow2 = file.read_exact_at(&mut magic, 0).is_ok() && magic == qcow2::MAGIC;
+    let protect = || {
+        if settings.is_none() {
+            return Ok(());
+        }
+        make_private(&file)
+            .context("taking it from other users")
+            .hint("only the owner of an image can put settings into it")
+    };
+    let result = if is_qcow2 {
+        Qcow2::open(&file)
+            .and_then(|mut disk| replace_settings(&mut disk, bytes, authority, &protect))
+    } else {
+        replace_settings(&mut &file, bytes, authority, &protect)
+    };
+    let full = result.as_ref().is_err_and(|error| {
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::StorageFull)
+    });
+    let result = result.with_context(name);
+    if full {
+        return result.hint("free some space on the disk that the image lies on");
+    }
+    result
+}
+
+/// Opens an image that nobody else has in use.
+fn open_image(image: &Path) -> Result<File> {
+    let opened = File::options().read(true).write(true).open(image);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "name an image that `mailimg build` made",
+                io::ErrorKind::PermissionDenied => "it must be readable and writable",
+                io::ErrorKind::IsADirectory => "name the image in the folder",
+                _ => return Err(error).context("opening it"),
+            };
+            return Err(error).context("opening it").hint(hint);
+        }
+    };
+    // QEMU holds locks on an image that a machine runs from; ours, on the
+    // whole file, cannot be had beside them. It ends with the process.
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // A file system without locks has nobody to keep out.
+        Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP | Errno::INVAL) => Ok(file),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(hinted(
+            "another program is using it",
+            "stop the virtual machine that runs from this image first",
+        )),
+        Err(error) => Err(error).context("locking it"),
+    }
+}
+
+/// Replaces the settings once `protect` has kept others from reading them.
+fn replace_settings(
+    disk: &mut dyn Storage,
+    bytes: &[u8],
+    authority: Option<&Authority>,
+    protect: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let table = read_gpt(disk).hint(
+        "name a .raw or .qcow2 image that `mailimg build` made, \
+         not one that is still compressed",
+    )?;
+    let Some(esp) = table.find(&TYPE_ESP) else {
+        return Err(hinted(
+            "it has no EFI system partition",
+            "name an image that `mailimg build` made",
+        ));
+    };
+    ensure!(
+        esp.size() <= disk.size()?,
+        "the EFI system partition lies past the image's end"
+    );
+    let mut partition =
+        Region::new(disk, esp.offset(), esp.size()).context("finding the EFI system partition")?;
+    let mut volume = Volume::open(&mut partition).context("opening the EFI system partition")?;
+    protect()?;
+    // The certificate lies behind the settings: out first and in last, so that
+    // the settings find their old place whatever their length.
+    let mut replace = || -> Result<()> {
+        if let Some(name) = authority_in(&volume)? {
+            volume.remove_file(&name)?;
+        }
+        volume.replace_file(SETTINGS_FILE, bytes)?;
+        if let Some(authority) = authority {
+            volume.add_file(&authority.name, &authority.bytes)?;
+        }
+        Ok(())
+    };
+    replace()
+        .with_context(|| format!("replacing {SETTINGS_FILE} in the EFI system partition"))
+        .hint("if the image was changed by other means, build it again")
+}
+
+/// The file that the settings in a volume name, if it is there.
+fn authority_in(volume: &Volume<'_>) -> Result<Option<String>> {
+    let name = volume
+        .read(SETTINGS_FILE)
+        .and_then(|bytes| Ok(parse_settings(&bytes)?))
+        .ok()
+        .and_then(|written| named_authority(&written));
+    match name {
+        Some(name) if volume.has(&name)? => Ok(Some(name)),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::path::{Path, PathBuf};
+
+    use super::configure;
+    use crate::builder::command::settings::Checked;
+    use crate::builder::recipe::Disk;
+    use crate::builder::tree::Content;
+    use crate::builder::write::disk::{DiskUuids, plan_disk};
+    use crate::builder::write::fat::{Options, Volume, write_fat};
+    use crate::builder::write::qcow2::{Qcow2, write_qcow2};
+    use crate::builder::write::storage::{Region, Storage};
+    use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
+    use crate::error::render;
+    use crate::settings::Authority;
+
+    const PRISTINE: &[u8] = b"# DOMAIN=example.org\n";
+
+    /// A small disk with a boot partition, raw and as qcow2.
+    fn images() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(folder.path().join(name))
+                .unwrap()
+        };
+        let (raw, qcow2) = (open("mail.raw"), open("mail.qcow2"));
+        let sizes = Disk {
+            esp_mib: 40,
+            root_mib: 1,
+            verity_mib: 1,
+        };
+        let uuids = DiskUuids {
+            disk: [1; 16],
+            esp: [2; 16],
+            bios: [3; 16],
+            root: [4; 16],
+            verity: [5; 16],
+        };
+        let plan = plan_disk(&sizes, "mail", "1", &uuids).unwrap();
+        plan.write_tables(&raw).unwrap();
+        let mut whole = &raw;
+        let mut esp = Region::new(&mut whole, plan.esp.offset(), plan.esp.size()).unwrap();
+        let options = Options {
+            label: "ESP".to_owned(),
+            volume_id: 7,
+            timestamp: 1_700_000_000,
+            hidden_sectors: plan.esp.first_lba as u32,
+        };
+        let files = [
+            (SETTINGS_FILE.to_owned(), Content::from(PRISTINE.to_vec())),
+            (
+                "EFI/Linux/mail_1.efi".to_owned(),
+                Content::from(vec![9; 100_000]),
+            ),
+        ];
+        let written = write_fat(&mut esp, &options, &files).unwrap();
+        let allocated: Vec<_> = written
+            .editable
+            .iter()
+            .map(|range| range.start + plan.esp.offset()..range.end + plan.esp.offset())
+            .collect();
+        write_qcow2(&raw, &qcow2, &allocated).unwrap();
+        let paths = (
+            folder.path().join("mail.raw"),
+            folder.path().join("mail.qcow2"),
+        );
+        (folder, paths.0, paths.1)
+    }
+
+    fn checked(text: &[u8]) -> Checked {
+        Checked {
+            text: text.to_vec(),
+            authority: None,
+        }
+    }
+
+    fn file_of(image: &Path, name: &str) -> Option<Vec<u8>> {
+        let file = File::open(image).unwrap();
+        let read = |disk: &mut dyn Storage| {
+            let mut esp = Region::new(disk, 1 << 20, 40 << 20).unwrap();
+            Volume::open(&mut esp).unwrap().read(name).ok()
+        };
+        if image
+            .extension()
+            .is_some_and(|extension| extension == "qcow2")
+        {
+            read(&mut Qcow2::open(&file).unwrap())
+        } else {
+            read(&mut &file)
+        }
+    }
+
+    #[test]
+    fn settings_go_in_and_reset_restores_every_byte() {
+        let (_folder, raw, qcow2) = images();
+        for image in [&raw, &qcow2] {
+            let before = fs::read(image).unwrap();
+            let large = vec![b'x'; SETTINGS_LIMIT];
+            for settings in [
+                &b"DOMAIN=example.org\n"[..],
+                &large,
+                b"DOMAIN=example.net\n",
+            ] {
+                configure(image, Some(&checked(settings)), PRISTINE).unwrap();
+                assert_eq!(file_of(image, SETTINGS_FILE).unwrap(), settings);
+                assert_eq!(
+                    fs::metadata(image).unwrap().permissions().mode() & 0o777,
+                    0o600
+                );
+            }
+            let after = fs::read(image).unwrap();
+            assert_eq!(after.len(), before.len());
+            assert!(!after.windows(11).any(|window| window == b"example.org"));
+            configure(image, None, PRISTINE).unwrap();
+            assert!(fs::read(image).unwrap() == before);
+        }
+    }
+
+    #[test]
+    fn a_root_certificate_goes_with_the_settings_that_name_it() {
+        let (_folder, raw, qcow2) = images();
+        for image in [&raw, &qcow2] {
+            let before = fs::read(image).unwrap();
+            let put = |name: &str, length: usize| {
+                let text = format!("ACME_CA_FILE={name}\n{}", "#".repeat(length));
+                let settings = Checked {
+                    text: text.into_bytes(),
+                    authority: Some(Authority {
+                        name: name.to_owned(),
+                        bytes: vec![b'c'; AUTHORITY_LIMIT],
+                    }),
+                };
+                configure(image, Some(&settings), PRISTINE).unwrap();
+                assert_eq!(file_of(image, name).unwrap().len(), AUTHORITY_LIMIT);
+            };
+            put("my root.pem", 50_000);
+            put("other.pem", 10);
+            assert_eq!(file_of(image, "my root.pem"), None);
+            put("other.pem", 60_000);
+            configure(image, None, PRISTINE).unwrap();
+            assert!(fs::read(image).unwrap() == before);
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_of_ours_is_refused_with_a_hint() {
+        let (folder, raw, qcow2) = images();
+        let refuse = |image: &Path| {
+            let text = render(&configure(image, Some(&checked(b"A=b\n")), PRISTINE).unwrap_err());
+            text.replace(&folder.path().display().to_string(), "")
+        };
+        assert_eq!(
+            refuse(&folder.path().join("none.raw")),
+            "error: configuring /none.raw: opening it: No such file or directory (os error 2)\n\
+             hint: name an image that `mailimg build` made"
+        );
+        assert!(refuse(folder.path()).contains("hint: name the image in the folder"));
+        let text = folder.path().join("text");
+        fs::write(&text, "hello").unwrap();
+        let mode = fs::metadata(&text).unwrap().permissions().mode();
+        assert!(refuse(&text).contains("disk ends before its partition table\nhint: name a .raw"));
+        assert_eq!(fs::metadata(&text).unwrap().permissions().mode(), mode);
+
+        File::options()
+            .write(true)
+            .open(&raw)
+            .unwrap()
+            .write_all_at(&[9], 1024)
+            .unwrap();
+        assert_eq!(
+            refuse(&raw),
+            "error: configuring /mail.raw: the partition table's entries have a wrong checksum\n\
+             hint: name a .raw or .qcow2 image that `mailimg build` made, \
+             not one that is still compressed"
+        );
+        let error =
+            configure(&qcow2, Some(&checked(&[0; SETTINGS_LIMIT + 1])), PRISTINE).unwrap_err();
+        assert!(render(&error).contains("hint: remove what is no setting"));
+        let short = File::options().write(true).open(&qcow2).unwrap();
+        short.set_len(200_000).unwrap();
+        assert!(refuse(&qcow2).starts_with("error: configuring /mail.qcow2: "));
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line of `mailimg`: arguments in, one function per command out.
+
+pub mod agent;
+pub mod boot;
+pub mod build;
+pub mod configure;
+pub mod diff;
+pub mod inspect;
+pub mod last_known;
+pub mod lock;
+pub mod outdated;
+pub mod scripts;
+pub mod settings;
+mod signals;
+pub mod why;
+pub mod workspace;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::error;
+use crate::print::{say, say_with};
+use crate::settings::settings_template;
+use signals::{stop_on_signals, wait_if_stopped};
+use workspace::{RecipeArgs, Workspace};
+
+/// Builds an immutable operating-system image whose only job is mail.
+#[derive(Debug, Parser)]
+#[command(name = "mailimg", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image from a recipe
+    Build(build::BuildArgs),
+    /// Resolve a recipe to recipes/NAME.lock
+    Lock(LockArgs),
+    /// Compare the lock with what the mirrors offer; exit code 1 when it is behind
+    Outdated(outdated::OutdatedArgs),
+    /// Boot an image in QEMU on a throw-away overlay
+    Boot(boot::BootOptions),
+    /// Put settings into a finished image, in place
+    Configure(ConfigureArgs),
+    /// Tell what an image consists of
+    Inspect(inspect::InspectArgs),
+    /// Re-derive every hash of an image
+    Verify(inspect::VerifyArgs),
+    /// Tell what changed between two images, locks or manifests
+    Diff(diff::DiffArgs),
+    /// Tell why a package is in an image
+    Why(WhyArgs),
+    /// Print the maintainer scripts that nobody reviewed yet
+    Scripts(scripts::ScriptsArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args, Debug)]
+struct LockArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Keep these packages at the last version whose maintainer scripts are known
+    #[arg(long, value_name = "PACKAGE", value_delimiter = ',')]
+    hold: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct WhyArgs {
+    /// Package to explain
+    package: String,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+#[derive(Args, Debug)]
+struct ConfigureArgs {
+    /// The image, raw or qcow2
+    image: PathBuf,
+    /// The settings to put in
+    #[arg(long, required_unless_present = "reset", conflicts_with = "reset")]
+    settings: Option<PathBuf>,
+    /// Take the settings out again; the image is then byte for byte as built
+    #[arg(long)]
+    reset: bool,
+}
+
+/// Runs the program; the only place that prints an error.
+pub fn main() -> ExitCode {
+    stop_on_signals();
+    let cli = Cli::parse();
+    let result = run(cli.command);
+    wait_if_stopped();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(error::report(&error)),
+    }
+}
+
+/// Runs a command and returns its exit code.
+fn run(command: Command) -> Result<u8> {
+    let done = match command {
+        Command::Outdated(args) => return outdated::run_outdated(&args),
+        Command::Build(args) => build::run_build(&args),
+        Command::Lock(args) => {
+            let workspace = Workspace::open(&args.recipe)?;
+            let here = format!("{}.lock", workspace.recipe.name);
+            let (_, difference) = workspace.resolve(Path::new(&here), &args.hold)?;
+            say(&difference)
+        }
+        Command::Boot(args) => boot::run_boot(&args),
+        Command::Configure(args) => {
+            let settings = args
+                .settings
+                .as_deref()
+                .map(settings::load_checked)
+                .transpose()?;
+            let pristine = settings_template();
+            configure::configure(&args.image, settings.as_ref(), pristine.as_bytes())
+        }
+        Command::Inspect(args) => inspect::run_inspect(&args),
+        Command::Verify(args) => inspect::run_verify(&args),
+        Command::Diff(args) => diff::run_diff(&args),
+        Command::Why(args) => {
+            let workspace = Workspace::open(&args.recipe)?;
+            let packages = workspace.unpack(workspace.lock()?)?;
+            let controls: Vec<&str> = packages.iter().map(|one| one.control.as_str()).collect();
+            say(&(why::explain(&controls, &workspace.recipe, &args.package)? + "\n"))
+        }
+        Command::Scripts(args) => scripts::run_scripts(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mailimg", &mut script);
+            say_with(|output| output.write_all(&script))
+        }
+        Command::Man => {
+            say_with(|mut output| clap_mangen::Man::new(Cli::command()).render(&mut output))
+        }
+    };
+    done.map(|()| error::EXIT_DONE)
+}

@@ -1,0 +1,25 @@
+//! Fetching: signed indexes and pinned packages into a content-addressed cache.
+//!
+//! [`Mirror`] is the real thing: HTTP, HTTPS and `file:` on a few threads. What
+//! it brings home is checked against the pinned size and SHA-256 before it gets
+//! its name in the [`Cache`], so plain HTTP mirrors are fine. Left out: FTP,
+//! proxies other than those of `http_proxy` and friends, mirror lists.
+
+mod cache;
+mod mirror;
+mod object;
+mod options;
+mod problem;
+mod resolver;
+mod source;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use cache::{Cache, Claim};
+pub use mirror::Mirror;
+pub use object::{Fetch, Object};
+pub use options::Options;
+pub use problem::{Gone, Missing};
+
+pub(crate) use cache::storage_error;

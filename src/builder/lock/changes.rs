@@ -1,0 +1,122 @@
+//! What became of each package between two states of an image.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::locked::Lock;
+use crate::builder::archive::version::compare_versions;
+
+/// A package as locks and manifests pin it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// Package name.
+    pub name: String,
+    /// Debian version.
+    pub version: String,
+    /// SHA-256 of the .deb, hexadecimal.
+    pub sha256: String,
+}
+
+/// How a package changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// A newer version.
+    Upgraded,
+    /// An older version.
+    Downgraded,
+    /// The same version with other content.
+    Rebuilt,
+}
+
+/// What became of one package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Package name.
+    pub name: String,
+    /// How it changed.
+    pub change: Verb,
+    /// The version before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// The version now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.change {
+            Verb::Added => "added",
+            Verb::Removed => "removed",
+            Verb::Upgraded => "upgraded",
+            Verb::Downgraded => "downgraded",
+            Verb::Rebuilt => "rebuilt",
+        };
+        write!(formatter, "{verb:<11} {}", self.name)?;
+        match (&self.old, &self.new) {
+            (Some(old), Some(_)) if self.change == Verb::Rebuilt => {
+                write!(formatter, " {old}, other content")
+            }
+            (Some(old), Some(new)) => write!(formatter, " {old} -> {new}"),
+            (Some(version), None) | (None, Some(version)) => write!(formatter, " {version}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl Lock {
+    /// The packages as [`package_changes`] compares them.
+    pub fn pinned(&self) -> Vec<Pinned> {
+        let packages = self.packages.iter();
+        packages
+            .map(|package| Pinned {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                sha256: package.sha256.clone(),
+            })
+            .collect()
+    }
+}
+
+/// What changed, sorted by name; nothing is said of packages that did not.
+pub fn package_changes(old: &[Pinned], new: &[Pinned]) -> Vec<Change> {
+    let mut names: BTreeMap<&str, (Option<&Pinned>, Option<&Pinned>)> = BTreeMap::new();
+    for package in old {
+        names.entry(&package.name).or_default().0 = Some(package);
+    }
+    for package in new {
+        names.entry(&package.name).or_default().1 = Some(package);
+    }
+    let changes = names.into_iter().filter_map(|(name, (old, new))| {
+        Some(Change {
+            name: name.to_owned(),
+            change: match (old, new) {
+                (Some(old), Some(new)) => changed(old, new)?,
+                (None, _) => Verb::Added,
+                (_, None) => Verb::Removed,
+            },
+            old: old.map(|package| package.version.clone()),
+            new: new.map(|package| package.version.clone()),
+        })
+    });
+    changes.collect()
+}
+
+fn changed(old: &Pinned, new: &Pinned) -> Option<Verb> {
+    if old.version == new.version {
+        return (old.sha256 != new.sha256).then_some(Verb::Rebuilt);
+    }
+    // Versions came out of an index; an unreadable one was edited by hand.
+    match compare_versions(&old.version, &new.version) {
+        Ok(Ordering::Greater) => Some(Verb::Downgraded),
+        _ => Some(Verb::Upgraded),
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading a recipe and the tables it names, from a checkout or from the binary.
+//!
+//! The format is TOML 1.0 (<https://toml.io/en/v1.0.0>); what the keys mean is
+//! said at [`Recipe`]. A mistake is reported with its line and column.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Hint, hinted};
+
+use super::{Accounts, Archive, Recipe, ReviewedScript};
+
+/// Where files beside a recipe are read from.
+pub trait Source {
+    /// The content of a file beside the recipe.
+    fn bytes(&self, name: &str) -> Result<Vec<u8>>;
+
+    /// The text of a file beside the recipe.
+    fn text(&self, name: &str) -> Result<String> {
+        String::from_utf8(self.bytes(name)?).with_context(|| format!("reading {name}"))
+    }
+}
+
+impl Source for PathBuf {
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.join(name);
+        std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    }
+}
+
+/// Endings of keyrings that lie beside a recipe.
+const KEY_FILE_ENDINGS: [&str; 2] = [".pgp", ".asc"];
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scripts {
+    #[serde(default)]
+    script: Vec<ReviewedScript>,
+}
+
+/// Loads a recipe from disk, with the tables beside it.
+pub fn load_recipe(path: &Path) -> Result<Recipe> {
+    let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    parse_recipe(name, &folder)
+}
+
+/// Parses the recipe of that file name, with the tables beside it.
+pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
+    let mut recipe: Recipe = parse_table(name, source)?;
+    check_names(&recipe.name, &recipe.version).with_context(|| format!("reading {name}"))?;
+    check_snapshots(&recipe.sources).with_context(|| format!("reading {name}"))?;
+    if let Some(file) = &recipe.accounts_file {
+        let accounts: Accounts = parse_table(file, source)?;
+        check_accounts(&accounts).with_context(|| format!("reading {file}"))?;
+        recipe.accounts = accounts;
+    }
+    if let Some(file) = &recipe.scripts_file {
+        recipe.scripts = parse_table::<Scripts>(file, source)?.script;
+    }
+    if let Some(file) = &recipe.blocks_file {
+        recipe.blocks = parse_table(file, source)?;
+    }
+    recipe.key_files = load_key_files(&recipe.sources, source)?;
+    Ok(recipe)
+}
+
+fn load_key_files(sources: &[Archive], source: &dyn Source) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for name in sources.iter().flat_map(|archive| &archive.keys) {
+        if KEY_FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            if name.contains('/') {
+                bail!("reading the keyring {name}: it must lie beside the recipe");
+            }
+            let bytes = source
+                .bytes(name)
+                .with_context(|| format!("reading the keyring {name}"))
+                .hint("a name in 'keys' that ends in .pgp or .asc is a file beside the recipe")?;
+            files.insert(name.clone(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+fn parse_table<T: DeserializeOwned>(name: &str, source: &dyn Source) -> Result<T> {
+    let text = source.text(name)?;
+    parse_toml(&text)
+        .with_context(|| format!("reading {name}"))
+        .hint("recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean")
+}
+
+/// Reads TOML; a mistake is one line that names its line and column.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let before = &text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        anyhow!("line {line}, column {column}: {}", error.message())
+    })
+}
+
+/// How long name and version may be together: a GPT label has 36 UTF-16
+/// units, of which `_` and `_r` take three.
+pub const LABEL_ROOM: usize = 36 - 3;
+
+/// Checks that name and version can be what they become: file names, GPT
+/// labels, tags of OCI images (no `+`, no `~`) and boot entries, where `+`
+/// begins the count of attempts.
+pub fn check_names(name: &str, version: &str) -> Result<()> {
+    let plain = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+    };
+    for (what, text) in [("name", name), ("version", version)] {
+        if !plain(text) {
+            return Err(hinted(
+                format!("'{text}' cannot be the {what} of an image"),
+                format!(
+                    "a {what} takes letters, digits, '.' and '-', and begins with one of the first two"
+                ),
+            ));
+        }
+    }
+    let length = name.len() + version.len();
+    if length > LABEL_ROOM {
+        return Err(hinted(
+            format!("'{name}' and '{version}' together are longer than {LABEL_ROOM} characters"),
+            format!(
+                "they are part of a partition's label: shorten them by {}",
+                length - LABEL_ROOM
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The one thing that an address of a snapshot may leave open is the time.
+fn check_snapshots(sources: &[Archive]) -> Result<()> {
+    for address in sources.iter().flat_map(|source| &source.snapshots) {
+        if address.replace("{time}", "").contains(['{', '}']) {
+            return Err(hinted(
+                format!("'{address}' under 'snapshots' has a placeholder that is not known"),
+                "the only one is {time}, as in http://snapshot.debian.org/archive/debian/{time}",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_accounts(accounts: &Accounts) -> Result<()> {
+    for (index, user) in accounts.users.iter().enumerate() {
+        if accounts.users[..index]
+            .iter()
+            .any(|other| other.name == user.name || other.uid == user.uid)
+        {
+            bail!("user {} or uid {} is there twice", user.name, user.uid);
+        }
+        if !accounts.groups.iter().any(|group| group.name == user.group) {
+            bail!(
+                "user {}: group {} is not in the table",
+                user.name,
+                user.group
+            );
+        }
+    }
+    for (index, group) in accounts.groups.iter().enumerate() {
+        if accounts.groups[..index]
+            .iter()
+            .any(|other| other.name == group.name || other.gid == group.gid)
+        {
+            bail!("group {} or gid {} is there twice", group.name, group.gid);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Source, parse_recipe};
+    use anyhow::{Context, Result};
+
+    struct Texts(&'static [(&'static str, &'static str)]);
+
+    impl Source for Texts {
+        fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+            let found = self.0.iter().find(|(file, _)| *file == name);
+            Ok(found.context("no such file")?.1.into())
+        }
+    }
+
+    const MINIMAL: &str =
+        "name = \"t\"\nversion = \"1\"\narchitecture = \"amd64\"\npackages = []\nsources = []\n";
+
+    #[test]
+    fn minimal_recipe_is_taken() {
+        let recipe = parse_recipe("t.toml", &Texts(&[("t.toml", MINIMAL)])).unwrap();
+        assert_eq!(recipe.name, "t");
+    }
+
+    #[test]
+    fn keyrings_lie_embedded_or_beside_the_recipe() {
+        let recipe = |key: &str| -> &'static str {
+            let sources = format!(
+                "[[sources]]\nsuite = \"s\"\nmirrors = []\ncomponents = []\n\
+                 keys = [\"debian-trixie\", \"{key}\"]\n"
+            );
+            let text = MINIMAL.replace("sources = []\n", &sources);
+            Box::leak(text.into_boxed_str())
+        };
+        let texts = |key: &str| {
+            Texts(Box::leak(Box::new([
+                ("t.toml", recipe(key)),
+                ("own.asc", "armor"),
+            ])))
+        };
+        let taken = parse_recipe("t.toml", &texts("own.asc")).unwrap();
+        assert_eq!(taken.key_files["own.asc"], b"armor");
+        assert_eq!(taken.key_files.len(), 1);
+        for (key, expected) in [
+            ("other.pgp", "reading the keyring other.pgp: no such file"),
+            (
+                "../own.asc",
+                "reading the keyring ../own.asc: it must lie beside the recipe",
+            ),
+        ] {
+            let error = parse_recipe("t.toml", &texts(key)).unwrap_err();
+            assert_eq!(format!("{error:#}"), expected);
+        }
+    }
+
+    #[test]
+    fn snapshots_leave_nothing_but_the_time_open() {
+        let read = |address: &str| {
+            let sources = format!(
+                "[[sources]]\nsuite = \"s\"\nmirrors = []\ncomponents = []\nkeys = []\n\
+                 snapshots = [\"{address}\"]\n"
+            );
+            let text = MINIMAL.replace("sources = []\n", &sources);
+            let text: &'static str = Box::leak(text.into_boxed_str());
+            parse_recipe("t.toml", &Texts(Box::leak(Box::new([("t.toml", text)]))))
+        };
+        let taken = read("http://snapshot.test/{time}").unwrap();
+        assert_eq!(taken.sources[0].snapshots, ["http://snapshot.test/{time}"]);
+        assert_eq!(
+            crate::error::render(&read("http://snapshot.test/{date}").unwrap_err()),
+            "error: reading t.toml: 'http://snapshot.test/{date}' under 'snapshots' has a \
+             placeholder that is not known\n\
+             hint: the only one is {time}, as in http://snapshot.debian.org/archive/debian/{time}"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_line_and_column() {
+        let texts = Texts(&[(
+            "t.toml",
+            "name = \"t\"\nversion = \"1\"\narchitecture = \"amd64\"\npackages = []\nsources = []\n  kernl = 1\n",
+        )]);
+        let error = format!("{:#}", parse_recipe("t.toml", &texts).unwrap_err());
+        assert!(
+            error.starts_with("reading t.toml: line 6, column 3: unknown field `kernl`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn accounts_with_one_id_twice_are_refused() {
+        let recipe: &'static str =
+            Box::leak(format!("accounts_file = \"a.toml\"\n{MINIMAL}").into_boxed_str());
+        let accounts = "[[groups]]\nname = \"a\"\ngid = 1\n[[groups]]\nname = \"b\"\ngid = 1\n";
+        let texts = Texts(Box::leak(Box::new([
+            ("t.toml", recipe),
+            ("a.toml", accounts),
+        ])));
+        let error = format!("{:#}", parse_recipe("t.toml", &texts).unwrap_err());
+        assert_eq!(error, "reading a.toml: group b or gid 1 is there twice");
+    }
+}

@@ -1,0 +1,17 @@
+//! Sealing: the tree becomes the read-only root image and what boots it.
+//!
+//! [`erofs`] lays the tree out as a file system image without copying a file,
+//! [`verity`] writes it out and seals it with a hash tree. [`initrd`] picks
+//! what the first stage of the boot needs, following programs with [`crate::builder::elf`]
+//! and kernel modules with [`kmod`](crate::builder::kmod); [`cpio`] packs it.
+
+pub mod cpio;
+pub mod erofs;
+pub mod extents;
+pub mod image;
+pub mod initrd;
+pub mod uki;
+pub mod verity;
+
+#[cfg(test)]
+mod tests;
