@@ -1,10 +1,54 @@
 //! sshd's host key and the keys that may log in.
 
-use super::machine::files::{ensure_folder, remove_file, sync_folder};
+use super::machine::files::{PUBLIC, ensure_folder, remove_file, sync_folder};
 use super::machine::place::{self, Place};
-use super::machine::program::run_program;
-use crate::settings::Settings;
+use super::machine::program::{reload_unit_and_wait, run_program, start_unit, stop_unit};
+use super::machine::template::{ensure_below_run, ensure_rendered};
+use crate::settings::{NetworkSource, Settings};
 use anyhow::Context;
+use serde::Serialize;
+
+/// Its unit.
+pub const UNIT: &str = "ssh.service";
+/// Who may log in, as root.
+const AUTHORIZED_KEYS: &str = "ssh/authorized_keys";
+
+#[derive(Serialize)]
+struct Values<'a> {
+    rendered: &'a str,
+    ssh_host_key: String,
+    ssh_allow_from: &'a [NetworkSource],
+}
+
+/// Writes its configuration and the keys that may log in.
+///
+/// # Errors
+/// A wrong template, a file that cannot be written.
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let values = Values {
+        rendered: place::RENDERED,
+        ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
+        ssh_allow_from: &settings.ssh_allow_from,
+    };
+    ensure_rendered(place, "ssh/sshd_config", &values)?;
+    if settings.ssh_keys.is_empty() {
+        return remove_file(&place.path(place::RENDERED).join(AUTHORIZED_KEYS));
+    }
+    let keys = settings.ssh_keys.iter().map(|key| format!("{}\n", key.0));
+    ensure_below_run(place, AUTHORIZED_KEYS, &keys.collect::<String>(), PUBLIC)
+}
+
+/// Switches it on or off: the one service that settings decide about.
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
+    if settings.ssh_keys.is_empty() {
+        return stop_unit(UNIT);
+    }
+    reload_unit_and_wait(UNIT)?;
+    start_unit(UNIT)
+}
 
 /// Makes the host key when ssh is wanted and none is there.
 ///

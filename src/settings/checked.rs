@@ -83,6 +83,11 @@ impl Settings {
         std::iter::once(self.domain.as_str())
             .chain(self.additional_domains.iter().map(String::as_str))
     }
+
+    /// Whether the machine's name is a mail domain as well.
+    pub fn hostname_is_domain(&self) -> bool {
+        self.domains().any(|domain| domain == self.hostname)
+    }
 }
 
 /// Settings with what is odd about them.

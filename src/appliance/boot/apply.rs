@@ -3,40 +3,13 @@
 use super::{provision, render};
 use crate::appliance::aliases::check::check_aliases;
 use crate::appliance::aliases::load_aliases;
-use crate::appliance::dovecot::dh;
+use crate::appliance::dkim;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
 use crate::appliance::machine::settings::load_stored;
+use crate::appliance::services::{SERVICES, Service, Takes};
 use crate::appliance::users::load_users;
-use crate::appliance::{dkim, network, web};
 use crate::settings::Settings;
-
-/// Units that read what `render` writes; each is reloaded only if it runs.
-const USERS_OF_SETTINGS: [&str; 6] = [
-    "unbound.service",
-    "opendkim.service",
-    "opendmarc.service",
-    "dovecot.service",
-    "postfix.service",
-    SSH,
-];
-const SSH: &str = "ssh.service";
-/// Gets certificates; its timer starts it again when it has ended.
-const CERTIFICATES: &str = "mailimg-acme.service";
-/// Units that publish our records, if the settings name where.
-const PUBLISHERS: [&str; 2] = ["mailimg-dns.timer", "mailimg-dns.service"];
-/// Units that see for themselves when their configuration changes.
-const WATCHERS: [&str; 5] = [
-    "mailimg-filter.service",
-    "mailimg-guard.service",
-    "mailimg-sts.service",
-    "mailimg-certificate.path",
-    WEB,
-];
-/// Sees all but a change of its ports.
-const WEB: &str = "mailimg-web.service";
-/// Searches for a group; one that begins anew loses nothing.
-const DH: &str = "mailimg-dh.service";
 
 /// Takes edited settings into use without a reboot, and returns what to say.
 ///
@@ -49,41 +22,23 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
     let first = !place.path(place::PROVISIONED).exists();
-    let web_ports = web::load_ports(place);
+    let before = unseen(place);
     dkim::ensure_keys(place, settings)?;
     render::render_all(place)?;
     provision::provision(place)?;
     if place.is_machine() {
-        network::reload(settings)?;
-        // One after the other: Postfix asks Dovecot who may log in as soon as it is back.
-        for unit in USERS_OF_SETTINGS {
-            program::reload_unit_and_wait(unit)?;
-        }
-        if web::load_ports(place) != web_ports {
-            program::reload_unit_and_wait(WEB)?;
+        // One after the other: each may ask those before it as soon as it is back.
+        for (service, before) in SERVICES.iter().zip(before) {
+            take(service, place, settings, before)?;
         }
         // A machine that waited for settings left them out when it booted.
-        if first {
-            for unit in WATCHERS.iter().chain(&USERS_OF_SETTINGS) {
-                program::start_unit(unit)?;
-            }
+        let daemons = SERVICES
+            .iter()
+            .filter(|service| first && !service.takes.is_own());
+        for unit in daemons.filter_map(|service| service.daemon) {
+            program::start_unit(unit)?;
         }
-        // It finds out by itself whether another name or another CA is asked for.
-        program::start_unit(CERTIFICATES)?;
-        if dh::pending_bits(place, settings).is_some() {
-            // It may be after another size.
-            program::reload_unit_and_wait(DH)?;
-            program::start_unit(DH)?;
-        } else {
-            program::stop_unit(DH)?;
-        }
-        // The one service that settings switch on and off.
-        if settings.ssh_keys.is_empty() {
-            program::stop_unit(SSH)?;
-        } else {
-            program::start_unit(SSH)?;
-        }
-        for unit in PUBLISHERS {
+        for unit in SERVICES.iter().flat_map(|service| service.jobs) {
             program::start_unit(unit)?;
         }
     }
@@ -95,6 +50,36 @@ pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
     lines.extend(left_over(place, settings)?);
     lines.push("Settings are in use.".to_owned());
     Ok(lines.join("\n"))
+}
+
+/// What a service does not see by itself, as it is configured now.
+type Unseen = Option<(u16, u16)>;
+
+fn unseen(place: &Place) -> Vec<Unseen> {
+    let each = SERVICES.iter().map(|service| match service.takes {
+        Takes::WatchesAllBut(load) => load(place),
+        _ => None,
+    });
+    each.collect()
+}
+
+/// Has one service take its changed configuration into use.
+fn take(
+    service: &Service,
+    place: &Place,
+    settings: &Settings,
+    before: Unseen,
+) -> anyhow::Result<()> {
+    let is_due = match service.takes {
+        Takes::Own(take) => return take(place, settings),
+        Takes::Reload => true,
+        Takes::Watches => false,
+        Takes::WatchesAllBut(load) => load(place) != before,
+    };
+    match service.daemon.filter(|_| is_due) {
+        Some(unit) => program::reload_unit_and_wait(unit),
+        None => Ok(()),
+    }
 }
 
 /// What the settings leave without use or without an owner.
@@ -147,7 +132,7 @@ fn shortened(names: &[&str]) -> String {
 pub fn take_keys_into_use(place: &Place) -> anyhow::Result<()> {
     render::render_all(place)?;
     if place.is_machine() {
-        program::reload_unit("opendkim.service")?;
+        program::reload_unit(dkim::UNIT)?;
     }
     publish_keys(place)
 }

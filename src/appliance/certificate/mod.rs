@@ -2,7 +2,7 @@
 //!
 //! Self-signed ECDSA P-256 for HOSTNAME (RFC 5280,
 //! <https://www.rfc-editor.org/rfc/rfc5280>). Obtaining a real one is the agent's
-//! part (`acme`), putting it in place that of `certificate_pair`.
+//! part ([`acme`]), putting it in place that of [`pair`].
 
 pub mod acme;
 pub mod chain;
@@ -15,12 +15,22 @@ use super::machine::files::{
     Owner, PUBLIC, ensure_file, ensure_folder, read_optional, remove_file, write_file,
 };
 use super::machine::place::{self, Place};
+use crate::settings::Settings;
 use anyhow::{Context, bail};
 use chain::{check_key, parse_chain, read_facts};
 use pair::{BOTH, CHAIN, KEY, KEY_MODE, install_pair, link_pair};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
+
+/// Writes which roots are trusted, and what the agent needs of the settings.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    trust::ensure_trust(place, settings)?;
+    acme::configure(place, settings)
+}
 
 /// Certificate chain of HOSTNAME, PEM.
 pub fn chain_path() -> PathBuf {

@@ -11,6 +11,7 @@ use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
+use crate::appliance::services::readers_of_certificate;
 use crate::error::Hint;
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 const AGENT: &str = "mailimg-acme.service";
 /// Publishes records of keys in use.
 const RECORDS: &str = "mailimg-dns.service";
-/// Units that read the certificate of HOSTNAME, in the order of their reload.
-const USERS: [&str; 2] = ["dovecot.service", "postfix.service"];
 /// Longest wait for the agent.
 const AGENT_ENDS: Duration = Duration::from_secs(300);
 /// Pause between two looks at it.
@@ -185,7 +184,7 @@ fn take(place: &Place) -> anyhow::Result<String> {
             .with_context(|| format!("removing {}", entry.path().display()))?;
     }
     if host_changed && place.is_machine() {
-        for unit in USERS {
+        for unit in readers_of_certificate() {
             program::reload_unit(unit)?;
         }
         program::start_unit(RECORDS)?;

@@ -10,6 +10,7 @@ use crate::appliance::machine::clock::{now, uptime};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::postfix::queue::{self, Counts, readable_age};
+use crate::appliance::services::SERVICES;
 use crate::appliance::users::load_users;
 use crate::appliance::users::mailbox::human_size;
 use crate::error::render as render_error;
@@ -17,21 +18,6 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// Units whose state is shown, in the order of the way a mail takes.
-const UNITS: [&str; 12] = [
-    "systemd-networkd.service",
-    "systemd-timesyncd.service",
-    "unbound.service",
-    "postfix.service",
-    "mailimg-filter.service",
-    "mailimg-sts.service",
-    "opendkim.service",
-    "opendmarc.service",
-    "dovecot.service",
-    "mailimg-guard.service",
-    "mailimg-web.service",
-    "ssh.service",
-];
 /// Columns of the screen.
 const WIDTH: usize = 80;
 /// Columns before the text of a line.
@@ -86,6 +72,10 @@ pub fn show_status(place: &Place, json: bool) -> anyhow::Result<String> {
 fn collect(place: &Place) -> anyhow::Result<Status> {
     let uptime_seconds = uptime(place);
     let users = load_users(place)?;
+    let daemons: Vec<&str> = SERVICES
+        .iter()
+        .filter_map(|service| service.daemon)
+        .collect();
     let mut status = Status {
         provisioned: place.path(place::PROVISIONED).exists(),
         image_version: facts::image_version(place),
@@ -95,7 +85,7 @@ fn collect(place: &Place) -> anyhow::Result<Status> {
         uptime_seconds,
         health: facts::health(place),
         accounts: users.accounts.len(),
-        services: facts::units(place, &UNITS),
+        services: facts::units(place, &daemons),
         queue: queue::count(place),
         disk: facts::disk(place),
         memory: facts::memory(place),
@@ -329,8 +319,10 @@ mod tests {
 
     #[test]
     fn everything_fits_one_screen() {
-        let names = super::UNITS.map(|name| name.trim_end_matches(".service"));
-        let mut services: Vec<Unit> = names.iter().map(|name| unit(name, "active")).collect();
+        let names = super::SERVICES.iter().filter_map(|service| service.daemon);
+        let mut services: Vec<Unit> = names
+            .map(|name| unit(name.trim_end_matches(".service"), "active"))
+            .collect();
         services[10].active = "inactive".to_owned();
         let mut status = Status {
             provisioned: true,

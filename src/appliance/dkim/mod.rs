@@ -7,6 +7,7 @@
 //! <https://www.rfc-editor.org/rfc/rfc6376#section-3.6.2>). Changing
 //! DKIM_KEY_SELECTOR in the settings retires the old key at once.
 
+pub mod configuration;
 pub mod key;
 
 use super::machine::accounts::owner;
@@ -24,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::PathBuf;
 
+/// The signer's unit.
+pub const UNIT: &str = "opendkim.service";
 /// RFC 1035 section 2.3.4.
 const LONGEST_LABEL: usize = 63;
 /// How long mail may be under way: Postfix gives up after 5 days, others after a week or more.

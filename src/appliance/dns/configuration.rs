@@ -20,7 +20,7 @@ const MODE: u32 = 0o640;
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let path = place.path(place::DNS_CONFIGURATION);
     match environment(settings) {
         None => remove_file(&path),

@@ -23,4 +23,4 @@ pub mod update;
 pub mod zone;
 pub mod zone_text;
 
-pub use configuration::ensure_configuration;
+pub use configuration::configure;

@@ -1,3 +1,57 @@
-//! Dovecot: so far its Diffie-Hellman group.
+//! Dovecot: its configuration and its Diffie-Hellman group.
 
 pub mod dh;
+
+use super::certificate;
+use super::machine::accounts::find_account;
+use super::machine::place::{self, Place};
+use super::machine::template::ensure_rendered;
+use super::postfix::DELIVERIES_PER_USER;
+use crate::settings::Settings;
+use serde::Serialize;
+
+/// Its unit.
+pub const UNIT: &str = "dovecot.service";
+
+#[derive(Serialize)]
+struct Values<'a> {
+    hostname: &'a str,
+    certificate: String,
+    private_key: String,
+    dh_file: String,
+    users: &'a str,
+    mail: &'a str,
+    vmail_user: u32,
+    rendered: &'a str,
+    sieve: &'a str,
+    probe: &'a str,
+    guard_port: u16,
+    mailbox_quota: Option<u64>,
+    deliveries_per_user: u32,
+}
+
+/// Writes its configuration.
+///
+/// # Errors
+/// A wrong template, a file that cannot be written.
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let values = Values {
+        hostname: &settings.hostname,
+        certificate: certificate::chain_path().display().to_string(),
+        private_key: certificate::key_path().display().to_string(),
+        dh_file: dh::group_path(settings).display().to_string(),
+        users: place::USERS,
+        mail: place::MAIL,
+        vmail_user: find_account(place, "vmail")?.user,
+        rendered: place::RENDERED,
+        sieve: place::SIEVE,
+        probe: place::PROBE,
+        guard_port: place::GUARD_PORT,
+        mailbox_quota: settings.mailbox_quota,
+        deliveries_per_user: DELIVERIES_PER_USER,
+    };
+    for name in ["dovecot/dovecot.conf", "dovecot/junk.sieve"] {
+        ensure_rendered(place, name, &values)?;
+    }
+    Ok(())
+}

@@ -25,7 +25,7 @@ pub fn configuration_path(place: &Place) -> PathBuf {
     place.path(place::RENDERED).join("filter.json")
 }
 
-/// Reads what [`ensure_configuration`] wrote.
+/// Reads what [`configure`] wrote.
 ///
 /// # Errors
 /// Anything else.
@@ -37,7 +37,7 @@ pub fn parse_configuration(text: &str) -> anyhow::Result<Configuration> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let configuration = Configuration {
         hostname: settings.hostname.clone(),
         sending_limit: settings.sending_limit,

@@ -38,7 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-pub use configuration::ensure_configuration;
+pub use configuration::configure;
 
 /// Unbound, the machine's only resolver.
 const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);

@@ -4,6 +4,8 @@
 //! are checked where settings are parsed, and an undefined variable is an error,
 //! never an empty text.
 
+use super::accounts::owner;
+use super::files::{PUBLIC, ensure_file, ensure_folder};
 use super::place::{self, Place};
 use anyhow::Context;
 use serde::Serialize;
@@ -27,4 +29,24 @@ pub fn render_template(
     let context = tera::Context::from_serialize(values)?;
     tera.render(name, &context)
         .with_context(|| format!("rendering the template {name}"))
+}
+
+/// Fills a template in and puts it below /run/mailimg, under the same name.
+///
+/// # Errors
+/// What [`render_template`] fails with; a file that cannot be written.
+pub fn ensure_rendered(place: &Place, name: &str, values: &impl Serialize) -> anyhow::Result<()> {
+    let text = render_template(place, name, values)?;
+    ensure_below_run(place, name, &text, PUBLIC)
+}
+
+/// Puts a text below /run/mailimg.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn ensure_below_run(place: &Place, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+    let path = place.path(place::RENDERED).join(name);
+    let folder = path.parent().context("a file without a folder")?;
+    ensure_folder(folder, 0o755, None)?;
+    ensure_file(&path, text.as_bytes(), mode, owner(place, "root", "root")?).map(|_| ())
 }

@@ -82,11 +82,20 @@ pub fn set_host_name(place: &Place, hostname: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// networkctl's failure.
-pub fn reload(settings: &Settings) -> anyhow::Result<()> {
+pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
     if static_network(settings).is_none() {
         return Ok(());
     }
     run_program("/usr/bin/networkctl", &["reload"]).map(|_| ())
+}
+
+/// Writes host name and addresses.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    set_host_name(place, &settings.hostname)?;
+    ensure_network(place, settings)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Configuration {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let configuration = Configuration {
         dnssec: settings.dnssec,
         hostname: settings.hostname.clone(),

@@ -60,7 +60,7 @@ use tokio::net::{UnixDatagram, UnixListener};
 use tokio::task::LocalSet;
 use tokio::time::interval;
 
-pub use configuration::ensure_configuration;
+pub use configuration::configure;
 pub use report::{ReportOptions, send_reports};
 pub use socketmap::MAP;
 

@@ -23,6 +23,7 @@ use super::machine::place::{self, Place};
 use super::machine::program;
 use super::machine::settings::load_stored;
 use super::postfix::maps::take_into_use;
+use super::services::readers_of_certificate;
 use super::users::mailbox::{human_size, inbox_path};
 use super::users::{Account, LockedUsers, Users, load_users};
 use crate::settings::Settings;
@@ -30,9 +31,6 @@ use anyhow::Context;
 use maildir::{Copied, copy_home};
 use std::path::Path;
 use workspace::{OldAccount, OldKey, Workspace};
-
-/// Services that read what an import changes.
-const USERS_OF_CERTIFICATE: [&str; 2] = ["dovecot.service", "postfix.service"];
 
 struct Takeover<'a> {
     place: &'a Place,
@@ -74,7 +72,7 @@ pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> anyhow::Re
         take_keys_into_use(place)?;
     }
     if certificate && place.is_machine() {
-        for unit in USERS_OF_CERTIFICATE {
+        for unit in readers_of_certificate() {
             program::reload_unit(unit)?;
         }
     }

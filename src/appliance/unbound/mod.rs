@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+/// Its unit.
+pub const UNIT: &str = "unbound.service";
 /// Root hints of Debian's dns-root-data.
 const ROOT_HINTS: &str = "/usr/share/dns/root.hints";
 /// Trust anchor of Debian's dns-root-data.
@@ -59,7 +61,7 @@ pub fn refresh(place: &Place) -> anyhow::Result<bool> {
     let settings = load_checked(place, place::SETTINGS).ok().flatten();
     let changed = ensure_resolver(place, settings.as_ref().map(|resolved| &resolved.settings))?;
     if changed && place.is_machine() {
-        reload_unit("unbound.service")?;
+        reload_unit(UNIT)?;
     }
     Ok(changed)
 }

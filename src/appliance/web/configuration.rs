@@ -50,7 +50,7 @@ impl Configuration {
     }
 }
 
-/// Reads what [`ensure_configuration`] wrote.
+/// Reads what [`configure`] wrote.
 ///
 /// # Errors
 /// Anything else.
@@ -68,7 +68,7 @@ pub fn load_ports(place: &Place) -> Option<(u16, u16)> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let mut text = serde_json::to_string(&Configuration::new(settings)).context("writing JSON")?;
     text.push('\n');
     let path = place.path(place::WEB_CONFIGURATION);

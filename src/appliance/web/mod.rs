@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
-pub use configuration::{ensure_configuration, load_ports};
+pub use configuration::{configure, load_ports};
 
 /// Pause when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

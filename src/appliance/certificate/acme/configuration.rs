@@ -139,7 +139,7 @@ fn optional_names(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_configuration(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     let mut text = serde_json::to_string(&Configuration::of(settings)).context("writing JSON")?;
     text.push('\n');
     ensure_file(

@@ -35,7 +35,7 @@ use crate::appliance::machine::place::{self, Place};
 use agent::Agent;
 use anyhow::Context;
 
-pub use configuration::{Configuration, ensure_configuration, load_configuration, load_configured};
+pub use configuration::{Configuration, configure, load_configuration, load_configured};
 pub use ready::{find_chain, ready_folder};
 pub use record::{Record, load_record};
 pub use renewal::Reason;

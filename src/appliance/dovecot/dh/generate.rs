@@ -13,7 +13,6 @@ use crate::error::hinted;
 use anyhow::Context;
 
 const OPENSSL: &str = "/usr/bin/openssl";
-const DOVECOT: &str = "dovecot.service";
 
 /// Makes the group that settings ask for, if it is not there, and takes it into use.
 ///
@@ -34,7 +33,7 @@ pub fn generate_group(place: &Place) -> anyhow::Result<String> {
         return Ok("The settings ask for another group by now.".to_owned());
     }
     install(place, bits, &pem)?;
-    program::reload_unit(DOVECOT)?;
+    program::reload_unit("dovecot.service")?;
     Ok(format!("A group of {bits} bits is in use."))
 }
 

@@ -18,6 +18,7 @@ mod named;
 
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, read_optional, write_file};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::program::{reload_unit_and_wait, start_unit, stop_unit};
 use crate::settings::{DhParameters, Settings};
 use anyhow::Context;
 use group::Group;
@@ -25,6 +26,8 @@ use std::path::PathBuf;
 
 pub use generate::generate_group;
 
+/// The unit of the search.
+const UNIT: &str = "mailimg-dh.service";
 /// Size of the named group that serves until one of our own is found.
 const MEANWHILE_BITS: u32 = 4096;
 
@@ -70,6 +73,19 @@ pub fn pending_bits(place: &Place, settings: &Settings) -> Option<u32> {
         .and_then(|pem| Group::parse(&pem).ok())
         .is_some_and(|group| group.bits() == u64::from(bits) && !group.is_named());
     (!found).then_some(bits)
+}
+
+/// Starts the search for a group that settings ask for, or ends one that they do not.
+///
+/// # Errors
+/// systemctl's own failure.
+pub fn take(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    if pending_bits(place, settings).is_none() {
+        return stop_unit(UNIT);
+    }
+    // It may be after another size; one that begins anew loses nothing.
+    reload_unit_and_wait(UNIT)?;
+    start_unit(UNIT)
 }
 
 #[cfg(test)]

@@ -5,18 +5,14 @@
 //! certificate authority can fail a boot. A machine without settings is
 //! healthy, since waiting is all it has to do.
 
-mod account;
-mod probe;
-
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
+use crate::appliance::probe::Probe;
+use crate::appliance::services::SERVICES;
 use anyhow::{Context, bail};
-use probe::{Probe, all_probes};
 use serde::Serialize;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
-
-pub use account::ensure_probe;
 
 /// Pause between two tries of a probe.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -71,23 +67,24 @@ pub fn show_health(place: &Place, deadline: Duration) -> anyhow::Result<(String,
 }
 
 fn wait_for_health(place: &Place, deadline: Duration) -> anyhow::Result<Health> {
-    let probes = match load_checked(place, place::SETTINGS)? {
+    let outcomes = match load_checked(place, place::SETTINGS)? {
         None => Vec::new(),
-        Some(resolved) => all_probes(&resolved.settings.domain),
+        Some(resolved) => run_probes(place, &resolved.settings.domain, deadline),
     };
-    let outcomes = run_probes(place, &probes, deadline);
     Ok(Health {
         healthy: outcomes.iter().all(|outcome| outcome.ok),
-        waiting_for_settings: probes.is_empty(),
+        waiting_for_settings: outcomes.is_empty(),
         probes: outcomes,
     })
 }
 
 /// Tries all at once, each until it has passed once or the time is up.
-fn run_probes(place: &Place, probes: &[Probe], deadline: Duration) -> Vec<Outcome> {
+fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
+    let of_services = SERVICES.iter().flat_map(|service| service.probes);
+    let probes: Vec<&Probe> = of_services.chain(&[Probe::Storage]).collect();
     let began = Instant::now();
     let run = |probe: &Probe| loop {
-        let result = probe.run(place);
+        let result = probe.run(place, domain);
         let ok = result.is_ok();
         if ok || began.elapsed() + PAUSE > deadline {
             return Outcome {
@@ -101,7 +98,7 @@ fn run_probes(place: &Place, probes: &[Probe], deadline: Duration) -> Vec<Outcom
     };
     scope(|threads| {
         let running: Vec<_> = probes
-            .iter()
+            .into_iter()
             .map(|probe| (probe.name(), threads.spawn(move || run(probe))))
             .collect();
         running

@@ -1,9 +1,11 @@
 //! What is tried: each probe asks one service as its clients do.
 
-use super::account::{PROBE_NAME, load_password};
+mod account;
+
 use crate::any_certificate::start_tls;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::line::{ANSWER, Conversation, connect};
+use account::{PROBE_NAME, load_password};
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,12 +13,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
 
-/// Mail filters that Postfix asks, by unit and socket.
-const MILTERS: [(&str, &str); 3] = [
-    ("mailimg-filter", place::FILTER_SOCKET),
-    ("opendkim", "/run/opendkim/opendkim.sock"),
-    ("opendmarc", "/run/opendmarc/opendmarc.sock"),
-];
+pub use account::ensure_probe;
+
 /// Whom is asked. A machine that no CA has reached yet is healthy.
 const HOST: &str = "localhost";
 /// Space that must be left below /var for mail to be accepted, in bytes.
@@ -28,15 +26,15 @@ const QUERY: &[u8] =
     b"\x6d\x67\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09localhost\x00\x00\x01\x00\x01";
 
 /// One thing that must work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// Port 25 takes mail to this address.
-    Reception(String),
+    /// Port 25 takes mail to postmaster of the first domain.
+    Reception,
     /// Port 465 takes a login.
     Submission,
     /// Port 993 takes a login and shows a mailbox.
     Imap,
-    /// A mail filter answers.
+    /// A mail filter answers: how it is called, and its socket.
     Milter(&'static str, &'static str),
     /// The resolver answers.
     Resolver,
@@ -44,24 +42,11 @@ pub enum Probe {
     Storage,
 }
 
-/// All probes of a machine whose domain is served.
-pub fn all_probes(domain: &str) -> Vec<Probe> {
-    let mut probes = vec![
-        Probe::Reception(format!("postmaster@{domain}")),
-        Probe::Submission,
-        Probe::Imap,
-        Probe::Resolver,
-        Probe::Storage,
-    ];
-    probes.extend(MILTERS.map(|(name, path)| Probe::Milter(name, path)));
-    probes
-}
-
 impl Probe {
     /// How it is called where it is reported.
-    pub fn name(&self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Reception(_) => "smtp",
+            Self::Reception => "smtp",
             Self::Submission => "submission",
             Self::Imap => "imap",
             Self::Milter(name, _) => name,
@@ -74,9 +59,9 @@ impl Probe {
     ///
     /// # Errors
     /// What did not work.
-    pub fn run(&self, place: &Place) -> anyhow::Result<()> {
+    pub fn run(&self, place: &Place, domain: &str) -> anyhow::Result<()> {
         match self {
-            Self::Reception(recipient) => try_reception(recipient).context("port 25"),
+            Self::Reception => try_reception(&format!("postmaster@{domain}")).context("port 25"),
             Self::Submission => try_submission(place).context("port 465"),
             Self::Imap => try_imap(place).context("port 993"),
             Self::Milter(_, path) => try_milter(place, path).with_context(|| (*path).to_owned()),
@@ -194,26 +179,17 @@ fn try_storage(place: &Place) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Probe, all_probes};
+    use super::Probe;
     use crate::appliance::machine::place::Place;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
-
-    #[test]
-    fn names_are_unique() {
-        let mut names: Vec<&str> = all_probes("a.example").iter().map(Probe::name).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
-    }
 
     #[test]
     fn milters_must_negotiate() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::new(Some(folder.path()));
         let probe = Probe::Milter("m", "/m.sock");
-        assert!(probe.run(&place).is_err());
+        assert!(probe.run(&place, "a.example").is_err());
         let listener = UnixListener::bind(folder.path().join("m.sock")).unwrap();
         for (answer, good) in [(b"\0\0\0\x0dO", true), (b"\0\0\0\x01t", false)] {
             std::thread::scope(|scope| {
@@ -224,7 +200,7 @@ mod tests {
                     stream.write_all(answer).unwrap();
                     let _ = stream.read_to_end(&mut Vec::new());
                 });
-                assert_eq!(probe.run(&place).is_ok(), good);
+                assert_eq!(probe.run(&place, "a.example").is_ok(), good);
             });
         }
     }
@@ -233,10 +209,10 @@ mod tests {
     fn storage_must_take_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::new(Some(folder.path()));
-        assert!(Probe::Storage.run(&place).is_err());
+        assert!(Probe::Storage.run(&place, "a.example").is_err());
         let state = folder.path().join("var/lib/mailimg");
         std::fs::create_dir_all(&state).unwrap();
-        Probe::Storage.run(&place).unwrap();
+        Probe::Storage.run(&place, "a.example").unwrap();
         assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
     }
 }

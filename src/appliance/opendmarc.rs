@@ -1,0 +1,30 @@
+//! OpenDMARC: its configuration.
+
+use super::machine::place::{self, Place};
+use super::machine::template::ensure_rendered;
+use crate::settings::Settings;
+use serde::Serialize;
+
+/// Its unit.
+pub const UNIT: &str = "opendmarc.service";
+
+#[derive(Serialize)]
+struct Values<'a> {
+    hostname: &'a str,
+    rendered: &'a str,
+}
+
+/// Writes its configuration.
+///
+/// # Errors
+/// A wrong template, a file that cannot be written.
+pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+    let values = Values {
+        hostname: &settings.hostname,
+        rendered: place::RENDERED,
+    };
+    for name in ["opendmarc/opendmarc.conf", "opendmarc/IgnoreHosts"] {
+        ensure_rendered(place, name, &values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The services of the machine: one row each, in the order in which a change reaches them.
+//!
+//! Rendering, `settings apply`, `status`, the health gate and new certificates go
+//! through this table and know no service by name.
+
+use super::machine::place::{self, Place};
+use super::probe::Probe;
+use super::{
+    certificate, dkim, dns, dovecot, filter, guard, network, opendmarc, postfix, ssh, sts, unbound,
+    web,
+};
+use crate::settings::Settings;
+
+/// One thing that the machine runs.
+pub struct Service {
+    /// Its folder here, and how it is called in errors.
+    pub name: &'static str,
+    /// The unit that stays, if there is one.
+    pub daemon: Option<&'static str>,
+    /// Units that are started when settings changed and find out what there is to do.
+    pub jobs: &'static [&'static str],
+    /// Writes what it reads below /run/mailimg.
+    pub configure: fn(&Place, &Settings) -> anyhow::Result<()>,
+    /// How a change reaches it.
+    pub takes: Takes,
+    /// Whether it reads HOSTNAME's certificate only when it is reloaded.
+    pub reads_certificate: bool,
+    /// What the health gate tries.
+    pub probes: &'static [Probe],
+}
+
+/// How a running service takes changed settings.
+pub enum Takes {
+    /// It is reloaded, and the next row waits for it.
+    Reload,
+    /// It sees a changed file by itself.
+    Watches,
+    /// It sees all but this, for a change of which it is reloaded.
+    WatchesAllBut(fn(&Place) -> Option<(u16, u16)>),
+    /// In a way of its own.
+    Own(fn(&Place, &Settings) -> anyhow::Result<()>),
+}
+
+impl Takes {
+    /// Whether the service is started and stopped by what it does itself.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+}
+
+/// What most rows have.
+const PLAIN: Service = Service {
+    name: "",
+    daemon: None,
+    jobs: &[],
+    configure: |_, _| Ok(()),
+    takes: Takes::Watches,
+    reads_certificate: false,
+    probes: &[],
+};
+
+/// All of them. Names are answered before others ask for some, and Dovecot knows who may
+/// log in before Postfix, which asks it as soon as it is back.
+pub const SERVICES: [Service; 15] = [
+    Service {
+        name: "network",
+        daemon: Some("systemd-networkd.service"),
+        configure: network::configure,
+        takes: Takes::Own(network::take),
+        ..PLAIN
+    },
+    Service {
+        name: "clock",
+        daemon: Some("systemd-timesyncd.service"),
+        takes: Takes::Own(|_, _| Ok(())),
+        ..PLAIN
+    },
+    Service {
+        name: "unbound",
+        daemon: Some(unbound::UNIT),
+        configure: |place, settings| unbound::ensure_resolver(place, Some(settings)).map(|_| ()),
+        takes: Takes::Reload,
+        probes: &[Probe::Resolver],
+        ..PLAIN
+    },
+    Service {
+        name: "dkim",
+        daemon: Some(dkim::UNIT),
+        configure: dkim::configuration::configure,
+        takes: Takes::Reload,
+        probes: &[Probe::Milter("opendkim", "/run/opendkim/opendkim.sock")],
+        ..PLAIN
+    },
+    Service {
+        name: "opendmarc",
+        daemon: Some(opendmarc::UNIT),
+        configure: opendmarc::configure,
+        takes: Takes::Reload,
+        probes: &[Probe::Milter("opendmarc", "/run/opendmarc/opendmarc.sock")],
+        ..PLAIN
+    },
+    Service {
+        name: "dovecot",
+        daemon: Some(dovecot::UNIT),
+        configure: dovecot::configure,
+        takes: Takes::Reload,
+        reads_certificate: true,
+        probes: &[Probe::Imap],
+        ..PLAIN
+    },
+    Service {
+        name: "postfix",
+        daemon: Some(postfix::UNIT),
+        configure: postfix::configure,
+        takes: Takes::Reload,
+        reads_certificate: true,
+        probes: &[Probe::Reception, Probe::Submission],
+        ..PLAIN
+    },
+    Service {
+        name: "filter",
+        daemon: Some("mailimg-filter.service"),
+        configure: filter::configure,
+        probes: &[Probe::Milter("mailimg-filter", place::FILTER_SOCKET)],
+        ..PLAIN
+    },
+    Service {
+        name: "guard",
+        daemon: Some("mailimg-guard.service"),
+        configure: |place, _| guard::ensure_key(place),
+        ..PLAIN
+    },
+    Service {
+        name: "sts",
+        daemon: Some("mailimg-sts.service"),
+        configure: sts::configure,
+        ..PLAIN
+    },
+    Service {
+        name: "certificate",
+        // It finds out by itself whether another name or another CA is asked for.
+        jobs: &["mailimg-certificate.path", "mailimg-acme.service"],
+        configure: certificate::configure,
+        ..PLAIN
+    },
+    Service {
+        name: "web",
+        daemon: Some("mailimg-web.service"),
+        configure: web::configure,
+        takes: Takes::WatchesAllBut(web::load_ports),
+        ..PLAIN
+    },
+    Service {
+        name: "dovecot/dh",
+        takes: Takes::Own(dovecot::dh::take),
+        ..PLAIN
+    },
+    Service {
+        name: "ssh",
+        daemon: Some(ssh::UNIT),
+        configure: ssh::configure,
+        takes: Takes::Own(ssh::take),
+        ..PLAIN
+    },
+    Service {
+        name: "dns",
+        jobs: &["mailimg-dns.timer", "mailimg-dns.service"],
+        configure: dns::configure,
+        ..PLAIN
+    },
+];
+
+/// Units that read HOSTNAME's certificate only when they are reloaded.
+pub fn readers_of_certificate() -> impl Iterator<Item = &'static str> {
+    let readers = SERVICES.iter().filter(|service| service.reads_certificate);
+    readers.filter_map(|service| service.daemon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Probe, SERVICES};
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn units() -> impl Iterator<Item = &'static str> {
+        let all = SERVICES.iter();
+        all.flat_map(|service| service.daemon.iter().chain(service.jobs).copied())
+    }
+
+    #[test]
+    fn no_name_is_there_twice() {
+        let names = SERVICES.iter().map(|service| service.name);
+        let probes = SERVICES.iter().flat_map(|service| service.probes);
+        let all: Vec<&str> = names
+            .chain(units())
+            .chain(probes.map(Probe::name))
+            .collect();
+        // The milter of a service may be called as it is.
+        let distinct: BTreeSet<&&str> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len() - 1, "{all:?}");
+    }
+
+    /// A service that is in no list is reloaded by nobody and shown nowhere.
+    #[test]
+    fn every_service_of_ours_that_stays_has_a_row() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units/system");
+        let known: BTreeSet<&str> = units().collect();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let ends = ["oneshot", "exec"].map(|kind| format!("\nType={kind}\n"));
+            if name.ends_with(".service") && !ends.iter().any(|kind| text.contains(kind)) {
+                assert!(known.contains(name), "{name} has no row");
+            }
+        }
+        for name in known.iter().filter(|name| name.starts_with("mailimg-")) {
+            assert!(folder.join(name).exists(), "there is no {name}");
+        }
+    }
+}
