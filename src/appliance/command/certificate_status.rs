@@ -5,14 +5,11 @@ use crate::appliance::certificate::acme::{
 };
 use crate::appliance::certificate::chain::{CertificateFacts, read_facts};
 use crate::appliance::certificate::{chain_path, names_folder};
-use crate::appliance::machine::clock::now;
+use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
-
-/// A day, in seconds.
-const DAY: i64 = 86_400;
 
 #[derive(Debug, Serialize)]
 struct Installed {

@@ -11,6 +11,7 @@ use crate::appliance::dns::publish::publish_records;
 use crate::appliance::dns::zone_text::Zones;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
+use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::error::hinted;
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -86,10 +87,7 @@ impl Common {
 /// # Errors
 /// Whatever the verb failed with.
 pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the resolver")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     match verb {
         DnsVerb::Records {
             domain,

@@ -6,7 +6,7 @@
 use super::certificate_status;
 use crate::appliance::certificate;
 use crate::appliance::certificate::chain::read_facts;
-use crate::appliance::machine::clock::now;
+use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::program::run_program;
 use jiff::Timestamp;
@@ -156,7 +156,7 @@ pub fn certificate(place: &Place) -> Option<Certificate> {
     let pem = std::fs::read(place.path(certificate::chain_path())).ok()?;
     let end = read_facts(&pem).ok()?.not_after;
     Some(Certificate {
-        days_left: (end - now()).div_euclid(86_400),
+        days_left: (end - now()).div_euclid(DAY),
         valid_until: Timestamp::from_second(end).ok()?.to_string(),
         self_signed: certificate::is_self_signed(place),
         problem: certificate_status::host_problem(place),

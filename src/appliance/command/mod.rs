@@ -7,6 +7,7 @@ pub mod certificate_status;
 pub mod dkim_rotate;
 pub mod dns;
 pub mod facts;
+pub mod manual;
 pub mod settings;
 pub mod status;
 pub mod user;
@@ -22,6 +23,7 @@ use super::postfix::queue;
 use super::{dkim, filter, guard, sts, takeover, unbound, web};
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::print::say;
+use crate::settings::describe_settings;
 use crate::version::VERSION_MARKER;
 use ban::{lift_ban, list_bans};
 use certificate::CertificateVerb;
@@ -58,6 +60,11 @@ enum Verb {
     /// The settings of this machine.
     #[command(subcommand)]
     Settings(SettingsVerb),
+    /// Show a page of the manual, or list its pages.
+    Manual {
+        /// The page.
+        page: Option<String>,
+    },
     /// Keys that sign outgoing mail.
     #[command(subcommand)]
     Dkim(DkimVerb),
@@ -212,6 +219,7 @@ enum AliasVerb {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 enum SettingsVerb {
     /// Check a file, or the settings in use.
     Check {
@@ -220,6 +228,11 @@ enum SettingsVerb {
     },
     /// Show all keys, secrets hidden.
     Show,
+    /// Tell what the keys mean.
+    Help {
+        /// Only this one.
+        key: Option<String>,
+    },
     /// Take edited settings into use.
     Apply,
 }
@@ -283,6 +296,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Verb::UpdateAliases => alias::update_aliases(&place)?,
         Verb::Settings(SettingsVerb::Check { file }) => check_settings(&place, file.as_deref())?,
         Verb::Settings(SettingsVerb::Show) => show_settings(&place)?,
+        Verb::Settings(SettingsVerb::Help { key }) => describe_settings(key.as_deref())?,
+        Verb::Manual { page } => manual::show_manual(&place, page.as_deref())?,
         Verb::Settings(SettingsVerb::Apply) => apply_settings(&place)?,
         Verb::Dkim(verb) => run_dkim(&place, verb)?,
         Verb::Dns(verb) => {

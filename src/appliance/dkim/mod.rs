@@ -11,7 +11,7 @@ pub mod configuration;
 pub mod key;
 
 use super::machine::accounts::owner;
-use super::machine::clock::now;
+use super::machine::clock::{DAY, now};
 use super::machine::files::{
     Owner, PUBLIC, ensure_folder, lock_file, read_optional, remove_file, write_file,
 };
@@ -30,7 +30,7 @@ pub const UNIT: &str = "opendkim.service";
 /// RFC 1035 section 2.3.4.
 const LONGEST_LABEL: usize = 63;
 /// How long mail may be under way: Postfix gives up after 5 days, others after a week or more.
-const RETIRED_SECONDS: i64 = 14 * 24 * 3600;
+const RETIRED_SECONDS: i64 = 14 * DAY;
 
 /// A key that signs no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

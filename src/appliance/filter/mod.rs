@@ -20,23 +20,21 @@ pub mod spf;
 #[cfg(test)]
 mod tests;
 
-use super::machine::files::remove_file;
 use super::machine::place::{self, Place};
+use super::wire::serve::{
+    BLOCKING_THREADS, bind_socket, serve_connections, start_runtime, tell_ready,
+};
 use anyhow::Context;
 use protocol::{Replies, parse_command, read_packet};
-use sd_notify::NotifyState;
 use session::{Session, Step};
 use shared::Shared;
-use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 pub use configuration::configure;
 
@@ -46,8 +44,6 @@ const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 const MOST_SESSIONS: usize = 500;
 /// Longest wait for Postfix to take an answer.
 const SENDING: Duration = Duration::from_secs(30);
-/// Pause when no connection can be taken.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Buffers larger than this are given back after a packet.
 const KEPT_BUFFER: usize = 8 << 10;
 
@@ -56,48 +52,23 @@ const KEPT_BUFFER: usize = 8 << 10;
 /// # Errors
 /// A socket that cannot be made.
 pub fn run_filter(place: &Place) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
+        // The group's: Postfix is a member.
         let path = place.path(place::FILTER_SOCKET);
-        remove_file(&path)?;
-        let listener = UnixListener::bind(&path)
-            .and_then(|listener| {
-                // The group's: Postfix is a member.
-                std::fs::set_permissions(&path, Permissions::from_mode(0o660))?;
-                Ok(listener)
-            })
-            .with_context(|| format!("listening on {}", path.display()))?;
+        let listener = bind_socket(&path, 0o660, |path| UnixListener::bind(path))?;
         let shared = Rc::new(Shared::new(place, NAME_SERVER)?);
-        sd_notify::notify(&[NotifyState::Ready])
-            .context("telling systemd that the service is ready")?;
+        tell_ready()?;
         serve(listener, shared).await;
         Ok("The filter has ended.".to_owned())
     })
 }
 
 async fn serve(listener: UnixListener, shared: Rc<Shared>) {
-    let sessions = std::sync::Arc::new(Semaphore::new(MOST_SESSIONS));
-    // The semaphore is never closed.
-    while let Ok(permit) = sessions.clone().acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tell!("taking a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let shared = shared.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = converse(stream, shared).await {
-                tell!("{error:#}");
-            }
-            drop(permit);
-        });
-    }
+    serve_connections(listener, MOST_SESSIONS, |stream| {
+        converse(stream, shared.clone())
+    })
+    .await;
 }
 
 /// One connection, from its first packet to its last.

@@ -1,19 +1,18 @@
 //! The socket over which root lists and lifts bans: one JSON line each way.
 
 use super::rules::{Ban, Source};
+use crate::appliance::wire::serve::rest_after;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Longest line of a request.
 const LONGEST_LINE: u64 = 1024;
 /// Longest a whole conversation may take.
 const CONVERSATION: Duration = Duration::from_secs(30);
-/// Pause when no connection can be taken.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is asked.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +50,7 @@ pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>
                 Ok(Err(error)) => tell!("answering on the control socket: {error}"),
                 Err(_) => tell!("answering on the control socket: no end in time"),
             },
-            Err(error) => {
-                tell!("taking a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => rest_after(error).await,
         }
     }
 }

@@ -20,17 +20,14 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use super::machine::files::remove_file;
 use super::machine::place::{self, Place};
+use super::wire::serve::{BLOCKING_THREADS, bind_socket, start_runtime, tell_ready};
 use anyhow::Context;
 use control::{Asked, Request, Response, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
 use journal::{load_bans, store_bans};
 use rules::{Attempt, Ban, Rules};
-use sd_notify::NotifyState;
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{self, Receiver};
@@ -69,10 +66,7 @@ impl Clock {
 /// # Errors
 /// A missing key, sockets that cannot be made, a kernel that takes no table.
 pub fn run_guard(place: &Place, listen: SocketAddr) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(async {
         let key_path = place.path(place::GUARD_KEY);
         let key = std::fs::read_to_string(&key_path)
@@ -87,19 +81,12 @@ pub fn run_guard(place: &Place, listen: SocketAddr) -> anyhow::Result<String> {
             .await
             .with_context(|| format!("listening on {listen}"))?;
         let socket = place.path(place::GUARD_SOCKET);
-        remove_file(&socket)?;
-        let control = UnixListener::bind(&socket)
-            .and_then(|listener| {
-                std::fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
-                Ok(listener)
-            })
-            .with_context(|| format!("listening on {}", socket.display()))?;
+        let control = bind_socket(&socket, 0o600, |path| UnixListener::bind(path))?;
         let (attempt_sender, attempts) = mpsc::channel(WAITING_REPORTS);
         let (request_sender, requests) = mpsc::channel(1);
         tokio::spawn(serve_control(control, request_sender));
         let server = axum::serve(reports, reports::router(key, attempt_sender));
-        sd_notify::notify(&[NotifyState::Ready])
-            .context("telling systemd that the service is ready")?;
+        tell_ready()?;
         tokio::select! {
             result = server.into_future() => result.context("taking reports")?,
             () = keeper.keep(attempts, requests) => {}

@@ -4,9 +4,17 @@ use super::place::Place;
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
+/// A day, in seconds.
+pub const DAY: i64 = 86_400;
+
 /// Seconds since 1970.
 pub fn now() -> i64 {
     Timestamp::now().as_second()
+}
+
+/// The same where nothing before 1970 can be meant.
+pub fn unsigned_now() -> u64 {
+    u64::try_from(now()).unwrap_or(0)
 }
 
 /// Seconds since power-on, absent for another root than the machine's own.

@@ -11,16 +11,15 @@
 
 use super::port_mapping::ask_gateway;
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::wire::http::{client, trusting};
 use crate::settings::Settings;
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// How long the gateway has for its answer; one that does not know the question is silent.
 const GATEWAY_LIMIT: Duration = Duration::from_millis(1800);
@@ -281,33 +280,16 @@ fn agent(place: &Place) -> anyhow::Result<Agent> {
         .iter()
         .map(|path| place.path(path))
         .find(|path| path.exists());
-    let roots: Vec<_> = match bundle {
+    let pem = match bundle {
         None => Vec::new(),
         Some(path) => {
-            let pem =
-                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            parse_pem(&pem)
-                .filter_map(|item| match item {
-                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                    _ => None,
-                })
-                .collect()
+            std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?
         }
     };
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
+    let config = client()
         .timeout_global(Some(THIRD_PARTY_LIMIT))
         .max_redirects(2)
-        .proxy(None)
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::Specific(Arc::new(roots)))
-                .unversioned_rustls_crypto_provider(Arc::new(
-                    rustls::crypto::ring::default_provider(),
-                ))
-                .build(),
-        )
+        .tls_config(trusting(&pem))
         .build();
     Ok(config.into())
 }

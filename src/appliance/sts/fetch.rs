@@ -6,15 +6,14 @@
 //! of its certificate.
 
 use super::policy::{Policy, parse_policy};
+use crate::appliance::wire::http::{client, trusting};
 use anyhow::{Context, anyhow, bail, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{Uri, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -52,28 +51,11 @@ impl Resolver for Found {
 /// A bundle of roots that cannot be read.
 pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> anyhow::Result<Agent> {
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
-    let certificates = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
+    let config = client()
         .timeout_connect(Some(CONNECTING))
         .timeout_global(Some(WHOLE))
         .max_response_header_size(16 << 10)
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::Specific(Arc::new(certificates)))
-                .unversioned_rustls_crypto_provider(Arc::new(
-                    rustls::crypto::ring::default_provider(),
-                ))
-                .build(),
-        )
+        .tls_config(trusting(&pem))
         .build();
     let addresses = addresses
         .iter()

@@ -11,12 +11,13 @@ use super::fetch::{fetch_policy, make_agent};
 use super::name_server::NameServer;
 use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::certificate::trust::roots_path;
+use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::{self, Place};
 use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
@@ -35,13 +36,6 @@ const WAITING: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[error("too many policies are being fetched")]
 struct Busy;
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |duration| duration.as_secs())
-}
 
 /// Answers for domains.
 pub struct Lookup {
@@ -65,7 +59,7 @@ impl Lookup {
             place: place.clone(),
             server,
             https_port,
-            cache: RefCell::new(Cache::load(folder, now())?),
+            cache: RefCell::new(Cache::load(folder, unsigned_now())?),
             running: RefCell::default(),
             fetches: Semaphore::new(MOST_FETCHES),
         })
@@ -109,7 +103,7 @@ impl Lookup {
 
     /// The policy that holds for a domain.
     async fn find_policy(&self, domain: &str) -> Result<Option<Policy>, Busy> {
-        match self.cache.borrow_mut().get(domain, now()) {
+        match self.cache.borrow_mut().get(domain, unsigned_now()) {
             Held::Policy(policy) => return Ok(Some(policy)),
             Held::Nothing => return Ok(None),
             Held::Stale(_) | Held::Unknown => {}
@@ -123,11 +117,11 @@ impl Lookup {
         let held = {
             let _first = lock.lock().await;
             // Whoever was first has left what it found.
-            let held = self.cache.borrow_mut().get(domain, now());
+            let held = self.cache.borrow_mut().get(domain, unsigned_now());
             match held {
                 Held::Stale(_) | Held::Unknown => {
                     self.refresh(domain).await;
-                    self.cache.borrow_mut().get(domain, now())
+                    self.cache.borrow_mut().get(domain, unsigned_now())
                 }
                 known => known,
             }
@@ -148,7 +142,7 @@ impl Lookup {
     async fn refresh(&self, domain: &str) {
         let looked = timeout(LOOKING, self.refresh_patiently(domain)).await;
         let result = looked.unwrap_or_else(|_| Err(anyhow::anyhow!("it takes too long")));
-        let now = now();
+        let now = unsigned_now();
         let mut cache = self.cache.borrow_mut();
         if cache.entry(domain).is_some() {
             cache.note_check(domain, result.is_err(), now);
@@ -171,7 +165,7 @@ impl Lookup {
         let id = parse_records(&texts);
         let known = self.cache.borrow().entry(domain).cloned();
         let wanted = match &known {
-            Some(entry) => Cache::wants_fetch(entry, id.as_deref(), now()),
+            Some(entry) => Cache::wants_fetch(entry, id.as_deref(), unsigned_now()),
             None => id.is_some(),
         };
         if !wanted {
@@ -187,7 +181,11 @@ impl Lookup {
             policy.mode.word(),
             policy.max_age
         );
-        if let Err(error) = self.cache.borrow_mut().put(domain, &id, policy, now()) {
+        if let Err(error) = self
+            .cache
+            .borrow_mut()
+            .put(domain, &id, policy, unsigned_now())
+        {
             tell!("{error:#}");
         }
         Ok(true)
@@ -210,12 +208,12 @@ impl Lookup {
 
     /// Fetches again what will run out, one after the other.
     pub async fn refresh_due(&self) {
-        self.cache.borrow_mut().forget(now());
+        self.cache.borrow_mut().forget(unsigned_now());
         // Left by those who waited too long and went away.
         self.running
             .borrow_mut()
             .retain(|_, lock| Rc::strong_count(lock) > 1);
-        let due = self.cache.borrow().due(now());
+        let due = self.cache.borrow().due(unsigned_now());
         for domain in due {
             self.refresh(&domain).await;
         }

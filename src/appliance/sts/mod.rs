@@ -44,16 +44,11 @@ pub mod published;
 pub mod report;
 pub mod socketmap;
 
-use super::machine::files::remove_file;
 use super::machine::place::{self, Place};
-use anyhow::Context;
+use super::wire::serve::{bind_socket, start_runtime, tell_ready};
 use lookup::Lookup;
 use name_server::NameServer;
-use sd_notify::NotifyState;
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{UnixDatagram, UnixListener};
@@ -85,22 +80,16 @@ pub struct StsOptions {
 /// # Errors
 /// Sockets and folders that cannot be made.
 pub fn run_sts(place: &Place, options: &StsOptions) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(MOST_THREADS)
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(MOST_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         let server = NameServer(options.resolver);
         let lookup = Rc::new(Lookup::new(place, server, options.https_port)?);
-        let listener = bind(&place.path(place::STS_SOCKET), |path| {
-            UnixListener::bind(path)
-        })?;
-        let reports = bind(&place.path(place::TLSRPT_SOCKET), |path| {
-            UnixDatagram::bind(path)
-        })?;
-        sd_notify::notify(&[NotifyState::Ready])
-            .context("telling systemd that the service is ready")?;
+        // The group's: Postfix is a member.
+        let path = place.path(place::STS_SOCKET);
+        let listener = bind_socket(&path, 0o660, |path| UnixListener::bind(path))?;
+        let path = place.path(place::TLSRPT_SOCKET);
+        let reports = bind_socket(&path, 0o660, |path| UnixDatagram::bind(path))?;
+        tell_ready()?;
         tokio::task::spawn_local(tend(lookup.clone()));
         tokio::select! {
             () = socketmap::serve(listener, lookup) => {}
@@ -109,17 +98,6 @@ pub fn run_sts(place: &Place, options: &StsOptions) -> anyhow::Result<String> {
         }
         Ok("The service has ended.".to_owned())
     })
-}
-
-/// Makes a socket for the group: Postfix is a member.
-fn bind<T>(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<T>) -> anyhow::Result<T> {
-    remove_file(path)?;
-    make(path)
-        .and_then(|socket| {
-            std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
-            Ok(socket)
-        })
-        .with_context(|| format!("listening on {}", path.display()))
 }
 
 async fn tend(lookup: Rc<Lookup>) {

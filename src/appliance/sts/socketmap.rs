@@ -9,12 +9,11 @@ use super::answer::Answer;
 use super::lookup::Lookup;
 use super::netstring::{read_netstring, write_netstring};
 use super::policy::is_domain;
+use crate::appliance::wire::serve::serve_connections;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Name of the map, in main.cf too.
 pub const MAP: &str = "sts";
@@ -26,33 +25,16 @@ const MOST_CONNECTIONS: usize = 200;
 const IDLE: Duration = Duration::from_secs(120);
 /// Longest from the first byte of a request to its last, and for taking an answer.
 const EXCHANGE: Duration = Duration::from_secs(10);
-/// Pause when no connection can be taken.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves Postfix for ever.
 pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
-    let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(permit) = connections.clone().acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tell!("taking a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let lookup = lookup.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = converse(stream, &lookup).await {
-                tell!("{error:#}");
-            }
-            drop(permit);
-        });
-    }
+    serve_connections(listener, MOST_CONNECTIONS, |stream| {
+        converse(stream, lookup.clone())
+    })
+    .await;
 }
 
-async fn converse(mut stream: UnixStream, lookup: &Lookup) -> anyhow::Result<()> {
+async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> anyhow::Result<()> {
     loop {
         if timeout(IDLE, stream.readable()).await.is_err() {
             return Ok(());

@@ -22,23 +22,18 @@ pub mod site;
 mod tests;
 
 use super::machine::place::Place;
+use super::wire::serve::{BLOCKING_THREADS, rest_after, start_runtime, tell_ready};
 use anyhow::Context;
 use asked::is_near;
 use connection::{serve_plain, serve_tls};
-use sd_notify::NotifyState;
 use site::Site;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
-use tokio::time::sleep;
 
 pub use configuration::{configure, load_ports};
-
-/// Pause when no connection can be taken.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Forgets a connection when its task ends, in whatever way.
 struct Ending {
@@ -57,17 +52,13 @@ impl Drop for Ending {
 /// # Errors
 /// No configuration, wrong templates, ports that are taken.
 pub fn run_web(place: &Place) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         let site = Rc::new(Site::new(place)?);
         let (http_port, https_port) = site.configuration().ports();
         let plain = listen(http_port).await?;
         let tls = listen(https_port).await?;
-        sd_notify::notify(&[NotifyState::Ready])
-            .context("telling systemd that the service is ready")?;
+        tell_ready()?;
         tokio::join!(accept(&site, plain, false), accept(&site, tls, true));
         Ok("The web server has ended.".to_owned())
     })
@@ -94,10 +85,7 @@ async fn accept(site: &Rc<Site>, listener: TcpListener, is_tls: bool) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => take(site, stream, peer, is_tls),
-            Err(error) => {
-                tell!("taking a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => rest_after(error).await,
         }
     }
 }

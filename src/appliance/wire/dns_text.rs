@@ -1,5 +1,6 @@
 //! TXT records, asked of the machine's own resolver.
 
+use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use anyhow::Context;
 use mail_auth::MessageAuthenticator;
 use mail_auth::hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
@@ -13,10 +14,7 @@ pub fn lookup(name: &str) -> anyhow::Result<String> {
     // Unbound validates; what it withholds is no answer here either.
     let server = NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let configuration = ResolverConfig::from_name_servers(vec![server]);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the resolver")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(async {
         let resolver = MessageAuthenticator::new(configuration, ResolverOpts::default())
             .context("starting the resolver")?;

@@ -17,10 +17,17 @@ const MOST_LINES: usize = 100;
 /// # Errors
 /// Nobody listens.
 pub fn connect(port: u16) -> anyhow::Result<TcpStream> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    connect_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER)
+}
+
+/// Connects to a server of which each answer is waited for so long.
+///
+/// # Errors
+/// Nobody listens.
+pub fn connect_to(server: SocketAddr, limit: Duration) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     Ok(stream)
 }
 

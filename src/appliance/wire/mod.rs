@@ -1,5 +1,8 @@
-//! Speaking with others: lines of a conversation, and questions to the resolver.
+//! Speaking with others: lines of a conversation, questions to the resolver, sockets.
 
 pub mod authenticator;
 pub mod dns_text;
+pub mod http;
 pub mod line;
+pub mod serve;
+pub mod smtp;

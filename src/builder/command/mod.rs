@@ -21,9 +21,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::builder::compose::Resources;
 use crate::error;
+use crate::manual::show_page;
 use crate::print::{say, say_with};
-use crate::settings::settings_template;
+use crate::settings::{describe_settings, settings_template};
 use signals::{stop_on_signals, wait_if_stopped};
 use workspace::{RecipeArgs, Workspace};
 
@@ -57,6 +59,16 @@ enum Command {
     Why(WhyArgs),
     /// Print the maintainer scripts that nobody reviewed yet
     Scripts(scripts::ScriptsArgs),
+    /// Tell what the keys of settings.env mean
+    Settings {
+        /// Only this one
+        key: Option<String>,
+    },
+    /// Show a page of the manual, or list its pages
+    Manual {
+        /// The page
+        page: Option<String>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -138,6 +150,11 @@ fn run(command: Command) -> Result<u8> {
             say(&(why::explain(&controls, &workspace.recipe, &args.package)? + "\n"))
         }
         Command::Scripts(args) => scripts::run_scripts(&args),
+        Command::Settings { key } => say(&describe_settings(key.as_deref())?),
+        Command::Manual { page } => {
+            let pages = Resources::load(Path::new("."))?.manual();
+            say(&show_page(&pages, page.as_deref())?)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "mailimg", &mut script);

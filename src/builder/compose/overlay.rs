@@ -14,6 +14,7 @@ use walkdir::WalkDir;
 
 use crate::builder::recipe::Source;
 use crate::builder::tree::{Node, Tree};
+use crate::manual;
 
 static RECIPES: Dir = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static OVERLAY: Dir = include_dir!("$CARGO_MANIFEST_DIR/overlay");
@@ -82,6 +83,16 @@ impl Resources {
         files
             .filter_map(|(name, _)| name.strip_suffix(".toml"))
             .collect()
+    }
+
+    /// The pages of the manual by name, as they lie in the overlay.
+    pub fn manual(&self) -> BTreeMap<String, String> {
+        let pages = self.overlay.iter().filter_map(|(path, text)| {
+            let name = path.strip_prefix(manual::FOLDER)?.strip_prefix('/')?;
+            let text = String::from_utf8_lossy(text).into_owned();
+            Some((name.strip_suffix(".md")?.to_owned(), text))
+        });
+        pages.collect()
     }
 
     /// The files that are laid over the initrd.

@@ -1,5 +1,7 @@
 //! Services: nothing failed, everything is confined, and a relay host is used.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 
 use super::super::network::OUTSIDE_SERVERS;
@@ -10,6 +12,20 @@ use super::world::{DELIVERY_LIMIT, World};
 
 /// The highest exposure that `systemd-analyze security` may find.
 const EXPOSURE: f64 = 2.5;
+/// From the end of all services to their return, under emulation.
+const RETURN_LIMIT: Duration = Duration::from_secs(180);
+/// All services of mail that stay.
+const STAYING: [&str; 9] = [
+    "unbound.service",
+    "opendkim.service",
+    "opendmarc.service",
+    "dovecot.service",
+    "postfix.service",
+    "mailimg-filter.service",
+    "mailimg-guard.service",
+    "mailimg-sts.service",
+    "mailimg-web.service",
+];
 /// Some services that this limit is for, lest none be found.
 const CONFINED: [&str; 9] = [
     "postfix.service",
@@ -31,6 +47,14 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "with RELAYHOST set, mail goes out through it, encrypted and logged in",
         check: relay_host,
+    },
+    Promise {
+        says: "services whose main processes are killed all at once are back by themselves",
+        check: killed,
+    },
+    Promise {
+        says: "services can be restarted, all at once too",
+        check: restarted,
     },
     Promise {
         says: "after all this no unit has failed",
@@ -100,6 +124,58 @@ fn relay_host(world: &World) -> Result<()> {
     })();
     world.run("cp -a /run/settings.kept /var/lib/mailimg/settings.env; mailctl settings apply")?;
     outcome
+}
+
+/// The main process of each, which changes when it is started anew.
+fn main_processes(world: &World) -> Result<Vec<u32>> {
+    let said = world.run(&format!(
+        "systemctl show --property=MainPID --value {}",
+        STAYING.join(" ")
+    ))?;
+    let numbers = said.split_whitespace().map(str::parse);
+    let numbers: Vec<u32> = numbers.collect::<Result<_, _>>().context(said.clone())?;
+    ensure!(numbers.len() == STAYING.len(), "{said}");
+    Ok(numbers)
+}
+
+/// Does something to all services, and wants every one back, and mail to go through.
+fn come_back(world: &World, command: &str) -> Result<()> {
+    let before = main_processes(world)?;
+    world.run(&format!("{command} {}", STAYING.join(" ")))?;
+    let again = until("new main processes", RETURN_LIMIT, || {
+        let now = main_processes(world)?;
+        let all = now
+            .iter()
+            .zip(&before)
+            .all(|(now, before)| *now != 0 && now != before);
+        Ok(all.then_some(()))
+    });
+    let units = STAYING.join(" ");
+    again.with_context(|| {
+        let told = format!("systemctl --no-pager -n 8 status {units} || true");
+        world.run(&told).unwrap_or_default()
+    })?;
+    world.run("mailctl health")?;
+    let carla = world.account("carla");
+    let subject = world.unique("after-the-return");
+    world
+        .receive(&[&carla.address], &subject)?
+        .must_be(&[250], "a message from outside")?;
+    world.read(&carla, &subject)?;
+    let subject = world.unique("after-the-return");
+    world
+        .submit(&carla, &carla.address, &subject)?
+        .must_be(&[250], "a message from a user")?;
+    world.read(&carla, &subject).map(drop)
+}
+
+/// Dovecot never came back: its sockets of the run before were in its way.
+fn killed(world: &World) -> Result<()> {
+    come_back(world, "systemctl kill --kill-whom=main --signal=KILL")
+}
+
+fn restarted(world: &World) -> Result<()> {
+    come_back(world, "systemctl restart")
 }
 
 fn nothing_failed(world: &World) -> Result<()> {

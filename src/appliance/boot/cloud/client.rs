@@ -5,6 +5,7 @@
 //! better (no address yet, no answer, an error of the server's) is tried again
 //! while the budget lasts; what will not is reported at once.
 
+use crate::appliance::wire::http::client;
 use anyhow::{Context, anyhow, bail};
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -51,15 +52,11 @@ enum Method {
 impl Client {
     /// A client whose budget begins now.
     pub fn new(base: &str, budget: Duration) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
-            .max_redirects(0)
+        let config = client()
             .max_redirects_will_error(false)
             .max_response_header_size(HEADER_BYTES)
             // A server that answers nonsense once is not asked on the same connection again.
             .max_idle_connections(0)
-            .proxy(None)
             .build();
         Self {
             base: base.trim_end_matches('/').to_owned(),

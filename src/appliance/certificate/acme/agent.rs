@@ -18,7 +18,7 @@ use super::renewal::Renewal;
 use super::request::take_request;
 use crate::appliance::certificate::chain::{CertificateFacts, parse_chain, read_facts};
 use crate::appliance::certificate::chain_path;
-use crate::appliance::machine::clock::{now, uptime};
+use crate::appliance::machine::clock::{DAY, now, uptime};
 use crate::appliance::machine::files::read_optional;
 use crate::appliance::machine::place::Place;
 use anyhow::Context;
@@ -38,8 +38,6 @@ const BOOTING: i64 = 5 * 60;
 const MOST_A_DAY: usize = 3;
 /// Every how many failures the other challenge is tried, too.
 const BOTH_WAYS: u32 = 3;
-/// A day, in seconds.
-const DAY: i64 = 86_400;
 /// Longest wait for a certificate to be taken into use.
 const TAKING: Duration = Duration::from_secs(60);
 

@@ -8,19 +8,17 @@ use super::configuration::Configuration;
 use super::ready::find_chain;
 use super::record::Record;
 use crate::appliance::certificate::chain::read_facts;
-use crate::appliance::machine::clock::now;
+use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
-use crate::appliance::wire::line::{Conversation, connect};
-use anyhow::Context;
+use crate::appliance::wire::smtp::{Envelope, hand_over};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Days before the end at which mail is sent, once each.
 const DAYS: [u16; 5] = [21, 14, 7, 3, 1];
 /// Failures before the first mail: one alone may be a clock that was just set.
 const FAILURES: u32 = 2;
-/// A day, in seconds.
-const DAY: i64 = 86_400;
 /// How the journal knows an error: sd-daemon(3).
 const ERROR: &str = "<3>";
 
@@ -72,24 +70,20 @@ fn send(
     left: i64,
     record: &Record,
 ) -> anyhow::Result<()> {
-    let mut session = Conversation::new(connect(configuration.smtp_port)?);
-    session.expect_smtp("220").context("greeting")?;
-    for (command, code) in [
-        (format!("EHLO {}", configuration.hostname), "250"),
-        (format!("MAIL FROM:<{}>", configuration.sender), "250"),
-        (format!("RCPT TO:<{}>", configuration.contact), "250"),
-        ("DATA".to_owned(), "354"),
-        (message(configuration, name, left, record), "250"),
-        ("QUIT".to_owned(), "221"),
-    ] {
-        session.send(&command)?;
-        let word = command.split([' ', '\r']).next().unwrap_or_default();
-        session.expect_smtp(code).with_context(|| word.to_owned())?;
-    }
-    Ok(())
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, configuration.smtp_port));
+    let envelope = Envelope {
+        hostname: &configuration.hostname,
+        sender: &configuration.sender,
+        recipient: &configuration.contact,
+    };
+    hand_over(
+        server,
+        &envelope,
+        &message(configuration, name, left, record),
+    )
 }
 
-/// The message with its end (RFC 5322), but the last line break.
+/// The message (RFC 5322).
 fn message(configuration: &Configuration, name: &str, left: i64, record: &Record) -> String {
     let date = DateTimePrinter::new()
         .timestamp_to_string(&Timestamp::now())
@@ -123,12 +117,12 @@ fn message(configuration: &Configuration, name: &str, left: i64, record: &Record
         String::new(),
         "On the machine, `mailctl cert status` says more, and `mailctl cert renew` tries again."
             .to_owned(),
-        ".".to_owned(),
+        String::new(),
     ];
     lines.join("\r\n")
 }
 
-/// Lines of a mail are short, and none begins with a dot (RFC 5321, section 4.5.2).
+/// Lines of a mail are short, and none begins with a dot.
 fn wrapped(text: &str) -> String {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split_whitespace() {

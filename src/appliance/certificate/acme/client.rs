@@ -8,6 +8,7 @@
 
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::wire::http::{client, trusting};
 use anyhow::Context;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http_body_util::BodyExt;
@@ -19,7 +20,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// Roots of the image, before a private CA's is beside them.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -95,24 +95,12 @@ impl CaClient {
             place.path(ROOTS)
         };
         let pem = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let roots = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
+        let config = client()
             .https_only(true)
             .max_redirects(REDIRECTS)
-            .proxy(None)
             .timeout_global(Some(REQUEST))
             .timeout_connect(Some(CONNECT))
-            .tls_config(tls)
+            .tls_config(trusting(&pem))
             .build();
         Ok(Self {
             agent: Agent::new_with_config(config),

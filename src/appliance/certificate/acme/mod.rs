@@ -32,8 +32,8 @@ mod request;
 
 use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use agent::Agent;
-use anyhow::Context;
 
 pub use configuration::{Configuration, configure, load_configuration, load_configured};
 pub use ready::{find_chain, ready_folder};
@@ -56,9 +56,6 @@ pub fn run_agent(place: &Place) -> anyhow::Result<String> {
     }
     ensure_folder(&folder.join("requests"), 0o755, None)?;
     let _lock = crate::appliance::machine::files::lock_file(&folder.join("lock"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(Agent::new(place, &configuration).run())
 }

@@ -9,7 +9,7 @@ use super::challenge::{Answer, Method, publish_alpn, publish_http};
 use super::failure::{Failure, Kind};
 use super::keys::key_digest;
 use super::record::name_folder;
-use crate::appliance::machine::clock::now;
+use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::files::{
     SECRET, ensure_folder, read_optional, remove_file, write_file,
 };
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// An order has fewer states than this.
 const MOST_STEPS: usize = 8;
 /// Orders older than this are not gone on with, in seconds.
-const OLDEST: i64 = 3 * 86_400;
+const OLDEST: i64 = 3 * DAY;
 
 /// What is kept of an order.
 #[derive(Serialize, Deserialize)]

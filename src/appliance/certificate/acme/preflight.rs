@@ -12,6 +12,7 @@ use super::names::{Resolved, resolve};
 use super::record::Record;
 use crate::appliance::machine::place::Place;
 use crate::appliance::network::public_address::find_addresses;
+use crate::appliance::wire::http::client;
 use std::net::IpAddr;
 use std::time::Duration;
 use ureq::Agent;
@@ -143,10 +144,9 @@ pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<
         configuration.http_port
     );
     let ask = || -> Result<Vec<u8>, ureq::Error> {
-        let config = Agent::config_builder()
+        let config = client()
+            .http_status_as_error(true)
             .timeout_global(Some(WEB_SERVER))
-            .proxy(None)
-            .max_redirects(0)
             .build();
         Agent::new_with_config(config)
             .get(&url)

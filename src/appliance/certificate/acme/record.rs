@@ -4,6 +4,7 @@ use super::back_off::Pause;
 use super::challenge::Method;
 use super::failure::{Failure, Kind};
 use super::renewal::Renewal;
+use crate::appliance::machine::clock::DAY;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, read_optional, write_file};
 use crate::appliance::machine::place::{self, Place};
 use anyhow::Context;
@@ -107,7 +108,7 @@ impl Record {
 /// The pause after a certificate that is not what was ordered.
 const REFUSED_CHAIN: i64 = 12 * 3600;
 /// How long it is remembered that a certificate was issued.
-const DAYS_KEPT: i64 = 7 * 86_400;
+const DAYS_KEPT: i64 = 7 * DAY;
 
 /// The folder of a name.
 pub fn name_folder(place: &Place, name: &str) -> PathBuf {

@@ -6,12 +6,13 @@
 //! short one.
 
 use crate::appliance::certificate::chain::CertificateFacts;
+use crate::appliance::machine::clock::DAY;
 use serde::{Deserialize, Serialize};
 
 /// Lifetimes below this are short, in seconds.
-const SHORT: i64 = 10 * 86_400;
+const SHORT: i64 = 10 * DAY;
 /// Bounds of how often the CA is asked, section 4.3.2.
-const ASK_BOUNDS: (i64, i64) = (60, 86_400);
+const ASK_BOUNDS: (i64, i64) = (60, DAY);
 /// When it is asked again after it did not answer, section 4.3.3.
 const ASK_AFTER_FAILURE: i64 = 6 * 3600;
 
@@ -89,10 +90,8 @@ impl Renewal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, Renewal};
+    use super::{DAY, Reason, Renewal};
     use crate::appliance::certificate::chain::CertificateFacts;
-
-    const DAY: i64 = 86_400;
 
     fn facts(days: i64) -> CertificateFacts {
         CertificateFacts {

@@ -17,7 +17,6 @@ mod event;
 mod message;
 mod receive;
 mod send;
-mod smtp;
 
 pub use receive::receive;
 pub use send::{ReportOptions, send_reports};

@@ -2,8 +2,8 @@
 
 use super::day::{Day, date_of, load_day, store_day};
 use super::event::parse_event;
+use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::Place;
-use crate::appliance::sts::lookup::now;
 use jiff::civil::Date;
 use std::time::Duration;
 use tokio::net::UnixDatagram;
@@ -32,13 +32,13 @@ pub async fn receive(place: &Place, socket: UnixDatagram) {
         tokio::select! {
             result = socket.recv(&mut buffer) => {
                 if let Some(event) = result.ok().and_then(|length| parse_event(&buffer[..length])) {
-                    counter.turn(now());
+                    counter.turn(unsigned_now());
                     counter.day.count(event);
                     counter.unsaved = true;
                 }
             }
             _ = ticks.tick() => {
-                counter.turn(now());
+                counter.turn(unsigned_now());
                 counter.store();
             }
             _ = &mut stop => {
@@ -58,7 +58,7 @@ struct Counter<'a> {
 
 impl<'a> Counter<'a> {
     fn new(place: &'a Place) -> Self {
-        let date = date_of(now());
+        let date = date_of(unsigned_now());
         Self {
             place,
             date,

@@ -4,13 +4,14 @@ use super::day::{Day, DomainDay, date_of, list_days, load_day, remove_day, store
 use super::document::{Document, make_document};
 use super::event::{Endpoint, parse_record};
 use super::message::write_message;
-use super::smtp::submit;
 use crate::appliance::certificate::trust::roots_path;
+use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::Place;
 use crate::appliance::sts::configuration::{Configuration, load_configuration};
 use crate::appliance::sts::fetch::make_agent;
-use crate::appliance::sts::lookup::now;
 use crate::appliance::sts::name_server::NameServer;
+use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
+use crate::appliance::wire::smtp::{Envelope, hand_over};
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -40,7 +41,7 @@ pub struct ReportOptions {
 /// Configuration that is missing, state that cannot be written.
 pub fn send_reports(place: &Place, options: &ReportOptions) -> anyhow::Result<String> {
     let configuration = load_configuration(place)?;
-    let today = date_of(now());
+    let today = date_of(unsigned_now());
     let (mut sent, mut waiting) = (0, 0);
     for date in list_days(place) {
         // Of days to come, after a clock that was wrong, nothing is told either.
@@ -96,7 +97,13 @@ fn report(
             Endpoint::Mail(recipient) => {
                 let now = Timestamp::now();
                 let message = write_message(configuration, name, recipient, &document, now);
-                submit(options.smtp, &configuration.hostname, recipient, &message)
+                // Without a sender nothing comes back.
+                let envelope = Envelope {
+                    hostname: &configuration.hostname,
+                    sender: "",
+                    recipient,
+                };
+                hand_over(options.smtp, &envelope, &message)
             }
             Endpoint::Web { url, host, port } => {
                 upload(place, options, url, host, *port, &document)
@@ -124,10 +131,7 @@ fn upload(
     port: u16,
     document: &Document,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
     let work = || -> anyhow::Result<()> {
         let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
         let response = make_agent(&roots_path(place), &addresses, port)?

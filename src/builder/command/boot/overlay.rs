@@ -6,12 +6,11 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::qemu::find_program;
 use super::qemu::path_option;
+use crate::builder::write::qcow2::write_overlay;
 use crate::error::{Hint, hinted};
 
 /// Size that a smaller image's disk is given, in bytes: a raw image ends after
@@ -26,6 +25,9 @@ const QCOW2_SIZE_OFFSET: usize = 24;
 const MBR_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// As much as tells the formats apart.
 const HEADER_BYTES: usize = 512;
+
+/// Disks are whole numbers of these, in bytes.
+const SECTOR: u64 = 512;
 
 /// How a disk image is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,35 +94,11 @@ impl Image {
 
     /// Makes a qcow2 file that holds only what differs from this image.
     pub fn make_overlay(&self, overlay: &Path, minimum_bytes: u64) -> Result<()> {
-        let program = find_program("qemu-img").ok_or_else(|| {
-            hinted(
-                "making a throw-away disk: qemu-img is not installed",
-                "install it: `apt install qemu-utils` on Debian and Ubuntu, `qemu-img` on Fedora and Arch",
-            )
-        })?;
-        let output = Command::new(program)
-            .args([
-                "create",
-                "-q",
-                "-f",
-                "qcow2",
-                "-F",
-                self.format.name(),
-                "-b",
-            ])
-            .args([&self.path, overlay])
-            .arg(self.bytes.max(minimum_bytes).to_string())
-            .stdin(Stdio::null())
-            .output()
-            .context("running qemu-img")?;
-        if output.status.success() {
-            return Ok(());
-        }
-        anyhow::bail!(
-            "making a throw-away disk over {}: {}",
-            self.path.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )
+        let bytes = self.bytes.max(minimum_bytes).next_multiple_of(SECTOR);
+        File::create(overlay)
+            .map_err(anyhow::Error::from)
+            .and_then(|file| write_overlay(&file, &self.path, self.format.name(), bytes))
+            .with_context(|| format!("making a throw-away disk over {}", self.path.display()))
     }
 }
 

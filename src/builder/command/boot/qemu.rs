@@ -44,7 +44,7 @@ impl Qemu {
         let program = find_program(PROGRAM).ok_or_else(|| {
             hinted(
                 format!("starting a machine: {PROGRAM} is not installed"),
-                "install it: `apt install qemu-system-x86 qemu-utils ovmf` on Debian and Ubuntu",
+                "install it: `apt install qemu-system-x86 ovmf` on Debian and Ubuntu",
             )
         })?;
         Self::at(program, Vec::new())

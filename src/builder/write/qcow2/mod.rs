@@ -1,14 +1,18 @@
-//! qcow2, the disk format of QEMU: written from a raw image, edited in place.
+//! qcow2, the disk format of QEMU: written from a raw image or over
+//! another one, edited in place.
 //!
 //! <https://www.qemu.org/docs/master/interop/qcow2.html>, version 3, clusters
 //! of 64 KiB, 16-bit reference counts, no compression: the image travels
-//! compressed as a whole. Left out: backing files, snapshots, encryption,
+//! compressed as a whole. Left out: reading images with backing
+//! files, snapshots, encryption,
 //! external data files, subclusters.
 
 mod edit;
+mod overlay;
 mod write;
 
 pub use edit::Qcow2;
+pub use overlay::write_overlay;
 pub use write::write_qcow2;
 
 /// First bytes of a file.

@@ -17,9 +17,9 @@ use super::{CLUSTER_BITS, COPIED, HEADER_SIZE, MAGIC, REFCOUNT_ORDER};
 use crate::builder::write::storage::is_zero;
 
 /// Bytes of a cluster.
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Entries of a table that fills a cluster.
-const TABLE_ENTRIES: u64 = CLUSTER / 8;
+pub(super) const TABLE_ENTRIES: u64 = CLUSTER / 8;
 /// Reference counts in a cluster.
 const COUNTS: u64 = (CLUSTER * 8) >> REFCOUNT_ORDER;
 
@@ -103,48 +103,60 @@ pub fn write_qcow2(raw: &File, qcow2: &File, allocated: &[Range<u64>]) -> Result
     counts.resize((blocks * CLUSTER) as usize, 0);
     write(qcow2, &counts, first_block)?;
     write(qcow2, &encode(&counts_table), counts_table_at)?;
-    write(
-        qcow2,
-        &encode_header(size, l1.len() as u32, l1_at, counts_table_at),
-        0,
-    )?;
-    Ok(())
+    let header = Header {
+        size,
+        l1_entries: l1.len() as u32,
+        l1_at,
+        counts_table_at,
+    };
+    write(qcow2, &header.encode(), 0)
 }
 
-fn write(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
+pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
     file.write_all_at(bytes, offset)
         .context("writing the qcow2 image")
 }
 
-fn encode(entries: &[u64]) -> Vec<u8> {
+pub(super) fn encode(entries: &[u64]) -> Vec<u8> {
     entries
         .iter()
         .flat_map(|entry| entry.to_be_bytes())
         .collect()
 }
 
-/// The header; the eight zeros after its fields end the list of extensions.
-fn encode_header(size: u64, l1_entries: u32, l1_at: u64, counts_table_at: u64) -> Vec<u8> {
-    let mut header = Vec::with_capacity(HEADER_SIZE + 8);
-    header.extend(MAGIC);
-    header.extend(3u32.to_be_bytes());
-    // No backing file.
-    header.extend([0; 12]);
-    header.extend(CLUSTER_BITS.to_be_bytes());
-    header.extend(size.to_be_bytes());
-    // No encryption.
-    header.extend([0; 4]);
-    header.extend(l1_entries.to_be_bytes());
-    header.extend(l1_at.to_be_bytes());
-    header.extend(counts_table_at.to_be_bytes());
-    // One cluster of refcount table, no snapshots, no features.
-    header.extend(1u32.to_be_bytes());
-    header.extend([0; 12]);
-    header.extend([0; 24]);
-    header.extend(REFCOUNT_ORDER.to_be_bytes());
-    header.extend((HEADER_SIZE as u32).to_be_bytes());
-    header.resize(HEADER_SIZE + 8, 0);
-    header
+/// What the header of an image says.
+pub(super) struct Header {
+    /// Size of the disk, in bytes.
+    pub size: u64,
+    pub l1_entries: u32,
+    pub l1_at: u64,
+    pub counts_table_at: u64,
+}
+
+impl Header {
+    /// The fields; the eight zeros after them end the list of extensions.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut header = Vec::with_capacity(HEADER_SIZE + 8);
+        header.extend(MAGIC);
+        header.extend(3u32.to_be_bytes());
+        // No backing file.
+        header.extend([0; 12]);
+        header.extend(CLUSTER_BITS.to_be_bytes());
+        header.extend(self.size.to_be_bytes());
+        // No encryption.
+        header.extend([0; 4]);
+        header.extend(self.l1_entries.to_be_bytes());
+        header.extend(self.l1_at.to_be_bytes());
+        header.extend(self.counts_table_at.to_be_bytes());
+        // One cluster of refcount table, no snapshots, no features.
+        header.extend(1u32.to_be_bytes());
+        header.extend([0; 12]);
+        header.extend([0; 24]);
+        header.extend(REFCOUNT_ORDER.to_be_bytes());
+        header.extend((HEADER_SIZE as u32).to_be_bytes());
+        header.resize(HEADER_SIZE + 8, 0);
+        header
+    }
 }
 
 /// Where a sparse file has data, asked for in rising order.
