@@ -15,7 +15,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 /// Pause between two tries of a probe.
-const PAUSE: Duration = Duration::from_millis(500);
+const PROBE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How one probe ended.
 #[derive(Debug, Serialize)]
@@ -86,7 +86,7 @@ fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
     let run = |probe: &Probe| loop {
         let result = probe.run(place, domain);
         let ok = result.is_ok();
-        if ok || began.elapsed() + PAUSE > deadline {
+        if ok || began.elapsed() + PROBE_PAUSE > deadline {
             return Outcome {
                 name: probe.name(),
                 ok,
@@ -94,7 +94,7 @@ fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
                 milliseconds: began.elapsed().as_millis(),
             };
         }
-        sleep(PAUSE);
+        sleep(PROBE_PAUSE);
     };
     scope(|threads| {
         let running: Vec<_> = probes

@@ -16,7 +16,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 /// Most certificates of a chain.
-const LONGEST: usize = 10;
+const CHAIN_LENGTH_MAX: usize = 10;
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn parse_chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("reading the chain")?;
     ensure!(!chain.is_empty(), "the chain is empty");
-    ensure!(chain.len() <= LONGEST, "the chain is endless");
+    ensure!(chain.len() <= CHAIN_LENGTH_MAX, "the chain is endless");
     Ok(chain)
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Longest wait for the guard.
-const ANSWER: Duration = Duration::from_secs(30);
+const GUARD_LIMIT: Duration = Duration::from_secs(30);
 /// The same where the answer is one fact of many.
 const GLANCE: Duration = Duration::from_secs(2);
 /// Lifts all bans instead of one.
@@ -45,7 +45,7 @@ impl From<&Ban> for Shown {
 /// # Errors
 /// A guard that does not answer.
 pub fn list_bans(place: &Place, json: bool) -> anyhow::Result<String> {
-    let bans: Vec<Shown> = ask(place, &Request::List, ANSWER)?
+    let bans: Vec<Shown> = ask(place, &Request::List, GUARD_LIMIT)?
         .iter()
         .map(Shown::from)
         .collect();
@@ -86,7 +86,7 @@ pub fn lift_ban(place: &Place, address: &str) -> anyhow::Result<String> {
             .usage()?;
         Some(source)
     };
-    let lifted = ask(place, &Request::Lift { address: wanted }, ANSWER)?;
+    let lifted = ask(place, &Request::Lift { address: wanted }, GUARD_LIMIT)?;
     match (wanted, lifted.is_empty()) {
         (Some(source), true) => Err(hinted(
             format!("{source} is not banned"),

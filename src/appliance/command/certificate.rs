@@ -25,13 +25,13 @@ const AGENT: &str = "mailimg-acme.service";
 /// Publishes records of keys in use.
 const RECORDS: &str = "mailimg-dns.service";
 /// Longest wait for the agent.
-const AGENT_ENDS: Duration = Duration::from_secs(300);
+const AGENT_LIMIT: Duration = Duration::from_secs(300);
 /// Pause between two looks at it.
-const PAUSE: Duration = Duration::from_millis(500);
+const AGENT_POLL_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before another try to install, when the disk is full for instance.
-const AGAIN: Duration = Duration::from_secs(30);
+const INSTALL_RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// Largest file of a pair, in bytes.
-const LARGEST: u64 = 1 << 20;
+const PAIR_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What can be done about certificates.
 #[derive(Debug, Subcommand)]
@@ -125,16 +125,16 @@ fn wait_for_agent(place: &Place, name: &str) -> anyhow::Result<()> {
     let began = Instant::now();
     program::start_unit(AGENT)?;
     loop {
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(AGENT_POLL_PAUSE);
         let state = program::unit_state(AGENT)?;
         let runs = matches!(state.as_str(), "active" | "activating" | "reloading");
         if !runs && !is_left(place, name) {
             return Ok(());
         }
-        if began.elapsed() > AGENT_ENDS {
+        if began.elapsed() > AGENT_LIMIT {
             return Err(anyhow::anyhow!(
                 "waited {} s for the agent",
-                AGENT_ENDS.as_secs()
+                AGENT_LIMIT.as_secs()
             ))
             .hint("mailctl cert status shows how it ends");
         }
@@ -167,7 +167,7 @@ fn take(place: &Place) -> anyhow::Result<String> {
                 if let Err(error) = install(place, &configuration, &name, &pair) {
                     // It stays where it is, and the path unit starts us again at once.
                     if place.is_machine() {
-                        std::thread::sleep(AGAIN);
+                        std::thread::sleep(INSTALL_RETRY_PAUSE);
                     }
                     return Err(error.context(format!("installing the certificate of {name}")));
                 }
@@ -237,7 +237,7 @@ fn install(
 fn read_limited(path: &Path) -> anyhow::Result<String> {
     let metadata =
         fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
+    if !metadata.is_file() || metadata.len() > PAIR_FILE_BYTES_MAX {
         bail!("{} is no file of a sensible size", path.display());
     }
     fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))

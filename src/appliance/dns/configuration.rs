@@ -14,7 +14,7 @@ use crate::settings::{Interface, Settings, StsMode};
 use base64::Engine;
 
 /// Root writes, the group of the publisher reads.
-const MODE: u32 = 0o640;
+const CONFIGURATION_MODE: u32 = 0o640;
 
 /// Writes the file, or removes it when nothing is to be published.
 ///
@@ -27,7 +27,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
         Some(text) => ensure_file(
             &path,
             text.as_bytes(),
-            MODE,
+            CONFIGURATION_MODE,
             owner(place, "root", "mailimg-dns")?,
         )
         .map(|_| ()),

@@ -43,7 +43,7 @@ const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 /// Most sessions at once; the `default_process_limit` of Postfix is a fifth of it.
 const MOST_SESSIONS: usize = 500;
 /// Longest wait for Postfix to take an answer.
-const SENDING: Duration = Duration::from_secs(30);
+const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// Buffers larger than this are given back after a packet.
 const KEPT_BUFFER: usize = 8 << 10;
 
@@ -93,7 +93,7 @@ async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> anyhow::Result<
             }
             Err(error) => return Err(error),
         };
-        timeout(SENDING, stream.write_all(&replies.0))
+        timeout(SEND_LIMIT, stream.write_all(&replies.0))
             .await
             .context("waiting for Postfix")?
             .context("answering Postfix")?;

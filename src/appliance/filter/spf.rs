@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Longest wait for all answers together; RFC 7208 section 4.6.4 allows 20 s.
-const LONGEST: Duration = Duration::from_secs(10);
+const SPF_LIMIT: Duration = Duration::from_secs(10);
 
 /// One client and whom it says to write for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl SpfChecker {
         } else {
             SpfParameters::verify_ehlo(*client, helo, host)
         };
-        let result = match timeout(LONGEST, self.authenticator.verify_spf(parameters)).await {
+        let result = match timeout(SPF_LIMIT, self.authenticator.verify_spf(parameters)).await {
             Ok(output) => output.result(),
             Err(_) => SpfResult::TempError,
         };

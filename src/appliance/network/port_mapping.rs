@@ -19,7 +19,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Version and operation: the outer address, please.
 const NAT_PMP_QUESTION: [u8; 2] = [0, 0];
 /// Answers have this bit set.
-const ANSWER: u8 = 0x80;
+const ANSWER_BIT: u8 = 0x80;
 /// PCP's version, its operation MAP, and UDP among the protocols.
 const PCP_VERSION: u8 = 2;
 const PCP_MAP: u8 = 1;
@@ -27,7 +27,7 @@ const UDP: u8 = 17;
 /// How long a mapping lives that is not taken back, in seconds.
 const LIFETIME: u32 = 30;
 /// Longest packet of PCP.
-const LARGEST: usize = 1100;
+const PACKET_BYTES_MAX: usize = 1100;
 
 type Nonce = [u8; 12];
 
@@ -79,7 +79,7 @@ fn receive(socket: &UdpSocket, until: Instant) -> anyhow::Result<Option<Vec<u8>>
         return Ok(None);
     }
     socket.set_read_timeout(Some(left))?;
-    let mut buffer = vec![0; LARGEST];
+    let mut buffer = vec![0; PACKET_BYTES_MAX];
     match socket.recv(&mut buffer) {
         Ok(length) => {
             buffer.truncate(length);
@@ -101,7 +101,7 @@ fn receive(socket: &UdpSocket, until: Instant) -> anyhow::Result<Option<Vec<u8>>
 fn parse_nat_pmp(answer: &[u8]) -> Option<Ipv4Addr> {
     let answer: &[u8; 12] = answer.try_into().ok()?;
     // Version, operation, result code, seconds since the gateway's start, address.
-    let [0, ANSWER, 0, 0, _, _, _, _, address @ ..] = answer else {
+    let [0, ANSWER_BIT, 0, 0, _, _, _, _, address @ ..] = answer else {
         return None;
     };
     Some(Ipv4Addr::from(*address)).filter(|address| !address.is_unspecified())
@@ -126,7 +126,7 @@ fn parse_pcp(answer: &[u8], nonce: &Nonce) -> Option<Ipv4Addr> {
     let [PCP_VERSION, operation, _, 0, ..] = answer else {
         return None;
     };
-    if *operation != ANSWER | PCP_MAP || answer.get(24..36)? != nonce {
+    if *operation != ANSWER_BIT | PCP_MAP || answer.get(24..36)? != nonce {
         return None;
     }
     let outer: [u8; 16] = answer.get(44..60)?.try_into().ok()?;

@@ -4,7 +4,7 @@ mod account;
 
 use crate::any_certificate::start_tls;
 use crate::appliance::machine::place::{self, Place};
-use crate::appliance::wire::line::{ANSWER, Conversation, connect};
+use crate::appliance::wire::line::{ANSWER_LIMIT, Conversation, connect};
 use account::{PROBE_NAME, load_password};
 use anyhow::{Context, ensure};
 use base64::Engine;
@@ -124,8 +124,8 @@ fn try_imap(place: &Place) -> anyhow::Result<()> {
 /// Option negotiation of the milter protocol, as Postfix begins it.
 fn try_milter(place: &Place, path: &str) -> anyhow::Result<()> {
     let mut stream = UnixStream::connect(place.path(path))?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
     // Version 6, and all actions and steps that Postfix 3.10 has.
     stream.write_all(b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff")?;
     let mut answer = [0; 5];
@@ -138,7 +138,7 @@ fn try_milter(place: &Place, path: &str) -> anyhow::Result<()> {
 /// Any answer will do; nothing outside the machine is needed for it.
 fn try_resolver() -> anyhow::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_read_timeout(Some(ANSWER))?;
+    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
     socket.connect((Ipv4Addr::LOCALHOST, 53))?;
     socket.send(QUERY)?;
     let mut answer = [0; 512];

@@ -18,11 +18,11 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 /// Largest policy.
-const LARGEST: u64 = 64 << 10;
+const POLICY_BYTES_MAX: u64 = 64 << 10;
 /// From connecting to the last byte.
-const WHOLE: Duration = Duration::from_secs(7);
+const FETCH_LIMIT: Duration = Duration::from_secs(7);
 /// Until a server is connected, of which there may be several.
-const CONNECTING: Duration = Duration::from_secs(3);
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// Addresses that are tried.
 const MOST_ADDRESSES: usize = 4;
 
@@ -52,8 +52,8 @@ impl Resolver for Found {
 pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> anyhow::Result<Agent> {
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
     let config = client()
-        .timeout_connect(Some(CONNECTING))
-        .timeout_global(Some(WHOLE))
+        .timeout_connect(Some(CONNECT_LIMIT))
+        .timeout_global(Some(FETCH_LIMIT))
         .max_response_header_size(16 << 10)
         .tls_config(trusting(&pem))
         .build();
@@ -94,7 +94,7 @@ pub fn fetch_policy(agent: &Agent, domain: &str) -> anyhow::Result<Policy> {
         let bytes = response
             .body_mut()
             .with_config()
-            .limit(LARGEST)
+            .limit(POLICY_BYTES_MAX)
             .read_to_vec()?;
         parse_policy(&bytes).map_err(|wrong| anyhow!("{wrong}"))
     };

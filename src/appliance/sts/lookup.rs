@@ -22,15 +22,15 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 /// Longest that anybody waits for an answer, well below Postfix's 100 s.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Longest for record, addresses and policy of a domain together.
-const LOOKING: Duration = Duration::from_secs(10);
+const DOMAIN_LIMIT: Duration = Duration::from_secs(10);
 /// The same for its mail servers.
-const LOOKING_FOR_DANE: Duration = Duration::from_secs(9);
+const DANE_LIMIT: Duration = Duration::from_secs(9);
 /// Most policies that are fetched at once.
-const MOST_FETCHES: usize = 16;
+const FETCHES_MAX: usize = 16;
 /// Longest wait for one of those to end.
-const WAITING: Duration = Duration::from_secs(2);
+const ROOM_LIMIT: Duration = Duration::from_secs(2);
 
 /// There is more to fetch than can be: nothing is known, and mail waits.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +61,13 @@ impl Lookup {
             https_port,
             cache: RefCell::new(Cache::load(folder, unsigned_now())?),
             running: RefCell::default(),
-            fetches: Semaphore::new(MOST_FETCHES),
+            fetches: Semaphore::new(FETCHES_MAX),
         })
     }
 
     /// The answer for a domain, which is a valid name in lower case.
     pub async fn answer(&self, domain: &str) -> Answer {
-        let Ok(answer) = timeout(PATIENCE, self.look_up(domain)).await else {
+        let Ok(answer) = timeout(ANSWER_LIMIT, self.look_up(domain)).await else {
             return Answer::Later("looking up the policy takes too long");
         };
         answer
@@ -82,7 +82,7 @@ impl Lookup {
         if policy.mode == Mode::None {
             return Answer::NotFound;
         }
-        match timeout(LOOKING_FOR_DANE, self.find_dane(domain)).await {
+        match timeout(DANE_LIMIT, self.find_dane(domain)).await {
             Ok(Ok(dane)) => answer(domain, &policy, dane),
             // Without knowing of DANE neither answer is right.
             Ok(Err(error)) => {
@@ -140,7 +140,7 @@ impl Lookup {
 
     /// Looks at the record, and fetches the policy if that is called for.
     async fn refresh(&self, domain: &str) {
-        let looked = timeout(LOOKING, self.refresh_patiently(domain)).await;
+        let looked = timeout(DOMAIN_LIMIT, self.refresh_patiently(domain)).await;
         let result = looked.unwrap_or_else(|_| Err(anyhow::anyhow!("it takes too long")));
         let now = unsigned_now();
         let mut cache = self.cache.borrow_mut();
@@ -192,7 +192,7 @@ impl Lookup {
     }
 
     async fn fetch(&self, domain: &str) -> anyhow::Result<Policy> {
-        let _permit = timeout(WAITING, self.fetches.acquire())
+        let _permit = timeout(ROOM_LIMIT, self.fetches.acquire())
             .await
             .map_err(|_| Busy)??;
         let addresses = self.server.addresses(&format!("mta-sts.{domain}")).await?;

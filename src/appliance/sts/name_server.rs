@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// Wait for an answer before asking once more; Unbound goes on looking meanwhile.
-const PATIENCE: Duration = Duration::from_secs(4);
+const RETRY_AFTER: Duration = Duration::from_secs(4);
 /// How often it is asked.
 const ATTEMPTS: usize = 2;
 /// Size of answers over UDP that no network breaks up.
@@ -56,14 +56,14 @@ impl NameServer {
         question.set_edns(edns);
         let bytes = question.to_vec()?;
         for _ in 0..ATTEMPTS {
-            let Ok(answer) = timeout(PATIENCE, self.exchange(&question, &bytes)).await else {
+            let Ok(answer) = timeout(RETRY_AFTER, self.exchange(&question, &bytes)).await else {
                 continue;
             };
             return known(answer?, kind);
         }
         bail!(
             "no answer within {} s",
-            PATIENCE.as_secs() * ATTEMPTS as u64
+            RETRY_AFTER.as_secs() * ATTEMPTS as u64
         );
     }
 

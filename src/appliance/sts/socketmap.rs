@@ -22,9 +22,9 @@ const LONGEST_REQUEST: usize = 512;
 /// Most connections; Postfix has at most `default_process_limit` clients, 50.
 const MOST_CONNECTIONS: usize = 200;
 /// Postfix closes what is idle for 10 s.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// Longest from the first byte of a request to its last, and for taking an answer.
-const EXCHANGE: Duration = Duration::from_secs(10);
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves Postfix for ever.
 pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
@@ -36,10 +36,11 @@ pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
 
 async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> anyhow::Result<()> {
     loop {
-        if timeout(IDLE, stream.readable()).await.is_err() {
+        if timeout(IDLE_LIMIT, stream.readable()).await.is_err() {
             return Ok(());
         }
-        let request = timeout(EXCHANGE, read_netstring(&mut stream, LONGEST_REQUEST)).await??;
+        let request =
+            timeout(EXCHANGE_LIMIT, read_netstring(&mut stream, LONGEST_REQUEST)).await??;
         let Some(request) = request else {
             return Ok(());
         };
@@ -48,7 +49,11 @@ async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> anyhow::Result<
             Ok(None) => render(Answer::NotFound),
             Err(reason) => format!("PERM {reason}"),
         };
-        timeout(EXCHANGE, write_netstring(&mut stream, text.as_bytes())).await??;
+        timeout(
+            EXCHANGE_LIMIT,
+            write_netstring(&mut stream, text.as_bytes()),
+        )
+        .await??;
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Group `dovecot` reads the file to check passwords.
-const MODE: u32 = 0o640;
+const USERS_MODE: u32 = 0o640;
 /// The extra field that holds an account's own quota, in bytes; 0 is no limit
 /// (<https://doc.dovecot.org/2.4.1/core/plugins/quota.html>).
 const QUOTA_FIELD: &str = "userdb_quota_storage_size";
@@ -181,7 +181,7 @@ impl<'a> LockedUsers<'a> {
         write_file(
             &path,
             self.users.render().as_bytes(),
-            MODE,
+            USERS_MODE,
             owner(self.place, "root", "dovecot")?,
         )?;
         // Dovecot reads the file again when its size or the second of its time differs, and a new

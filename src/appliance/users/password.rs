@@ -14,7 +14,7 @@ const GENERATED_LENGTH: usize = 20;
 /// Characters that need no quoting in a shell's double quotes, an issue file or an env-file.
 const ALPHABET: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789!()*+,-.;=?@_";
 /// Dovecot's limit for one line of input is far above; this one stops mistakes.
-const LONGEST: usize = 512;
+const PASSWORD_BYTES_MAX: usize = 512;
 
 /// Makes a new password.
 pub fn generate_password() -> String {
@@ -32,8 +32,8 @@ pub fn check_password(password: &str) -> anyhow::Result<()> {
     if password.is_empty() {
         bail!("the password is empty");
     }
-    if password.len() > LONGEST {
-        bail!("the password has more than {LONGEST} bytes");
+    if password.len() > PASSWORD_BYTES_MAX {
+        bail!("the password has more than {PASSWORD_BYTES_MAX} bytes");
     }
     if password.chars().any(char::is_control) {
         bail!("the password holds a control character");

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longest wait for one answer; a slow guest under emulation needs seconds.
-pub const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Longest line a server may answer with, in bytes.
 const LONGEST_LINE: u64 = 2048;
 /// Most lines of one answer.
@@ -17,7 +17,7 @@ const MOST_LINES: usize = 100;
 /// # Errors
 /// Nobody listens.
 pub fn connect(port: u16) -> anyhow::Result<TcpStream> {
-    connect_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER)
+    connect_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_LIMIT)
 }
 
 /// Connects to a server of which each answer is waited for so long.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Longest wait for an answer; filters that sign come before the last.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Who writes to whom.
 pub struct Envelope<'a> {
@@ -30,7 +30,7 @@ pub fn hand_over(server: SocketAddr, envelope: &Envelope<'_>, message: &str) -> 
         recipient,
     } = envelope;
     let work = || -> anyhow::Result<()> {
-        let mut session = Conversation::new(connect_to(server, ANSWER)?);
+        let mut session = Conversation::new(connect_to(server, ANSWER_LIMIT)?);
         session.expect_smtp("220").context("greeting")?;
         for (command, code) in [
             (format!("EHLO {hostname}"), "250"),

@@ -12,7 +12,7 @@ use std::io::Read;
 /// Where the kernel shows the firmware's strings.
 const DMI: &str = "/sys/class/dmi/id";
 /// Far more than a string of SMBIOS that anybody uses.
-const LONGEST: u64 = 256;
+const FIRMWARE_STRING_BYTES_MAX: u64 = 256;
 /// `chassis_asset_tag` of clouds that are OpenStack under another name.
 const OPENSTACK_TAGS: [&str; 6] = [
     "OpenStack Nova",
@@ -58,7 +58,7 @@ pub fn find_provider(place: &Place) -> Option<Provider> {
     let read = |name: &str| {
         let mut text = Vec::new();
         std::fs::File::open(place.path(format!("{DMI}/{name}")))
-            .and_then(|file| file.take(LONGEST).read_to_end(&mut text))
+            .and_then(|file| file.take(FIRMWARE_STRING_BYTES_MAX).read_to_end(&mut text))
             .map(|_| String::from_utf8_lossy(&text).trim().to_owned())
             .unwrap_or_default()
     };

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 /// How often an order is gone on with after a bad nonce.
 const NONCE_TRIES: usize = 5;
 /// Pause between two looks at a network that comes up.
-const SETTLING: Duration = Duration::from_secs(3);
+const NETWORK_POLL_PAUSE: Duration = Duration::from_secs(3);
 /// How often an optional name that does not lead here is looked at, in seconds.
 const LOOK_AGAIN: i64 = 5 * 60;
 /// For how long after power-on it is waited for a network, in seconds.
@@ -39,7 +39,7 @@ const MOST_A_DAY: usize = 3;
 /// Every how many failures the other challenge is tried, too.
 const BOTH_WAYS: u32 = 3;
 /// Longest wait for a certificate to be taken into use.
-const TAKING: Duration = Duration::from_secs(60);
+const TAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One run.
 pub struct Agent<'a> {
@@ -239,7 +239,7 @@ impl<'a> Agent<'a> {
         loop {
             match open_ca(self.place, self.configuration).await {
                 Err(failure) if failure.kind == Kind::Unreachable && began.elapsed() < patience => {
-                    sleep(SETTLING).await;
+                    sleep(NETWORK_POLL_PAUSE).await;
                 }
                 Err(failure) if failure.kind == Kind::Nonce && nonces > 0 => nonces -= 1,
                 result => return result,
@@ -399,7 +399,7 @@ impl<'a> Agent<'a> {
         let patience = Duration::from_secs(self.configuration.patience.min(15));
         loop {
             match check_web_server(self.place, self.configuration) {
-                Err(_) if began.elapsed() < patience => sleep(SETTLING / 3).await,
+                Err(_) if began.elapsed() < patience => sleep(NETWORK_POLL_PAUSE / 3).await,
                 result => return result,
             }
         }
@@ -459,7 +459,7 @@ impl<'a> Agent<'a> {
     /// So that the next key is made in this run, once this one is in use.
     fn wait_until_taken(&self, facts: &CertificateFacts) {
         let began = Instant::now();
-        while began.elapsed() < TAKING {
+        while began.elapsed() < TAKE_LIMIT {
             let installed = read_optional(&self.place.path(chain_path()))
                 .ok()
                 .flatten()

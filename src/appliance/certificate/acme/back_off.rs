@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 /// The pause after the first failure.
-const FIRST: i64 = 300;
+const FIRST_PAUSE: i64 = 300;
 /// The longest pause of our own choice.
-const LONGEST: i64 = 24 * 3600;
+const PAUSE_MAX: i64 = 24 * 3600;
 /// The longest that a CA may ask for; the widest limits count by the week.
 const LONGEST_ASKED: i64 = 7 * 24 * 3600;
 /// How far the clock may go back by itself.
@@ -29,8 +29,8 @@ pub struct Pause {
 impl Pause {
     /// The pause after so many failures in a row, lengthened or shortened by chance (0 to 1).
     pub fn after(failures: u32, now: i64, chance: f64) -> Self {
-        let doubled = FIRST.saturating_mul(1_i64 << failures.saturating_sub(1).min(20));
-        let seconds = doubled.min(LONGEST);
+        let doubled = FIRST_PAUSE.saturating_mul(1_i64 << failures.saturating_sub(1).min(20));
+        let seconds = doubled.min(PAUSE_MAX);
         // Machines that fail together do not come back together.
         let spread = (seconds as f64 * 0.2 * chance) as i64;
         Self {
@@ -61,22 +61,22 @@ impl Pause {
     /// Whether it is over.
     pub fn is_over(&self, now: i64) -> bool {
         let moved_back = now < self.since - DRIFT;
-        let longest = if self.asked { LONGEST_ASKED } else { LONGEST };
-        moved_back || now >= self.until || self.until - now > longest + LONGEST / 10
+        let longest = if self.asked { LONGEST_ASKED } else { PAUSE_MAX };
+        moved_back || now >= self.until || self.until - now > longest + PAUSE_MAX / 10
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, Pause};
+    use super::{PAUSE_MAX, Pause};
 
     #[test]
     fn doubles_up_to_a_day() {
         let length = |failures| Pause::after(failures, 1000, 0.5).until - 1000;
         assert_eq!([length(1), length(2), length(3)], [300, 600, 1200]);
         assert_eq!(length(9), 76_800);
-        assert_eq!(length(10), LONGEST);
-        assert_eq!(length(u32::MAX), LONGEST);
+        assert_eq!(length(10), PAUSE_MAX);
+        assert_eq!(length(u32::MAX), PAUSE_MAX);
         assert_eq!(Pause::after(1, 0, 0.0).until, 270);
         assert_eq!(Pause::after(1, 0, 1.0).until, 330);
     }

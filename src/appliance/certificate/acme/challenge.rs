@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The web server's group reads it.
-const MODE: u32 = 0o640;
+const CHALLENGE_MODE: u32 = 0o640;
 /// Longest token that is taken for one.
 const LONGEST_TOKEN: usize = 128;
 
@@ -79,7 +79,7 @@ impl Drop for Answer {
 
 fn publish(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<Answer> {
     let path = folder.join(name);
-    write_file(&path, bytes, MODE, None)?;
+    write_file(&path, bytes, CHALLENGE_MODE, None)?;
     Ok(Answer { path })
 }
 

@@ -24,13 +24,13 @@ use ureq::Agent;
 /// Roots of the image, before a private CA's is beside them.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Longest time of one request.
-const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time to a connection.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Largest answer; chains have some kilobytes.
-const LARGEST: u64 = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Redirects of a directory that moved.
-const REDIRECTS: u32 = 3;
+const REDIRECTS_MAX: u32 = 3;
 
 /// What the transport failed with.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum CaError {
         status: u16,
     },
     /// An answer beyond all measure.
-    #[error("the CA at {host} sends more than {LARGEST} bytes")]
+    #[error("the CA at {host} sends more than {ANSWER_BYTES_MAX} bytes")]
     TooLarge {
         /// Who was asked.
         host: String,
@@ -97,9 +97,9 @@ impl CaClient {
         let pem = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let config = client()
             .https_only(true)
-            .max_redirects(REDIRECTS)
-            .timeout_global(Some(REQUEST))
-            .timeout_connect(Some(CONNECT))
+            .max_redirects(REDIRECTS_MAX)
+            .timeout_global(Some(REQUEST_LIMIT))
+            .timeout_connect(Some(CONNECT_LIMIT))
             .tls_config(trusting(&pem))
             .build();
         Ok(Self {
@@ -155,7 +155,7 @@ fn send(
     let (parts, mut body) = sent.map_err(unreachable)?.into_parts();
     let bytes = body
         .with_config()
-        .limit(LARGEST)
+        .limit(ANSWER_BYTES_MAX)
         .read_to_vec()
         .map_err(unreachable)?;
     let status = parts.status.as_u16();

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Group `mailimg-acme` reads it.
-const MODE: u32 = 0o640;
+const CONFIGURATION_MODE: u32 = 0o640;
 /// Where web servers are asked for TLS-ALPN-01, RFC 8737 section 3.
 const HTTPS_PORT: u16 = 443;
 /// How long a run waits for a network that comes up.
-const PATIENCE: u64 = 60;
+const NETWORK_WAIT_SECONDS: u64 = 60;
 
 /// Identifier and secret that a CA gave out for making an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ fn smtp_port() -> u16 {
 }
 
 fn patience() -> u64 {
-    PATIENCE
+    NETWORK_WAIT_SECONDS
 }
 
 impl Configuration {
@@ -145,7 +145,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
     ensure_file(
         &place.path(place::ACME_CONFIGURATION),
         text.as_bytes(),
-        MODE,
+        CONFIGURATION_MODE,
         owner(place, "root", "mailimg-acme")?,
     )
     .map(|_| ())

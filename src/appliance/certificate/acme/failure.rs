@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What problem types of ACME begin with.
-const PREFIX: &str = "urn:ietf:params:acme:error:";
+const PROBLEM_PREFIX: &str = "urn:ietf:params:acme:error:";
 /// Longest text of others that is kept.
-const LONGEST: usize = 600;
+const FOREIGN_TEXT_BYTES_MAX: usize = 600;
 
 /// What sort of failure it is: what to do next depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +146,7 @@ impl Failure {
     /// What a problem document means.
     pub fn of_problem(problem: &Problem) -> Self {
         let name = problem.r#type.as_deref().unwrap_or_default();
-        let name = name.strip_prefix(PREFIX).unwrap_or(name);
+        let name = name.strip_prefix(PROBLEM_PREFIX).unwrap_or(name);
         let mut detail = problem.detail.clone().unwrap_or_default();
         for part in &problem.subproblems {
             detail.push_str(&format!("; {part}"));
@@ -207,7 +207,7 @@ impl Failure {
         let unresolved = ["could not resolve", "no such host", "NXDOMAIN", "SERVFAIL"];
         if unresolved.iter().any(|text| detail.contains(text)) {
             let mut problem = problem.clone();
-            problem.r#type = Some(format!("{PREFIX}dns"));
+            problem.r#type = Some(format!("{PROBLEM_PREFIX}dns"));
             return Self::of_problem(&problem);
         }
         let refused = ["connection refused", "i/o timeout", "no route to host"];
@@ -260,7 +260,10 @@ fn shortened(text: String) -> String {
             character
         }
     };
-    text.chars().take(LONGEST).map(clean).collect()
+    text.chars()
+        .take(FOREIGN_TEXT_BYTES_MAX)
+        .map(clean)
+        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// Longest wait for one answer; Unbound gives up on a lame zone by itself.
-const ANSWER: Duration = Duration::from_secs(8);
+const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// How often a lost datagram is sent again.
 const TRIES: usize = 2;
 /// Largest datagram, as DNS flag day 2020 has it.
@@ -133,7 +133,7 @@ fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> 
         ([0u16; 8], 0).into()
     };
     let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(ANSWER))?;
+    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
     // From then on only this server's datagrams arrive.
     socket.connect(server)?;
     let mut buffer = [0; DATAGRAM as usize];
@@ -149,9 +149,9 @@ fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> 
 }
 
 fn ask_by_stream(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> {
-    let mut stream = TcpStream::connect_timeout(&server, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    let mut stream = TcpStream::connect_timeout(&server, ANSWER_LIMIT)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
     let length = u16::try_from(query.len()).context("a question too long")?;
     stream.write_all(&[&length.to_be_bytes(), query].concat())?;
     let mut length = [0; 2];

@@ -25,13 +25,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest wait for the CA to make up its mind.
-const DECISION: Duration = Duration::from_secs(90);
+const DECISION_LIMIT: Duration = Duration::from_secs(90);
 /// First pause between two looks at an order.
-const PAUSE: Duration = Duration::from_millis(250);
+const FIRST_POLL_PAUSE: Duration = Duration::from_millis(250);
 /// An order has fewer states than this.
 const MOST_STEPS: usize = 8;
 /// Orders older than this are not gone on with, in seconds.
-const OLDEST: i64 = 3 * DAY;
+const ORDER_AGE_MAX: i64 = 3 * DAY;
 
 /// What is kept of an order.
 #[derive(Serialize, Deserialize)]
@@ -94,7 +94,7 @@ fn load_kept(place: &Place, wanted: &Wanted<'_>, account: &str) -> anyhow::Resul
         Some(key) => key_digest(key).ok() == key_digest(&kept.key).ok(),
         None => key_digest(&kept.key).is_ok(),
     };
-    Ok(Some(kept).filter(|kept| kept.account == account && fits && age.abs() < OLDEST))
+    Ok(Some(kept).filter(|kept| kept.account == account && fits && age.abs() < ORDER_AGE_MAX))
 }
 
 /// Gets a certificate.
@@ -195,9 +195,9 @@ async fn make_order(ca: &Ca, wanted: &Wanted<'_>) -> Result<Order, Failure> {
 
 fn policy() -> RetryPolicy {
     RetryPolicy::new()
-        .initial_delay(PAUSE)
+        .initial_delay(FIRST_POLL_PAUSE)
         .backoff(1.5)
-        .timeout(DECISION)
+        .timeout(DECISION_LIMIT)
 }
 
 /// Takes an order from whatever state it is in to its end.

@@ -22,9 +22,9 @@ const EARLIEST: i64 = 1_748_736_000;
 /// How often the CA is asked though DNS looks wrong.
 const DEFIANCE: i64 = 12 * 3600;
 /// Longest wait for the web server.
-const WEB_SERVER: Duration = Duration::from_secs(10);
+const OWN_WEB_SERVER_LIMIT: Duration = Duration::from_secs(10);
 /// Longest answer of it that is looked at.
-const LONGEST: u64 = 512;
+const OWN_ANSWER_BYTES_MAX: u64 = 512;
 
 /// Whether the clock can be right.
 ///
@@ -146,7 +146,7 @@ pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<
     let ask = || -> Result<Vec<u8>, ureq::Error> {
         let config = client()
             .http_status_as_error(true)
-            .timeout_global(Some(WEB_SERVER))
+            .timeout_global(Some(OWN_WEB_SERVER_LIMIT))
             .build();
         Agent::new_with_config(config)
             .get(&url)
@@ -154,7 +154,7 @@ pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<
             .call()?
             .body_mut()
             .with_config()
-            .limit(LONGEST)
+            .limit(OWN_ANSWER_BYTES_MAX)
             .read_to_vec()
     };
     let wrong = match ask() {

@@ -10,7 +10,7 @@ use crate::appliance::machine::clock::DAY;
 use serde::{Deserialize, Serialize};
 
 /// Lifetimes below this are short, in seconds.
-const SHORT: i64 = 10 * DAY;
+const SHORT_LIFETIME: i64 = 10 * DAY;
 /// Bounds of how often the CA is asked, section 4.3.2.
 const ASK_BOUNDS: (i64, i64) = (60, DAY);
 /// When it is asked again after it did not answer, section 4.3.3.
@@ -47,7 +47,7 @@ impl Renewal {
     /// Before the CA said anything.
     pub fn by_lifetime(facts: &CertificateFacts) -> Self {
         let lifetime = facts.not_after - facts.not_before;
-        let part = if lifetime < SHORT {
+        let part = if lifetime < SHORT_LIFETIME {
             lifetime / 2
         } else {
             lifetime / 3 * 2

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 /// Longest wait for all answers that a record leads to.
-const LONGEST: Duration = Duration::from_secs(10);
+const RECORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers that are known beforehand.
 struct Known<V>(HashMap<Box<str>, V>);
@@ -185,7 +185,9 @@ impl SpfJudge {
             .with_mx_cache(&servers)
             .with_ipv4_cache(&four)
             .with_ipv6_cache(&six);
-        let end = self.deadline.min(tokio::time::Instant::now() + LONGEST);
+        let end = self
+            .deadline
+            .min(tokio::time::Instant::now() + RECORD_LIMIT);
         match timeout_at(end, self.authenticator.verify_spf(question)).await {
             Ok(output) => output.result(),
             Err(_) => SpfResult::TempError,

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 /// Local part that the RFC proposes, with an address that takes no answers.
 const SENDER: &str = "noreply-smtp-tls-reporting";
 /// Longest line of base64 (RFC 2045, section 6.8).
-const LINE: usize = 76;
+const BASE64_LINE_BYTES: usize = 76;
 
 /// Writes the message, with CR LF and without the dot at its end.
 pub fn write_message(
@@ -36,8 +36,8 @@ pub fn write_message(
     let (id, file_name) = (&document.id, &document.file_name);
     let encoded = STANDARD.encode(&document.packed);
     let body: Vec<&str> = (0..encoded.len())
-        .step_by(LINE)
-        .map(|start| &encoded[start..encoded.len().min(start + LINE)])
+        .step_by(BASE64_LINE_BYTES)
+        .map(|start| &encoded[start..encoded.len().min(start + BASE64_LINE_BYTES)])
         .collect();
     let lines = [
         format!("From: <{SENDER}@{own}>"),

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Longest datagram of libtlsrpt.
-const LONGEST: usize = 128 << 10;
+const DATAGRAM_BYTES_MAX: usize = 128 << 10;
 /// How much is lost at most when the power goes.
 const STORING: Duration = Duration::from_secs(60);
 
@@ -20,7 +20,7 @@ pub async fn receive(place: &Place, socket: UnixDatagram) {
     let mut counter = Counter::new(place);
     let mut ticks = interval(STORING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let stop = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => signal.recv().await,
