@@ -4,7 +4,7 @@
 //! noticed; names and issuers are not. Only for where nobody can be in between:
 //! a machine that asks itself over loopback, and tests in a network of their own.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -21,7 +21,7 @@ pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 ///
 /// # Errors
 /// No TLS is spoken there, or a signature is wrong.
-pub fn start_tls(stream: TcpStream, name: &str) -> anyhow::Result<TlsStream> {
+pub fn start_tls(stream: TcpStream, name: &str) -> Result<TlsStream> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?

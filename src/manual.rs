@@ -1,5 +1,6 @@
 //! The manual: short pages of Markdown, the same on the machine and on the host.
 
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 use crate::error::{Hint, hinted};
@@ -10,7 +11,7 @@ pub const FOLDER: &str = "usr/share/mailimg/manual";
 /// One page as it is, or a list of all with their titles.
 ///
 /// `pages` are texts by name. Fails when there is no such page.
-pub fn show_page(pages: &BTreeMap<String, String>, name: Option<&str>) -> anyhow::Result<String> {
+pub fn show_page(pages: &BTreeMap<String, String>, name: Option<&str>) -> Result<String> {
     let Some(name) = name else {
         let width = pages.keys().map(String::len).max().unwrap_or(0);
         let lines = pages

@@ -3,6 +3,7 @@
 use super::machine::place::{self, Place};
 use super::machine::template::ensure_rendered;
 use crate::settings::Settings;
+use anyhow::Result;
 use serde::Serialize;
 
 /// Its unit.
@@ -18,7 +19,7 @@ struct Values<'a> {
 ///
 /// # Errors
 /// A wrong template, a file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         hostname: &settings.hostname,
         rendered: place::RENDERED,

@@ -10,6 +10,7 @@ use super::{
     web,
 };
 use crate::settings::Settings;
+use anyhow::Result;
 
 /// One thing that the machine runs.
 pub struct Service {
@@ -20,7 +21,7 @@ pub struct Service {
     /// Units that are started when settings changed and find out what there is to do.
     pub jobs: &'static [&'static str],
     /// Writes what it reads below /run/mailimg.
-    pub configure: fn(&Place, &Settings) -> anyhow::Result<()>,
+    pub configure: fn(&Place, &Settings) -> Result<()>,
     /// How a change reaches it.
     pub takes: Takes,
     /// Whether it reads HOSTNAME's certificate only when it is reloaded.
@@ -38,7 +39,7 @@ pub enum Takes {
     /// It sees all but this, for a change of which it is reloaded.
     WatchesAllBut(fn(&Place) -> Option<(u16, u16)>),
     /// In a way of its own.
-    Own(fn(&Place, &Settings) -> anyhow::Result<()>),
+    Own(fn(&Place, &Settings) -> Result<()>),
 }
 
 impl Takes {

@@ -5,7 +5,7 @@ use super::machine::place::{self, Place};
 use super::machine::program::{reload_unit_and_wait, run_program, start_unit, stop_unit};
 use super::machine::template::{ensure_below_run, ensure_rendered};
 use crate::settings::{NetworkSource, Settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// Its unit.
@@ -24,7 +24,7 @@ struct Values<'a> {
 ///
 /// # Errors
 /// A wrong template, a file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         rendered: place::RENDERED,
         ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
@@ -42,7 +42,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn take(_: &Place, settings: &Settings) -> Result<()> {
     if settings.ssh_keys.is_empty() {
         return stop_unit(UNIT);
     }
@@ -54,7 +54,7 @@ pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// ssh-keygen's failure.
-pub fn ensure_host_key(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn ensure_host_key(place: &Place, settings: &Settings) -> Result<()> {
     let folder = place.path(place::SSH_HOST_KEYS);
     let key = folder.join("ssh_host_ed25519_key");
     if settings.ssh_keys.is_empty() || key.exists() || !place.is_machine() {

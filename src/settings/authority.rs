@@ -7,7 +7,7 @@
 use super::expand::expand_key;
 use super::name::parse_file_name;
 use super::written::Written;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
@@ -42,7 +42,7 @@ pub fn named_authority(written: &Written) -> Option<String> {
 ///
 /// # Errors
 /// No certificate, one that nobody could trust, a private key, or too many bytes.
-pub fn parse_authority(bytes: &[u8]) -> anyhow::Result<String> {
+pub fn parse_authority(bytes: &[u8]) -> Result<String> {
     if bytes.len() > MAXIMUM_AUTHORITY_BYTES {
         bail!(
             "it has {} bytes; expected at most {MAXIMUM_AUTHORITY_BYTES}",

@@ -11,7 +11,7 @@ use super::key::find_key;
 use super::problem::{Problem, Problems};
 use super::warning::unknown_keys;
 use super::written::{Entry, MAXIMUM_BYTES, Written};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::io::Read;
 use std::path::Path;
 
@@ -121,7 +121,7 @@ fn parse_line(raw: &[u8]) -> Result<Option<(String, String)>, LineError> {
 ///
 /// # Errors
 /// An unreadable file, or one that [`parse_settings`] refuses.
-pub fn load_settings(path: &Path) -> anyhow::Result<Written> {
+pub fn load_settings(path: &Path) -> Result<Written> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAXIMUM_BYTES as u64 + 1).read_to_end(&mut bytes))

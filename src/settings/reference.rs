@@ -2,6 +2,7 @@
 
 use super::key::{KEYS, Key, find_key, nearest_key};
 use crate::error::{Hint, hinted};
+use anyhow::Result;
 
 impl Key {
     /// What holds when it is not set.
@@ -17,7 +18,7 @@ impl Key {
 /// A key with all that is known of it, or all keys in a line or two each.
 ///
 /// Fails with the key that was probably meant.
-pub fn describe_settings(name: Option<&str>) -> anyhow::Result<String> {
+pub fn describe_settings(name: Option<&str>) -> Result<String> {
     let Some(name) = name else {
         let all = KEYS.iter().map(|key| {
             let secret = if key.secret { ", secret" } else { "" };

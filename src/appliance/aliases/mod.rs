@@ -12,7 +12,7 @@ pub mod name;
 use super::machine::files::{PUBLIC, ensure_file, read_optional};
 use super::machine::place::{self, Place};
 use crate::error::Hint;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use std::ops::Range;
 
 /// Largest file read, in bytes: some ten thousand aliases.
@@ -220,7 +220,7 @@ impl AliasText {
 ///
 /// # Errors
 /// An unreadable or absurdly large file.
-pub fn load_aliases(place: &Place) -> anyhow::Result<AliasText> {
+pub fn load_aliases(place: &Place) -> Result<AliasText> {
     let bytes = load_bytes(place)?;
     Ok(AliasText::parse(&String::from_utf8_lossy(&bytes)))
 }
@@ -229,14 +229,14 @@ pub fn load_aliases(place: &Place) -> anyhow::Result<AliasText> {
 ///
 /// # Errors
 /// An unreadable file, or one that is not UTF-8.
-pub fn load_aliases_to_change(place: &Place) -> anyhow::Result<AliasText> {
+pub fn load_aliases_to_change(place: &Place) -> Result<AliasText> {
     let text = String::from_utf8(load_bytes(place)?)
         .with_context(|| format!("reading {}", place::ALIASES))
         .hint("save the file as UTF-8, then run the command again")?;
     Ok(AliasText::parse(&text))
 }
 
-fn load_bytes(place: &Place) -> anyhow::Result<Vec<u8>> {
+fn load_bytes(place: &Place) -> Result<Vec<u8>> {
     let bytes = read_optional(&place.path(place::ALIASES))?.unwrap_or_default();
     if bytes.len() > LARGEST {
         bail!("{} has more than {LARGEST} bytes", place::ALIASES);
@@ -248,7 +248,7 @@ fn load_bytes(place: &Place) -> anyhow::Result<Vec<u8>> {
 ///
 /// # Errors
 /// A write that failed; the old file is then still there.
-pub fn store_aliases(place: &Place, text: &AliasText) -> anyhow::Result<()> {
+pub fn store_aliases(place: &Place, text: &AliasText) -> Result<()> {
     ensure_file(
         &place.path(place::ALIASES),
         text.render().as_bytes(),

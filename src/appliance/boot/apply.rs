@@ -10,6 +10,7 @@ use crate::appliance::machine::settings::load_stored;
 use crate::appliance::services::{SERVICES, Service, Takes};
 use crate::appliance::users::load_users;
 use crate::settings::Settings;
+use anyhow::Result;
 
 /// Takes edited settings into use without a reboot, and returns what to say.
 ///
@@ -18,7 +19,7 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// Settings that are wrong: nothing is changed then; a service that cannot be reloaded.
-pub fn apply_settings(place: &Place) -> anyhow::Result<String> {
+pub fn apply_settings(place: &Place) -> Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
     let first = !place.path(place::PROVISIONED).exists();
@@ -64,12 +65,7 @@ fn unseen(place: &Place) -> Vec<Unseen> {
 }
 
 /// Has one service take its changed configuration into use.
-fn take(
-    service: &Service,
-    place: &Place,
-    settings: &Settings,
-    before: Unseen,
-) -> anyhow::Result<()> {
+fn take(service: &Service, place: &Place, settings: &Settings, before: Unseen) -> Result<()> {
     let is_due = match service.takes {
         Takes::Own(take) => return take(place, settings),
         Takes::Reload => true,
@@ -83,7 +79,7 @@ fn take(
 }
 
 /// What the settings leave without use or without an owner.
-fn left_over(place: &Place, settings: &Settings) -> anyhow::Result<Vec<String>> {
+fn left_over(place: &Place, settings: &Settings) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let users = load_users(place)?;
     let foreign: Vec<&str> = users
@@ -129,7 +125,7 @@ fn shortened(names: &[&str]) -> String {
 ///
 /// # Errors
 /// Tables that cannot be written; a signer that cannot be reloaded.
-pub fn take_keys_into_use(place: &Place) -> anyhow::Result<()> {
+pub fn take_keys_into_use(place: &Place) -> Result<()> {
     render::render_all(place)?;
     if place.is_machine() {
         program::reload_unit(dkim::UNIT)?;
@@ -141,7 +137,7 @@ pub fn take_keys_into_use(place: &Place) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The unit for it cannot be started.
-pub fn publish_keys(place: &Place) -> anyhow::Result<()> {
+pub fn publish_keys(place: &Place) -> Result<()> {
     if place.is_machine() {
         program::start_unit("mailimg-dns.service")?;
     }

@@ -15,6 +15,7 @@ use crate::appliance::machine::settings::load_checked;
 use crate::appliance::users::load_users;
 use crate::error::render as render_error;
 use crate::settings::{KEPT_SECRET, KEYS, Settings, load_settings};
+use anyhow::Result;
 
 /// Shown on all consoles.
 const ISSUE: &str = "/run/issue.d/50-mailimg.issue";
@@ -25,7 +26,7 @@ const FIRST_CONSOLE_ISSUE: &str = "/run/mailimg/console/tty1.issue";
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn refresh_console(place: &Place) -> anyhow::Result<String> {
+pub fn refresh_console(place: &Place) -> Result<String> {
     let text = console_text(place);
     let issue = place.path(ISSUE);
     ensure_folder(&place.path("/run/issue.d"), 0o755, None)?;

@@ -8,7 +8,7 @@
 use crate::appliance::machine::files::{ensure_folder, sync_folder};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::{MAXIMUM_AUTHORITY_BYTES, MAXIMUM_BYTES};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -35,7 +35,7 @@ impl Drop for Esp {
 ///
 /// # Errors
 /// A partition that cannot be mounted.
-pub fn open_esp(place: &Place, writable: bool) -> anyhow::Result<Option<Esp>> {
+pub fn open_esp(place: &Place, writable: bool) -> Result<Option<Esp>> {
     let device = place.path(place::ESP_LINK);
     let Ok(metadata) = fs::metadata(&device) else {
         return Ok(None);
@@ -65,7 +65,7 @@ impl Esp {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read_settings(&self) -> anyhow::Result<Option<Vec<u8>>> {
+    pub fn read_settings(&self) -> Result<Option<Vec<u8>>> {
         self.read(NAME, MAXIMUM_BYTES)
     }
 
@@ -73,12 +73,12 @@ impl Esp {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read_authority(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    pub fn read_authority(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(name, MAXIMUM_AUTHORITY_BYTES)
     }
 
     /// A file, no more than one byte above its limit of it.
-    fn read(&self, name: &str, limit: usize) -> anyhow::Result<Option<Vec<u8>>> {
+    fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         let path = self.folder.join(name);
         let mut bytes = Vec::new();
         let limit = limit as u64 + 1;
@@ -95,12 +95,12 @@ impl Esp {
     ///
     /// # Errors
     /// A partition that cannot be written.
-    pub fn replace_settings(&self, bytes: &[u8]) -> anyhow::Result<()> {
+    pub fn replace_settings(&self, bytes: &[u8]) -> Result<()> {
         replace(&self.folder, bytes).context("writing settings.env on the EFI system partition")
     }
 }
 
-fn replace(folder: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+fn replace(folder: &Path, bytes: &[u8]) -> Result<()> {
     let path = folder.join(NAME);
     let fresh = folder.join("settings.new");
     let mut old = fs::OpenOptions::new().read(true).write(true).open(&path)?;

@@ -9,7 +9,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::probe::Probe;
 use crate::appliance::services::SERVICES;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ struct Health {
 ///
 /// # Errors
 /// What did not answer when the time was up.
-pub fn check_health(place: &Place, deadline: Duration) -> anyhow::Result<String> {
+pub fn check_health(place: &Place, deadline: Duration) -> Result<String> {
     let health = wait_for_health(place, deadline)?;
     if health.waiting_for_settings {
         return Ok("Healthy: waiting for settings.".to_owned());
@@ -60,13 +60,13 @@ pub fn check_health(place: &Place, deadline: Duration) -> anyhow::Result<String>
 ///
 /// # Errors
 /// Settings that cannot be read.
-pub fn show_health(place: &Place, deadline: Duration) -> anyhow::Result<(String, bool)> {
+pub fn show_health(place: &Place, deadline: Duration) -> Result<(String, bool)> {
     let health = wait_for_health(place, deadline)?;
     let text = serde_json::to_string_pretty(&health).context("writing JSON")?;
     Ok((text, health.healthy))
 }
 
-fn wait_for_health(place: &Place, deadline: Duration) -> anyhow::Result<Health> {
+fn wait_for_health(place: &Place, deadline: Duration) -> Result<Health> {
     let outcomes = match load_checked(place, place::SETTINGS)? {
         None => Vec::new(),
         Some(resolved) => run_probes(place, &resolved.settings.domain, deadline),

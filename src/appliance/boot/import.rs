@@ -18,7 +18,7 @@ use crate::settings::{
     AUTHORITY_KEY, Written, blank_secrets, load_settings, named_authority, parse_authority,
     parse_settings, resolve_settings, restore_secrets,
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Source {
 ///
 /// # Errors
 /// State that cannot be read or written.
-pub fn import_settings(place: &Place) -> anyhow::Result<String> {
+pub fn import_settings(place: &Place) -> Result<String> {
     ensure_version(place)?;
     ensure_folder(&place.path(place::RENDERED), 0o755, None)?;
     remove_file(&place.path(place::IMPORT_PROBLEMS))?;
@@ -120,7 +120,7 @@ pub fn import_settings(place: &Place) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// Settings with mistakes, and none at all; state that cannot be written.
-pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> Result<()> {
     ensure_version(place)?;
     let source = Source {
         name: CLOUD,
@@ -159,7 +159,7 @@ fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<Source> {
         .collect()
 }
 
-fn read_credential(folder: &Path) -> anyhow::Result<Option<Source>> {
+fn read_credential(folder: &Path) -> Result<Option<Source>> {
     let Some(bytes) = read_optional(&folder.join("settings.env"))? else {
         return Ok(None);
     };
@@ -174,7 +174,7 @@ fn read_credential(folder: &Path) -> anyhow::Result<Option<Source>> {
     }))
 }
 
-fn read_esp(place: &Place) -> anyhow::Result<Option<Source>> {
+fn read_esp(place: &Place) -> Result<Option<Source>> {
     let Some(esp) = open_esp(place, false)? else {
         return Ok(None);
     };
@@ -217,7 +217,7 @@ fn take(
     sources: &[Source],
     stored: Option<&Written>,
     imports: &mut Imports,
-) -> anyhow::Result<bool> {
+) -> Result<bool> {
     let text = match stored {
         Some(stored) => restore_secrets(&source.bytes, stored),
         None => source.bytes.clone(),
@@ -260,7 +260,7 @@ fn take(
 }
 
 /// The certificates of the file that a source's settings name.
-fn check_authority(source: &Source, name: &str) -> anyhow::Result<String> {
+fn check_authority(source: &Source, name: &str) -> Result<String> {
     let (what, hint) = if source.name == ESP {
         (
             format!("{AUTHORITY_KEY}: the file {name} on the EFI system partition"),
@@ -285,7 +285,7 @@ fn check_authority(source: &Source, name: &str) -> anyhow::Result<String> {
 }
 
 /// Blanks the secrets of an ESP whose settings are kept, also after a run that was cut short.
-fn blank_imported(place: &Place, imports: &Imports) -> anyhow::Result<()> {
+fn blank_imported(place: &Place, imports: &Imports) -> Result<()> {
     let Some(digests) = imports.get(ESP) else {
         return Ok(());
     };

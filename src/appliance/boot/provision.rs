@@ -20,13 +20,13 @@ use crate::appliance::users::password::{generate_password, hash_password};
 use crate::appliance::users::{Account, LockedUsers};
 use crate::appliance::{certificate, ssh};
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 /// Makes what is missing, and says whether there were settings to do it for.
 ///
 /// # Errors
 /// Anything that cannot be made: the machine must not go on to serve mail.
-pub fn provision(place: &Place) -> anyhow::Result<bool> {
+pub fn provision(place: &Place) -> Result<bool> {
     ensure_version(place)?;
     let Some(resolved) = load_checked(place, place::SETTINGS)? else {
         console::refresh_console(place)?;
@@ -43,7 +43,7 @@ pub fn provision(place: &Place) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn ensure_folders(place: &Place) -> anyhow::Result<()> {
+fn ensure_folders(place: &Place) -> Result<()> {
     let folders = [
         (place::STATE.to_owned(), 0o755, "root", "root"),
         (place::MAIL.to_owned(), 0o700, "vmail", "vmail"),
@@ -56,7 +56,7 @@ fn ensure_folders(place: &Place) -> anyhow::Result<()> {
 }
 
 /// Makes the passwd-file, and the account of each admin once: one deleted on purpose stays so.
-fn ensure_accounts(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+fn ensure_accounts(place: &Place, settings: &Settings) -> Result<()> {
     let admin = settings.admin.to_string();
     let created = read_optional(&place.path(place::ADMIN_CREATED))?
         .is_some_and(|name| String::from_utf8_lossy(&name).trim() == admin);

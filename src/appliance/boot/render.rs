@@ -8,7 +8,7 @@ use crate::appliance::machine::settings::load_checked;
 use crate::appliance::probe::ensure_probe;
 use crate::appliance::services::SERVICES;
 use crate::appliance::unbound;
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 /// Renders everything, and says whether there were settings to render.
 ///
@@ -16,7 +16,7 @@ use anyhow::Context;
 ///
 /// # Errors
 /// Wrong settings, wrong templates, files that cannot be written.
-pub fn render_all(place: &Place) -> anyhow::Result<bool> {
+pub fn render_all(place: &Place) -> Result<bool> {
     check_state(place)?;
     ensure_folder(&place.path(place::RENDERED), 0o755, None)?;
     let Some(resolved) = load_checked(place, place::SETTINGS)? else {

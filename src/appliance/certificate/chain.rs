@@ -3,7 +3,7 @@
 //! X.509 as RFC 5280 profiles it, <https://www.rfc-editor.org/rfc/rfc5280>.
 //! Whether clients trust the end of a chain is their business and left out.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -50,7 +50,7 @@ impl CertificateFacts {
 ///
 /// # Errors
 /// None in it, or too many.
-pub fn parse_chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub fn parse_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow::anyhow!("{error}"))
@@ -64,7 +64,7 @@ pub fn parse_chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 ///
 /// # Errors
 /// One that cannot be read.
-pub fn read_facts(pem: &[u8]) -> anyhow::Result<CertificateFacts> {
+pub fn read_facts(pem: &[u8]) -> Result<CertificateFacts> {
     let chain = parse_chain(pem)?;
     let leaf = parse(&chain[0])?;
     let names = leaf
@@ -88,7 +88,7 @@ pub fn read_facts(pem: &[u8]) -> anyhow::Result<CertificateFacts> {
     })
 }
 
-fn parse<'a>(der: &'a CertificateDer<'_>) -> anyhow::Result<X509Certificate<'a>> {
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>> {
     x509_parser::parse_x509_certificate(der)
         .map(|(_, certificate)| certificate)
         .context("reading a certificate")
@@ -124,7 +124,7 @@ fn describe_issuer(certificate: &X509Certificate<'_>) -> String {
 ///
 /// # Errors
 /// It does not, or is none.
-pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> anyhow::Result<()> {
+pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> Result<()> {
     let key = PrivateKeyDer::from_pem_slice(key_pem)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("reading its key")?;
@@ -141,7 +141,7 @@ pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> anyhow::R
 ///
 /// # Errors
 /// What does not fit.
-pub fn check_links(chain: &[CertificateDer<'static>], name: &str, now: i64) -> anyhow::Result<()> {
+pub fn check_links(chain: &[CertificateDer<'static>], name: &str, now: i64) -> Result<()> {
     for pair in chain.windows(2) {
         let (below, above) = (parse(&pair[0])?, parse(&pair[1])?);
         if below.issuer() != above.subject() {

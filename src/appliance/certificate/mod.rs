@@ -16,7 +16,7 @@ use super::machine::files::{
 };
 use super::machine::place::{self, Place};
 use crate::settings::Settings;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use chain::{check_key, parse_chain, read_facts};
 use pair::{BOTH, CHAIN, KEY, KEY_MODE, install_pair, link_pair};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     trust::ensure_trust(place, settings)?;
     acme::configure(place, settings)
 }
@@ -56,7 +56,7 @@ pub fn names_folder(name: &str) -> PathBuf {
 ///
 /// # Errors
 /// An image without the group.
-pub fn key_owner(place: &Place) -> anyhow::Result<Owner> {
+pub fn key_owner(place: &Place) -> Result<Owner> {
     owner(place, "root", "mailimg-tls")
 }
 
@@ -69,7 +69,7 @@ fn marker_path() -> PathBuf {
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn ensure_certificate(place: &Place, hostname: &str) -> anyhow::Result<()> {
+pub fn ensure_certificate(place: &Place, hostname: &str) -> Result<()> {
     ensure_folder(&place.path(place::TLS), 0o755, None)?;
     let chain = read_optional(&place.path(chain_path()))?;
     let key = read_optional(&place.path(key_path()))?;
@@ -102,7 +102,7 @@ fn mark(hostname: &str, chain: &[u8], key: &[u8]) -> Vec<u8> {
     format!("{hostname} {}\n", hex::encode(digest)).into_bytes()
 }
 
-fn self_signed(hostname: &str) -> anyhow::Result<(String, String)> {
+fn self_signed(hostname: &str) -> Result<(String, String)> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut parameters = CertificateParams::new(vec![hostname.to_owned()])?;
     parameters
@@ -140,7 +140,7 @@ pub fn take_certificate(
     chain: &str,
     key: &str,
     dry_run: bool,
-) -> anyhow::Result<Taken> {
+) -> Result<Taken> {
     if !is_self_signed(place) && place.path(chain_path()).exists() {
         return Ok(Taken::Kept);
     }
@@ -155,7 +155,7 @@ pub fn take_certificate(
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> anyhow::Result<()> {
+pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> Result<()> {
     install_pair(
         &place.path(place::TLS),
         chain.as_bytes(),
@@ -170,7 +170,7 @@ pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> anyhow::Res
 ///
 /// # Errors
 /// What does not fit.
-pub fn check_pair(hostname: &str, chain: &str, key: &str) -> anyhow::Result<()> {
+pub fn check_pair(hostname: &str, chain: &str, key: &str) -> Result<()> {
     let certificates = parse_chain(chain.as_bytes())?;
     let facts = read_facts(chain.as_bytes())?;
     let now = now();

@@ -17,7 +17,7 @@
 use crate::appliance::machine::files::{
     Owner, PUBLIC, ensure_folder, read_optional, remove_file, sync_folder, write_file,
 };
-use anyhow::Context;
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs;
@@ -43,7 +43,7 @@ const PAIRS: &str = "pairs";
 ///
 /// # Errors
 /// Files that cannot be written; the old pair is then still in use.
-pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> anyhow::Result<()> {
+pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<()> {
     ensure_folder(folder, 0o755, None)?;
     link_pair(folder, owner)?;
     let before = fs::read_link(folder.join(CURRENT)).ok();
@@ -57,7 +57,7 @@ pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> an
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn link_pair(folder: &Path, owner: Owner) -> anyhow::Result<()> {
+pub fn link_pair(folder: &Path, owner: Owner) -> Result<()> {
     let (Some(chain), Some(key)) = (
         read_optional(&folder.join(CHAIN))?,
         read_optional(&folder.join(KEY))?,
@@ -76,7 +76,7 @@ fn join(chain: &[u8], key: &[u8]) -> Vec<u8> {
     [key.trim_ascii_end(), b"\n", chain].concat()
 }
 
-fn use_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> anyhow::Result<PathBuf> {
+fn use_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<PathBuf> {
     let pair = write_pair(folder, chain, key, owner)?;
     point(folder, CURRENT, &pair)?;
     for name in NAMES {
@@ -93,7 +93,7 @@ fn leads(folder: &Path, name: &str) -> bool {
 }
 
 /// Writes a pair that nobody uses yet, and returns where it lies below the folder.
-fn write_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> anyhow::Result<PathBuf> {
+fn write_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<PathBuf> {
     let digest = Sha256::new()
         .chain_update(chain)
         .chain_update(key)
@@ -110,7 +110,7 @@ fn write_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> anyhow::
 }
 
 /// Makes a link, in place of whatever has its name.
-fn point(folder: &Path, name: &str, target: &Path) -> anyhow::Result<()> {
+fn point(folder: &Path, name: &str, target: &Path) -> Result<()> {
     let link = folder.join(name);
     let aside = folder.join(format!("{name}.{}.new", std::process::id()));
     remove_file(&aside)?;

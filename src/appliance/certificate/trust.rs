@@ -8,6 +8,7 @@ use crate::appliance::machine::accounts::owner;
 use crate::appliance::machine::files::{PUBLIC, ensure_file, read_optional};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::{AUTHORITY_KEY, Settings};
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// The image's roots.
@@ -19,7 +20,7 @@ const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn ensure_trust(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn ensure_trust(place: &Place, settings: &Settings) -> Result<()> {
     let mut bundle = read_optional(&place.path(IMAGE_ROOTS))?.unwrap_or_default();
     if settings.acme_ca_file.is_some() {
         match read_optional(&place.path(place::PRIVATE_CA))? {

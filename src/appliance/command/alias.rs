@@ -11,11 +11,11 @@ use crate::appliance::postfix::maps::take_into_use;
 use crate::appliance::users::{LockedUsers, load_users};
 use crate::error::{Hint, hinted};
 use crate::settings::{Problem, Problems, Settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-fn wanted<T>(parsed: Result<T, (String, String)>) -> anyhow::Result<T> {
+fn wanted<T>(parsed: Result<T, (String, String)>) -> Result<T> {
     parsed
         .map_err(|(wrong, expected)| hinted(wrong, format!("expected {expected}")))
         .usage()
@@ -52,7 +52,7 @@ fn written_targets(settings: &Settings, text: &AliasText, alias: &str) -> Option
 ///
 /// # Errors
 /// A bad alias or target, one that is there already, a loop; state that cannot be written.
-pub fn add_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::Result<String> {
+pub fn add_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let alias = wanted(parse_alias(&settings, alias))?;
@@ -89,7 +89,7 @@ pub fn add_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::Resu
 }
 
 /// An old mistake must not stop a change, a new one must.
-fn refuse_new(before: &[Problem], after: Vec<Problem>) -> anyhow::Result<()> {
+fn refuse_new(before: &[Problem], after: Vec<Problem>) -> Result<()> {
     let new: Vec<Problem> = after
         .into_iter()
         .filter(|problem| !before.contains(problem))
@@ -109,7 +109,7 @@ fn refuse_new(before: &[Problem], after: Vec<Problem>) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// An unknown alias or target, one that others lead to; state that cannot be written.
-pub fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::Result<String> {
+pub fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     // What is in the file may be wrong, and must be removable all the same.
@@ -173,7 +173,7 @@ pub fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> anyhow::R
 ///
 /// # Errors
 /// Any mistake in the file: nothing is changed then.
-pub fn update_aliases(place: &Place) -> anyhow::Result<String> {
+pub fn update_aliases(place: &Place) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let locked = LockedUsers::open(place)?;
@@ -219,7 +219,7 @@ fn written(settings: &Settings, text: &AliasText) -> BTreeMap<String, Vec<usize>
 ///
 /// # Errors
 /// Unreadable state.
-pub fn list_aliases(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn list_aliases(place: &Place, json: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let text = load_aliases(place)?;
     let checked = check_aliases(&settings, &load_users(place)?, &text);

@@ -4,7 +4,7 @@ use crate::appliance::guard::control::{Request, Response};
 use crate::appliance::guard::rules::{Ban, Source};
 use crate::appliance::machine::place::{self, Place};
 use crate::error::{Hint, hinted};
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -44,7 +44,7 @@ impl From<&Ban> for Shown {
 ///
 /// # Errors
 /// A guard that does not answer.
-pub fn list_bans(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn list_bans(place: &Place, json: bool) -> Result<String> {
     let bans: Vec<Shown> = ask(place, &Request::List, GUARD_LIMIT)?
         .iter()
         .map(Shown::from)
@@ -75,7 +75,7 @@ pub fn list_bans(place: &Place, json: bool) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// No address, one that is not banned, a guard that does not answer.
-pub fn lift_ban(place: &Place, address: &str) -> anyhow::Result<String> {
+pub fn lift_ban(place: &Place, address: &str) -> Result<String> {
     let wanted = if address == ALL {
         None
     } else {
@@ -107,12 +107,12 @@ pub fn count_bans(place: &Place) -> Option<usize> {
         .map(|bans| bans.len())
 }
 
-fn ask(place: &Place, request: &Request, limit: Duration) -> anyhow::Result<Vec<Ban>> {
+fn ask(place: &Place, request: &Request, limit: Duration) -> Result<Vec<Ban>> {
     let path = place.path(place::GUARD_SOCKET);
     let stream = UnixStream::connect(&path)
         .with_context(|| format!("asking the guard at {}", path.display()))
         .hint("systemctl status mailimg-guard says whether it runs; only root may ask")?;
-    let converse = || -> anyhow::Result<Response> {
+    let converse = || -> Result<Response> {
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
         let mut text = serde_json::to_string(request)?;

@@ -13,7 +13,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
 use crate::appliance::services::readers_of_certificate;
 use crate::error::Hint;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use jiff::Timestamp;
 use std::fs;
@@ -58,7 +58,7 @@ pub enum CertificateVerb {
 ///
 /// # Errors
 /// Whatever the verb failed with.
-pub fn run_verb(place: &Place, verb: &CertificateVerb) -> anyhow::Result<String> {
+pub fn run_verb(place: &Place, verb: &CertificateVerb) -> Result<String> {
     match verb {
         CertificateVerb::Status { json } => certificate_status::show_status(place, *json),
         CertificateVerb::Renew { name, force } => renew(place, name.as_deref(), *force),
@@ -66,7 +66,7 @@ pub fn run_verb(place: &Place, verb: &CertificateVerb) -> anyhow::Result<String>
     }
 }
 
-fn renew(place: &Place, name: Option<&str>, force: bool) -> anyhow::Result<String> {
+fn renew(place: &Place, name: Option<&str>, force: bool) -> Result<String> {
     let configuration = load_configured(place)?;
     let name = name.unwrap_or(&configuration.hostname).to_ascii_lowercase();
     if !configuration.names().any(|known| known == name) {
@@ -103,7 +103,7 @@ fn outcome(
     configuration: &Configuration,
     name: &str,
     record: &Record,
-) -> anyhow::Result<String> {
+) -> Result<String> {
     let chain = acme::find_chain(place, configuration, name).context("there is no certificate")?;
     let facts = read_facts(&chain)?;
     let until = Timestamp::from_second(facts.not_after)?;
@@ -121,7 +121,7 @@ fn outcome(
 }
 
 /// Starts the agent, and again when it was just running and did not see the request.
-fn wait_for_agent(place: &Place, name: &str) -> anyhow::Result<()> {
+fn wait_for_agent(place: &Place, name: &str) -> Result<()> {
     let began = Instant::now();
     program::start_unit(AGENT)?;
     loop {
@@ -145,7 +145,7 @@ fn wait_for_agent(place: &Place, name: &str) -> anyhow::Result<()> {
 }
 
 /// Installs what the agent left, and returns what to say.
-fn take(place: &Place) -> anyhow::Result<String> {
+fn take(place: &Place) -> Result<String> {
     let ready = acme::ready_folder(place);
     let configuration = load_configured(place)?;
     let mut lines = Vec::new();
@@ -204,7 +204,7 @@ struct Pair {
     key: String,
 }
 
-fn check_ready(folder: &Path, name: &str) -> anyhow::Result<Pair> {
+fn check_ready(folder: &Path, name: &str) -> Result<Pair> {
     let pair = Pair {
         chain: read_limited(&folder.join(CHAIN))?,
         key: read_limited(&folder.join(KEY))?,
@@ -214,12 +214,7 @@ fn check_ready(folder: &Path, name: &str) -> anyhow::Result<Pair> {
     Ok(pair)
 }
 
-fn install(
-    place: &Place,
-    configuration: &Configuration,
-    name: &str,
-    pair: &Pair,
-) -> anyhow::Result<()> {
+fn install(place: &Place, configuration: &Configuration, name: &str, pair: &Pair) -> Result<()> {
     if name == configuration.hostname {
         return replace_certificate(place, &pair.chain, &pair.key);
     }
@@ -234,7 +229,7 @@ fn install(
 }
 
 /// The agent's files, which are another user's: no link is followed out of its folder.
-fn read_limited(path: &Path) -> anyhow::Result<String> {
+fn read_limited(path: &Path) -> Result<String> {
     let metadata =
         fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
     if !metadata.is_file() || metadata.len() > PAIR_FILE_BYTES_MAX {

@@ -7,7 +7,7 @@ use crate::appliance::certificate::chain::{CertificateFacts, read_facts};
 use crate::appliance::certificate::{chain_path, names_folder};
 use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ struct Name {
 ///
 /// # Errors
 /// A machine without settings.
-pub fn show_status(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn show_status(place: &Place, json: bool) -> Result<String> {
     let configuration = load_configured(place)?;
     let names: Vec<Name> = configuration
         .names()

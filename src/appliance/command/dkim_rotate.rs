@@ -13,13 +13,13 @@ use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
 use crate::appliance::wire::dns_text;
 use crate::error::{Hint, hinted};
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 
 /// Makes the next key of each domain and returns the records to publish.
 ///
 /// # Errors
 /// A domain that is not served; keys that cannot be made or written.
-pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
+pub fn prepare(place: &Place, only: Option<&str>) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let domains = chosen_domains(&settings, only)?;
     let locked = LockedKeys::open(place)?;
@@ -48,7 +48,7 @@ pub fn prepare(place: &Place, only: Option<&str>) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// No key waits, or its record is not published: nothing is changed then.
-pub fn activate(place: &Place, only: Option<&str>, force: bool) -> anyhow::Result<String> {
+pub fn activate(place: &Place, only: Option<&str>, force: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let domains = chosen_domains(&settings, only)?;
     let locked = LockedKeys::open(place)?;
@@ -86,7 +86,7 @@ pub fn activate(place: &Place, only: Option<&str>, force: bool) -> anyhow::Resul
     Ok(lines.join("\n"))
 }
 
-fn check_published(place: &Place, domain: &str, selector: &str) -> anyhow::Result<()> {
+fn check_published(place: &Place, domain: &str, selector: &str) -> Result<()> {
     let ours = joined_text(&load_record(place, domain, selector)?);
     let name = record_name(domain, selector);
     dns_text::lookup(&name)
@@ -99,7 +99,7 @@ fn check_published(place: &Place, domain: &str, selector: &str) -> anyhow::Resul
 }
 
 /// Whether verifiers find this key and no other.
-fn compare(published: &str, ours: &str) -> anyhow::Result<()> {
+fn compare(published: &str, ours: &str) -> Result<()> {
     // Several records at one name arrive here as one text.
     if published.matches("v=DKIM1").count() > 1 {
         bail!("more than one record is published");

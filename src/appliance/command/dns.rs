@@ -13,7 +13,7 @@ use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::error::hinted;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -86,7 +86,7 @@ impl Common {
 ///
 /// # Errors
 /// Whatever the verb failed with.
-pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> {
+pub fn run_dns(place: &Place, verb: &DnsVerb) -> Result<(String, bool)> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     match verb {
         DnsVerb::Records {
@@ -159,7 +159,7 @@ pub fn run_dns(place: &Place, verb: &DnsVerb) -> anyhow::Result<(String, bool)> 
     }
 }
 
-fn load_facts(place: &Place, common: &Common) -> anyhow::Result<Facts> {
+fn load_facts(place: &Place, common: &Common) -> Result<Facts> {
     let settings = load_stored(place)?.settings;
     let addresses = find_addresses(place, &settings, &common.addresses, common.ask.as_deref())?;
     gather_facts(place, &settings, addresses)

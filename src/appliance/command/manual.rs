@@ -2,14 +2,14 @@
 
 use crate::appliance::machine::place::Place;
 use crate::manual::{FOLDER, show_page};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
 /// Shows a page, or lists all.
 ///
 /// # Errors
 /// No such page; pages that cannot be read.
-pub fn show_manual(place: &Place, page: Option<&str>) -> anyhow::Result<String> {
+pub fn show_manual(place: &Place, page: Option<&str>) -> Result<String> {
     let folder = place.path("/").join(FOLDER);
     let mut pages = BTreeMap::new();
     let reading = || format!("reading {}", folder.display());

@@ -25,6 +25,7 @@ use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::print::say;
 use crate::settings::describe_settings;
 use crate::version::VERSION_MARKER;
+use anyhow::Result;
 use ban::{lift_ban, list_bans};
 use certificate::CertificateVerb;
 use clap::{Parser, Subcommand};
@@ -287,7 +288,7 @@ enum DkimVerb {
 ///
 /// # Errors
 /// Whatever the verb failed with.
-pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let place = Place::new(arguments.root.as_deref());
     let mut code = EXIT_DONE;
     let said = match &arguments.verb {
@@ -356,14 +357,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// One process instead of three, since every boot waits for it.
-fn start(place: &Place) -> anyhow::Result<String> {
+fn start(place: &Place) -> Result<String> {
     let imported = import::import_settings(place)?;
     render::render_all(place)?;
     console::refresh_console(place)?;
     Ok(imported)
 }
 
-fn run_dkim(place: &Place, verb: &DkimVerb) -> anyhow::Result<String> {
+fn run_dkim(place: &Place, verb: &DkimVerb) -> Result<String> {
     match verb {
         DkimVerb::Show { domain, json } => {
             let settings = load_stored(place)?.settings;
@@ -379,7 +380,7 @@ fn run_dkim(place: &Place, verb: &DkimVerb) -> anyhow::Result<String> {
     }
 }
 
-fn ensure_dkim(place: &Place) -> anyhow::Result<String> {
+fn ensure_dkim(place: &Place) -> Result<String> {
     let Some(resolved) = load_checked(place, SETTINGS)? else {
         return Ok("No settings yet: no domain needs a key.".to_owned());
     };
@@ -396,7 +397,7 @@ fn waiting_or(done: bool, text: &str) -> String {
     .to_owned()
 }
 
-fn run_user(place: &Place, verb: &UserVerb) -> anyhow::Result<String> {
+fn run_user(place: &Place, verb: &UserVerb) -> Result<String> {
     match verb {
         UserVerb::Add {
             address,
@@ -418,7 +419,7 @@ fn run_user(place: &Place, verb: &UserVerb) -> anyhow::Result<String> {
     }
 }
 
-fn run_alias(place: &Place, verb: &AliasVerb) -> anyhow::Result<String> {
+fn run_alias(place: &Place, verb: &AliasVerb) -> Result<String> {
     match verb {
         AliasVerb::Add { alias, targets } => alias::add_alias(place, alias, targets),
         AliasVerb::Del { alias, targets } => alias::delete_alias(place, alias, targets),

@@ -3,14 +3,14 @@
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_stored;
 use crate::settings::{KEYS, load_settings, resolve_settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Checks a file, or the settings in use, and returns what to say.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn check_settings(place: &Place, file: Option<&Path>) -> anyhow::Result<String> {
+pub fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
     let path = file.map_or_else(|| place.path(place::SETTINGS), Path::to_path_buf);
     let written = load_settings(&path)?;
     let resolved =
@@ -28,7 +28,7 @@ pub fn check_settings(place: &Place, file: Option<&Path>) -> anyhow::Result<Stri
 ///
 /// # Errors
 /// Unreadable settings.
-pub fn show_settings(place: &Place) -> anyhow::Result<String> {
+pub fn show_settings(place: &Place) -> Result<String> {
     load_stored(place)?;
     let written = load_settings(&place.path(place::SETTINGS))?;
     let lines: Vec<String> = KEYS

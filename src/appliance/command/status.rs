@@ -14,7 +14,7 @@ use crate::appliance::services::SERVICES;
 use crate::appliance::users::load_users;
 use crate::appliance::users::mailbox::human_size;
 use crate::error::render as render_error;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ struct Status {
 ///
 /// # Errors
 /// State that cannot be read; a service that is down is no error.
-pub fn show_status(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn show_status(place: &Place, json: bool) -> Result<String> {
     let status = collect(place)?;
     if json {
         return serde_json::to_string_pretty(&status).context("writing JSON");
@@ -69,7 +69,7 @@ pub fn show_status(place: &Place, json: bool) -> anyhow::Result<String> {
     Ok(render(&status))
 }
 
-fn collect(place: &Place) -> anyhow::Result<Status> {
+fn collect(place: &Place) -> Result<Status> {
     let uptime_seconds = uptime(place);
     let users = load_users(place)?;
     let daemons: Vec<&str> = SERVICES

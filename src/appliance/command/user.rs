@@ -11,19 +11,19 @@ use crate::appliance::users::sessions::end_sessions;
 use crate::appliance::users::{Account, LockedUsers, Quota};
 use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, Settings, parse_mail_address, parse_quota};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::io::Read;
 
 /// Longest password line read from standard input, in bytes.
 const MAXIMUM_INPUT: u64 = 4096;
 
-fn parse_address(text: &str) -> anyhow::Result<MailAddress> {
+fn parse_address(text: &str) -> Result<MailAddress> {
     parse_mail_address(text)
         .map_err(|(wrong, expected)| hinted(wrong, format!("expected {expected}")))
         .usage()
 }
 
-fn served_address(settings: &Settings, text: &str) -> anyhow::Result<MailAddress> {
+fn served_address(settings: &Settings, text: &str) -> Result<MailAddress> {
     let address = parse_address(text)?;
     if settings.domains().any(|domain| domain == address.domain) {
         return Ok(address);
@@ -40,7 +40,7 @@ fn served_address(settings: &Settings, text: &str) -> anyhow::Result<MailAddress
 }
 
 /// A password from the arguments or standard input, `None` when one must be made.
-fn given_password(argument: Option<&str>, stdin: bool) -> anyhow::Result<Option<String>> {
+fn given_password(argument: Option<&str>, stdin: bool) -> Result<Option<String>> {
     let password = if stdin {
         let mut text = String::new();
         std::io::stdin()
@@ -61,12 +61,7 @@ fn given_password(argument: Option<&str>, stdin: bool) -> anyhow::Result<Option<
 ///
 /// # Errors
 /// A bad, foreign or taken address; state that cannot be written.
-pub fn add_user(
-    place: &Place,
-    text: &str,
-    password: Option<&str>,
-    stdin: bool,
-) -> anyhow::Result<String> {
+pub fn add_user(place: &Place, text: &str, password: Option<&str>, stdin: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let address = served_address(&settings, text)?;
@@ -95,7 +90,7 @@ pub fn add_user(
 }
 
 /// Mail goes to the alias first: an account of the same name would never get any.
-fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> anyhow::Result<()> {
+fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> Result<()> {
     let text = aliases::load_aliases(place)?;
     if name::written_aliases(settings, &text).contains(&address.to_string()) {
         return Err(hinted(
@@ -115,7 +110,7 @@ pub fn change_password(
     text: &str,
     password: Option<&str>,
     stdin: bool,
-) -> anyhow::Result<String> {
+) -> Result<String> {
     check_state(place)?;
     let address = parse_address(text)?;
     let given = given_password(password, stdin)?;
@@ -145,7 +140,7 @@ pub fn change_password(
 ///
 /// # Errors
 /// An unknown address, a bad size; state that cannot be written.
-pub fn change_quota(place: &Place, text: &str, size: &str) -> anyhow::Result<String> {
+pub fn change_quota(place: &Place, text: &str, size: &str) -> Result<String> {
     check_state(place)?;
     let address = parse_address(text)?;
     let quota = parse_own_quota(size)?;
@@ -162,7 +157,7 @@ pub fn change_quota(place: &Place, text: &str, size: &str) -> anyhow::Result<Str
     })
 }
 
-fn parse_own_quota(text: &str) -> anyhow::Result<Quota> {
+fn parse_own_quota(text: &str) -> Result<Quota> {
     if text.eq_ignore_ascii_case("default") {
         return Ok(Quota::Default);
     }
@@ -179,7 +174,7 @@ fn parse_own_quota(text: &str) -> anyhow::Result<Quota> {
 ///
 /// # Errors
 /// An unknown address; state that cannot be written; mail that cannot be removed.
-pub fn delete_user(place: &Place, text: &str, purge: bool) -> anyhow::Result<String> {
+pub fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let address = parse_address(text)?;
@@ -254,7 +249,7 @@ fn unknown(address: &MailAddress) -> anyhow::Error {
 }
 
 /// The first password is shown on the console until it is no longer true.
-fn forget_first_password(place: &Place, address: &MailAddress) -> anyhow::Result<()> {
+fn forget_first_password(place: &Place, address: &MailAddress) -> Result<()> {
     let created = std::fs::read_to_string(place.path(place::ADMIN_CREATED)).unwrap_or_default();
     if created.trim() == address.to_string() {
         remove_file(&place.path(place::ADMIN_PASSWORD))?;

@@ -8,7 +8,7 @@ use crate::appliance::machine::settings::load_stored;
 use crate::appliance::users::mailbox::{human_size, inbox_path, inbox_size};
 use crate::appliance::users::{Account, Quota, load_users};
 use crate::settings::{MailAddress, Settings, parse_mail_address};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ struct Row {
 ///
 /// # Errors
 /// Unreadable state.
-pub fn list_users(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn list_users(place: &Place, json: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let aliases = written_aliases(&settings, &load_aliases(place)?);
     let rows: Vec<Row> = load_users(place)?

@@ -5,6 +5,7 @@ use super::load_selectors;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::template::ensure_rendered;
 use crate::settings::Settings;
+use anyhow::Result;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -41,7 +42,7 @@ fn signing_keys(place: &Place, settings: &Settings) -> Vec<SigningKey> {
 ///
 /// # Errors
 /// A wrong template, a file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         hostname: &settings.hostname,
         hostname_is_domain: settings.hostname_is_domain(),

@@ -8,7 +8,7 @@ use crate::appliance::machine::files::{
 };
 use crate::appliance::machine::place::{self, Place};
 use crate::error::Hint;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base64::Engine;
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey;
@@ -38,12 +38,7 @@ fn record_path(domain: &str, selector: &str) -> PathBuf {
 ///
 /// # Errors
 /// A key that cannot be made, read or written.
-pub fn ensure_key(
-    place: &Place,
-    domain: &str,
-    selector: &str,
-    signer: Owner,
-) -> anyhow::Result<()> {
+pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) -> Result<()> {
     let path = place.path(key_path(domain, selector));
     ensure_folder(&place.path(domain_folder(domain)), 0o755, signer)?;
     let key = match read_optional(&path)? {
@@ -74,7 +69,7 @@ pub fn ensure_key(
 ///
 /// # Errors
 /// Text that holds no RSA key, or one that verifiers refuse.
-pub fn convert_key(pem: &str) -> anyhow::Result<String> {
+pub fn convert_key(pem: &str) -> Result<String> {
     const SMALLEST: usize = 1024;
     let key = RsaPrivateKey::from_pkcs8_pem(pem)
         .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
@@ -119,7 +114,7 @@ pub fn record_name(domain: &str, selector: &str) -> String {
 ///
 /// # Errors
 /// A key not made yet.
-pub fn load_record(place: &Place, domain: &str, selector: &str) -> anyhow::Result<String> {
+pub fn load_record(place: &Place, domain: &str, selector: &str) -> Result<String> {
     let path = place.path(record_path(domain, selector));
     std::fs::read_to_string(&path)
         .map(|record| record.trim_end().to_owned())
@@ -131,7 +126,7 @@ pub fn load_record(place: &Place, domain: &str, selector: &str) -> anyhow::Resul
 ///
 /// # Errors
 /// Any failure but absence.
-pub fn remove_record(place: &Place, domain: &str, selector: &str) -> anyhow::Result<()> {
+pub fn remove_record(place: &Place, domain: &str, selector: &str) -> Result<()> {
     remove_file(&place.path(record_path(domain, selector)))
 }
 

@@ -18,7 +18,7 @@ use super::machine::files::{
 use super::machine::place::{self, Place};
 use crate::error::hinted;
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use key::{domain_folder, ensure_key, key_path, load_record, record_name};
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,7 @@ fn state_path(domain: &str) -> PathBuf {
 }
 
 /// Keys of a domain as they were stored, `None` when nothing was.
-fn read_selectors(place: &Place, domain: &str) -> anyhow::Result<Option<Selectors>> {
+fn read_selectors(place: &Place, domain: &str) -> Result<Option<Selectors>> {
     let path = place.path(state_path(domain));
     read_optional(&path)?
         .map(|bytes| serde_json::from_slice(&bytes))
@@ -161,7 +161,7 @@ impl<'a> LockedKeys<'a> {
     ///
     /// # Errors
     /// State that cannot be locked.
-    pub fn open(place: &'a Place) -> anyhow::Result<Self> {
+    pub fn open(place: &'a Place) -> Result<Self> {
         ensure_folder(&place.path(place::DKIM), 0o755, None)?;
         Ok(Self {
             place,
@@ -174,7 +174,7 @@ impl<'a> LockedKeys<'a> {
     ///
     /// # Errors
     /// A write that failed; the old state is then still there.
-    pub fn store(&self, domain: &str, selectors: &Selectors) -> anyhow::Result<()> {
+    pub fn store(&self, domain: &str, selectors: &Selectors) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(selectors).context("writing JSON")?;
         bytes.push(b'\n');
         let path = self.place.path(state_path(domain));
@@ -195,7 +195,7 @@ impl<'a> LockedKeys<'a> {
     ///
     /// # Errors
     /// Any failure of the file system.
-    pub fn ensure_folder(&self, domain: &str) -> anyhow::Result<()> {
+    pub fn ensure_folder(&self, domain: &str) -> Result<()> {
         ensure_folder(&self.place.path(domain_folder(domain)), 0o755, self.signer)
     }
 }
@@ -204,7 +204,7 @@ impl<'a> LockedKeys<'a> {
 ///
 /// # Errors
 /// Keys that cannot be made, read or written.
-pub fn ensure_keys(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn ensure_keys(place: &Place, settings: &Settings) -> Result<()> {
     let locked = LockedKeys::open(place)?;
     for domain in settings.domains() {
         let selectors = load_selectors(place, settings, domain);
@@ -226,7 +226,7 @@ pub fn ensure_keys(place: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A domain that is not served.
-pub fn chosen_domains(settings: &Settings, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+pub fn chosen_domains(settings: &Settings, only: Option<&str>) -> Result<Vec<String>> {
     let only = only.map(str::to_ascii_lowercase);
     let chosen: Vec<String> = settings
         .domains()
@@ -269,7 +269,7 @@ pub fn show_records(
     settings: &Settings,
     only: Option<&str>,
     json: bool,
-) -> anyhow::Result<String> {
+) -> Result<String> {
     let mut rows = Vec::new();
     for domain in chosen_domains(settings, only)? {
         let selectors = load_selectors(place, settings, &domain);

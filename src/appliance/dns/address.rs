@@ -3,6 +3,7 @@
 use crate::appliance::machine::place::Place;
 use crate::appliance::network::public_address::{ask_third_party, find_public_addresses};
 use crate::settings::Settings;
+use anyhow::Result;
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,7 +37,7 @@ pub fn find_addresses(
     settings: &Settings,
     given: &[IpAddr],
     page: Option<&str>,
-) -> anyhow::Result<Addresses> {
+) -> Result<Addresses> {
     let mut addresses = Addresses::default();
     let mut take = |address: IpAddr, source: &str| {
         match address {

@@ -11,6 +11,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::error::hinted;
 use crate::settings::{Interface, Settings, StsMode};
+use anyhow::Result;
 use base64::Engine;
 
 /// Root writes, the group of the publisher reads.
@@ -20,7 +21,7 @@ const CONFIGURATION_MODE: u32 = 0o640;
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(place::DNS_CONFIGURATION);
     match environment(settings) {
         None => remove_file(&path),
@@ -38,7 +39,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// No file: the settings name no server.
-pub fn load_configuration(place: &Place) -> anyhow::Result<Settings> {
+pub fn load_configuration(place: &Place) -> Result<Settings> {
     let resolved = load_checked(place, place::DNS_CONFIGURATION)?.ok_or_else(|| {
         hinted(
             "the settings name no server that takes updates",

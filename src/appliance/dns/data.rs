@@ -4,7 +4,7 @@
 //! (RFC 1035 section 5, <https://www.rfc-editor.org/rfc/rfc1035#section-5>).
 //! Names carry no last dot and are in lower case.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use hickory_proto::rr::rdata::caa::CAA;
 use hickory_proto::rr::rdata::name::{CNAME, PTR};
 use hickory_proto::rr::rdata::tlsa::TLSA;
@@ -137,7 +137,7 @@ impl Data {
     ///
     /// # Errors
     /// Data that we never publish, or a name that is none.
-    pub fn to_wire(&self) -> anyhow::Result<RData> {
+    pub fn to_wire(&self) -> Result<RData> {
         Ok(match self {
             Self::A(address) => RData::A(A(*address)),
             Self::Aaaa(address) => RData::AAAA(AAAA(*address)),
@@ -215,7 +215,7 @@ pub fn plain_name(name: &Name) -> String {
 ///
 /// # Errors
 /// Text that is no name.
-pub fn wire_name(name: &str) -> anyhow::Result<Name> {
+pub fn wire_name(name: &str) -> Result<Name> {
     Name::from_ascii(format!("{name}."))
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| format!("reading the name '{name}'"))

@@ -1,7 +1,7 @@
 //! One question to one name server and its answer: UDP with EDNS, TCP for
 //! what does not fit (RFC 1035 section 4.2, RFC 6891, RFC 7766).
 
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use std::io::ErrorKind;
@@ -161,7 +161,7 @@ fn parse_answer(bytes: &[u8], message: &Message) -> Option<Message> {
 ///
 /// # Errors
 /// No connection, or one that ends too early.
-pub async fn over_tcp(server: SocketAddr, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub async fn over_tcp(server: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(bytes.len()).context("the message is too long for DNS")?;
     let mut stream = TcpStream::connect(server)
         .await

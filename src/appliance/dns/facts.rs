@@ -9,7 +9,7 @@ use crate::appliance::machine::files::read_optional;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::sts::published::sts_policy;
 use crate::settings::{Settings, StsMode};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
@@ -94,11 +94,7 @@ struct AcmePublic {
 ///
 /// # Errors
 /// A certificate or key that cannot be read.
-pub fn gather_facts(
-    place: &Place,
-    settings: &Settings,
-    addresses: Addresses,
-) -> anyhow::Result<Facts> {
+pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) -> Result<Facts> {
     let acme = load_acme(place)?;
     Ok(Facts {
         hostname: settings.hostname.clone(),
@@ -117,7 +113,7 @@ pub fn gather_facts(
     })
 }
 
-fn load_acme(place: &Place) -> anyhow::Result<AcmePublic> {
+fn load_acme(place: &Place) -> Result<AcmePublic> {
     let path = place.path(place::ACME_PUBLIC);
     match read_optional(&path)? {
         Some(bytes) => {
@@ -134,11 +130,11 @@ fn is_digest(text: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn signing_keys(place: &Place, settings: &Settings) -> anyhow::Result<Vec<SigningKey>> {
+fn signing_keys(place: &Place, settings: &Settings) -> Result<Vec<SigningKey>> {
     let mut keys = Vec::new();
     for domain in settings.domains() {
         let selectors = load_selectors(place, settings, domain);
-        let key = |selector: &str, used| -> anyhow::Result<SigningKey> {
+        let key = |selector: &str, used| -> Result<SigningKey> {
             Ok(SigningKey {
                 domain: domain.to_owned(),
                 name: record_name(domain, selector),
@@ -161,7 +157,7 @@ fn signing_keys(place: &Place, settings: &Settings) -> anyhow::Result<Vec<Signin
 }
 
 /// The digest that TLSA records carry: SHA-256 of the public key (RFC 6698 section 2.1).
-fn served_key(place: &Place) -> anyhow::Result<Option<String>> {
+fn served_key(place: &Place) -> Result<Option<String>> {
     let path = place.path(certificate::chain_path());
     if certificate::is_self_signed(place) {
         return Ok(None);
@@ -169,7 +165,7 @@ fn served_key(place: &Place) -> anyhow::Result<Option<String>> {
     let Some(pem) = read_optional(&path)? else {
         return Ok(None);
     };
-    let read = || -> anyhow::Result<String> {
+    let read = || -> Result<String> {
         let first =
             CertificateDer::from_pem_slice(&pem).map_err(|error| anyhow::anyhow!("{error}"))?;
         let (_, certificate) = x509_parser::parse_x509_certificate(&first)?;

@@ -18,7 +18,7 @@ use super::zone::Resolver;
 use super::zone_text::TIME_TO_LIVE;
 use crate::error::{Hint, hinted};
 use crate::settings::DnsUpdate;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use std::net::{IpAddr, SocketAddr};
@@ -52,7 +52,7 @@ pub async fn publish_records(
     update: &DnsUpdate,
     resolver: SocketAddr,
     dry_run: bool,
-) -> anyhow::Result<(String, bool)> {
+) -> Result<(String, bool)> {
     let deadline = Instant::now() + LIMIT;
     let server = Server {
         address: find_server(update, resolver, deadline).await?,
@@ -106,7 +106,7 @@ async fn find_server(
     update: &DnsUpdate,
     resolver: SocketAddr,
     deadline: Instant,
-) -> anyhow::Result<SocketAddr> {
+) -> Result<SocketAddr> {
     if let Ok(address) = update.host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, update.port));
     }
@@ -125,7 +125,7 @@ async fn find_server(
 type ByZone = Vec<(String, Vec<Expected>)>;
 
 impl Server<'_> {
-    async fn ask(&self, name: &str, kind: RecordType) -> anyhow::Result<Message> {
+    async fn ask(&self, name: &str, kind: RecordType) -> Result<Message> {
         let question = Question {
             name: wire_name(name)?,
             kind,
@@ -147,7 +147,7 @@ impl Server<'_> {
     }
 
     /// Groups the records by those zones that the server has; others come last.
-    async fn find_zones(&self) -> anyhow::Result<(ByZone, Vec<Expected>)> {
+    async fn find_zones(&self) -> Result<(ByZone, Vec<Expected>)> {
         let mut zones: ByZone = Vec::new();
         let mut elsewhere = Vec::new();
         for record in expected_records(self.facts) {
@@ -163,7 +163,7 @@ impl Server<'_> {
     }
 
     /// The server's zone of a name.
-    async fn find_apex(&self, name: &str) -> anyhow::Result<Option<String>> {
+    async fn find_apex(&self, name: &str) -> Result<Option<String>> {
         let mut name = name;
         loop {
             let answer = self.ask(name, RecordType::SOA).await?;
@@ -196,7 +196,7 @@ impl Server<'_> {
         records: &[Expected],
         dry_run: bool,
         lines: &mut Vec<String>,
-    ) -> anyhow::Result<Vec<Change>> {
+    ) -> Result<Vec<Change>> {
         for _ in 0..TRIES {
             let mut notes = Vec::new();
             let mut changes = Vec::new();
@@ -224,7 +224,7 @@ impl Server<'_> {
         &self,
         record: &Expected,
         notes: &mut Vec<String>,
-    ) -> anyhow::Result<Option<Change>> {
+    ) -> Result<Option<Change>> {
         if matches!(record.purpose, Purpose::StsHost | Purpose::Autoconfig) {
             return self.find_alias_change(record, notes).await;
         }
@@ -261,7 +261,7 @@ impl Server<'_> {
         &self,
         record: &Expected,
         notes: &mut Vec<String>,
-    ) -> anyhow::Result<Option<Change>> {
+    ) -> Result<Option<Change>> {
         let mut free = true;
         let mut good = true;
         for kind in [RecordType::A, RecordType::AAAA] {
@@ -291,7 +291,7 @@ impl Server<'_> {
     }
 
     /// What the server has at a name, as a view, exactly, and for how long others keep it.
-    async fn read(&self, name: &str, kind: RecordType) -> anyhow::Result<(View, Vec<RData>, u32)> {
+    async fn read(&self, name: &str, kind: RecordType) -> Result<(View, Vec<RData>, u32)> {
         let answer = self.ask(name, kind).await?;
         let view = read_answer(&answer, name, kind)
             .map_err(|words| anyhow::anyhow!("the server {words}"))

@@ -8,7 +8,7 @@ use super::data::{Data, wire_name};
 use super::exchange::over_tcp;
 use crate::error::hinted;
 use crate::settings::DnsUpdate;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode, UpdateMessage};
 use hickory_proto::rr::rdata::tsig::{TsigAlgorithm, TsigError};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType, TSigner};
@@ -75,7 +75,7 @@ pub async fn send_update(
     update: &DnsUpdate,
     zone: &str,
     changes: &[Change],
-) -> anyhow::Result<Outcome> {
+) -> Result<Outcome> {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
     message.add_zone(Query::query(wire_name(zone)?, RecordType::SOA));
     for change in changes {
@@ -135,7 +135,7 @@ pub async fn send_update(
 }
 
 /// Says what is wrong with the key.
-fn refuse_key(answer: &Message, update: &DnsUpdate) -> anyhow::Result<()> {
+fn refuse_key(answer: &Message, update: &DnsUpdate) -> Result<()> {
     let error = answer.signature().and_then(|record| record.data.error);
     let (wrong, hint) = match error {
         Some(TsigError::BadKey) => (
@@ -178,7 +178,7 @@ fn algorithm(name: &str) -> TsigAlgorithm {
     }
 }
 
-fn add_change(message: &mut Message, change: &Change) -> anyhow::Result<()> {
+fn add_change(message: &mut Message, change: &Change) -> Result<()> {
     let name = wire_name(&change.name)?;
     if change.live.is_empty() {
         // Section 2.4.3: there is no such set.

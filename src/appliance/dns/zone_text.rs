@@ -5,7 +5,7 @@
 //! begin with its own `$ORIGIN`.
 
 use super::expected::{Expected, Need};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -93,7 +93,7 @@ impl<'a> Zones<'a> {
     ///
     /// # Errors
     /// None in practice.
-    pub fn json(&self) -> anyhow::Result<String> {
+    pub fn json(&self) -> Result<String> {
         let rows: Vec<Row<'_>> = self
             .zones
             .iter()

@@ -8,6 +8,7 @@ use super::machine::place::{self, Place};
 use super::machine::template::ensure_rendered;
 use super::postfix::DELIVERIES_PER_USER;
 use crate::settings::Settings;
+use anyhow::Result;
 use serde::Serialize;
 
 /// Its unit.
@@ -34,7 +35,7 @@ struct Values<'a> {
 ///
 /// # Errors
 /// A wrong template, a file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         hostname: &settings.hostname,
         certificate: certificate::chain_path().display().to_string(),

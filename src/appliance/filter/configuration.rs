@@ -6,7 +6,7 @@
 use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub fn configuration_path(place: &Place) -> PathBuf {
 ///
 /// # Errors
 /// Anything else.
-pub fn parse_configuration(text: &str) -> anyhow::Result<Configuration> {
+pub fn parse_configuration(text: &str) -> Result<Configuration> {
     serde_json::from_str(text).context("reading the filter's configuration")
 }
 
@@ -37,7 +37,7 @@ pub fn parse_configuration(text: &str) -> anyhow::Result<Configuration> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
         hostname: settings.hostname.clone(),
         sending_limit: settings.sending_limit,

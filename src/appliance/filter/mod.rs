@@ -24,7 +24,7 @@ use super::machine::place::{self, Place};
 use super::wire::serve::{
     BLOCKING_THREADS, bind_socket, serve_connections, start_runtime, tell_ready,
 };
-use anyhow::Context;
+use anyhow::{Context, Result};
 use protocol::{Replies, parse_command, read_packet};
 use session::{Session, Step};
 use shared::Shared;
@@ -51,7 +51,7 @@ const KEPT_BUFFER: usize = 8 << 10;
 ///
 /// # Errors
 /// A socket that cannot be made.
-pub fn run_filter(place: &Place) -> anyhow::Result<String> {
+pub fn run_filter(place: &Place) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         // The group's: Postfix is a member.
@@ -72,7 +72,7 @@ async fn serve(listener: UnixListener, shared: Rc<Shared>) {
 }
 
 /// One connection, from its first packet to its last.
-async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> anyhow::Result<()> {
+async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> Result<()> {
     let mut session = Session::new(shared)?;
     let mut packet = Vec::new();
     while read_packet(&mut stream, &mut packet)

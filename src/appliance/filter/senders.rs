@@ -5,6 +5,7 @@
 //! Postfix itself checks for the envelope; here it is held against the From
 //! header, which is what people see.
 
+use anyhow::Result;
 use std::collections::HashMap;
 
 /// Separates the extension of a local part, `recipient_delimiter`.
@@ -19,7 +20,7 @@ impl Senders {
     ///
     /// # Errors
     /// None; the signature is that of other parsers.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let table = text
             .lines()
             .filter(|line| !line.starts_with('#'))

@@ -9,7 +9,7 @@ use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
 use super::spf::Question;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -68,7 +68,7 @@ impl Session {
     ///
     /// # Errors
     /// A missing configuration.
-    pub fn new(shared: Rc<Shared>) -> anyhow::Result<Self> {
+    pub fn new(shared: Rc<Shared>) -> Result<Self> {
         let configuration = shared.configuration.borrow_mut().get()?;
         Ok(Self {
             shared,
@@ -85,7 +85,7 @@ impl Session {
     ///
     /// # Errors
     /// A command out of order, or trouble of ours that ends the session.
-    pub async fn take(&mut self, command: Command<'_>) -> anyhow::Result<Step> {
+    pub async fn take(&mut self, command: Command<'_>) -> Result<Step> {
         let begins = matches!(command, Command::Negotiate { .. });
         ensure!(begins != self.negotiated, "a command out of order");
         let mut replies = Replies::default();
@@ -151,7 +151,7 @@ impl Session {
         offered_actions: u32,
         offered_steps: u32,
         replies: &mut Replies,
-    ) -> anyhow::Result<()> {
+    ) -> Result<()> {
         let wanted_actions =
             actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHOOSE_MACROS;
         let mut wanted_steps = steps::NO_BODY
@@ -182,7 +182,7 @@ impl Session {
         self.client.is_some_and(|client| client.is_loopback())
     }
 
-    fn check_revoked(&self, replies: &mut Replies) -> anyhow::Result<()> {
+    fn check_revoked(&self, replies: &mut Replies) -> Result<()> {
         let Some(account) = &self.message.account else {
             replies.go_on();
             return Ok(());
@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// Judges the whole message.
-    async fn conclude(&mut self, replies: &mut Replies) -> anyhow::Result<()> {
+    async fn conclude(&mut self, replies: &mut Replies) -> Result<()> {
         if let Some(refusal) = self.refusal()? {
             replies.refuse(&refusal);
             return Ok(());
@@ -293,7 +293,7 @@ impl Session {
     }
 
     /// The reply to a message that is not taken.
-    fn refusal(&self) -> anyhow::Result<Option<String>> {
+    fn refusal(&self) -> Result<Option<String>> {
         let message = &self.message;
         if message.from_count != 1 {
             return Ok(Some(format!(

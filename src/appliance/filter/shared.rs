@@ -6,6 +6,7 @@ use super::senders::Senders;
 use super::spf::SpfChecker;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::watched::Watched;
+use anyhow::Result;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ pub struct Shared {
 
 impl Shared {
     /// Nothing has been counted yet.
-    pub fn new(place: &Place, name_server: SocketAddr) -> anyhow::Result<Self> {
+    pub fn new(place: &Place, name_server: SocketAddr) -> Result<Self> {
         let senders = place.path(place::RENDERED).join("postfix/senders");
         Ok(Self {
             configuration: RefCell::new(Watched::new(

@@ -8,6 +8,7 @@
 //! lookups without counting empty ones apart.
 
 use crate::appliance::wire::authenticator::authenticator;
+use anyhow::Result;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{MessageAuthenticator, SpfResult};
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +49,7 @@ impl SpfChecker {
     ///
     /// # Errors
     /// A resolver that cannot be set up.
-    pub fn new(server: SocketAddr) -> anyhow::Result<Self> {
+    pub fn new(server: SocketAddr) -> Result<Self> {
         Ok(Self {
             authenticator: authenticator(server)?,
         })

@@ -7,7 +7,7 @@
 //! mistyped gets a plain error at once and their program does not hang.
 
 use super::rules::{Ban, Source};
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -32,7 +32,7 @@ impl Firewall {
     ///
     /// # Errors
     /// What nft said.
-    pub fn apply(self, script: &str) -> anyhow::Result<()> {
+    pub fn apply(self, script: &str) -> Result<()> {
         if self == Self::Absent {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use crate::appliance::machine::files::{
     SECRET, ensure_file, ensure_folder, read_optional, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rand::RngExt;
 
 /// The guard's group reads the key.
@@ -16,7 +16,7 @@ const KEY_MODE: u32 = 0o640;
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn ensure_key(place: &Place) -> anyhow::Result<()> {
+pub fn ensure_key(place: &Place) -> Result<()> {
     let path = place.path(place::GUARD_KEY);
     let configuration = place.path(place::GUARD_CONFIGURATION);
     let key = match read_optional(&path)? {

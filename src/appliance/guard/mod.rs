@@ -22,7 +22,7 @@ mod tests;
 
 use super::machine::place::{self, Place};
 use super::wire::serve::{BLOCKING_THREADS, bind_socket, start_runtime, tell_ready};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use control::{Asked, Request, Response, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
 use journal::{load_bans, store_bans};
@@ -65,7 +65,7 @@ impl Clock {
 ///
 /// # Errors
 /// A missing key, sockets that cannot be made, a kernel that takes no table.
-pub fn run_guard(place: &Place, listen: SocketAddr) -> anyhow::Result<String> {
+pub fn run_guard(place: &Place, listen: SocketAddr) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(async {
         let key_path = place.path(place::GUARD_KEY);
@@ -106,7 +106,7 @@ struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    fn start(place: &'a Place, firewall: Firewall) -> anyhow::Result<Self> {
+    fn start(place: &'a Place, firewall: Firewall) -> Result<Self> {
         let clock = Clock::start();
         let now = clock.now();
         let rules = Rules::restore(load_bans(place), now);

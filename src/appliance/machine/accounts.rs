@@ -6,7 +6,7 @@
 use super::files::Owner;
 use super::place::Place;
 use crate::error::Hint;
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 /// A system account of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Account {
 ///
 /// # Errors
 /// An unreadable table, or one without the name.
-pub fn find_account(place: &Place, name: &str) -> anyhow::Result<Account> {
+pub fn find_account(place: &Place, name: &str) -> Result<Account> {
     let fields = find_line(place, "/etc/passwd", name)?;
     let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
     match (number(2), number(3)) {
@@ -34,14 +34,14 @@ pub fn find_account(place: &Place, name: &str) -> anyhow::Result<Account> {
 ///
 /// # Errors
 /// An unreadable table, or one without the name.
-pub fn find_group(place: &Place, name: &str) -> anyhow::Result<u32> {
+pub fn find_group(place: &Place, name: &str) -> Result<u32> {
     find_line(place, "/etc/group", name)?
         .get(2)
         .and_then(|field| field.parse().ok())
         .with_context(|| format!("the line of '{name}' in /etc/group is damaged"))
 }
 
-fn find_line(place: &Place, table: &str, name: &str) -> anyhow::Result<Vec<String>> {
+fn find_line(place: &Place, table: &str, name: &str) -> Result<Vec<String>> {
     let path = place.path(table);
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -56,7 +56,7 @@ fn find_line(place: &Place, table: &str, name: &str) -> anyhow::Result<Vec<Strin
 ///
 /// # Errors
 /// A name that the image lacks.
-pub fn owner(place: &Place, user: &str, group: &str) -> anyhow::Result<Owner> {
+pub fn owner(place: &Place, user: &str, group: &str) -> Result<Owner> {
     if !place.is_machine() {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use super::place::{self, Place};
 use crate::error::Hint;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -24,11 +24,11 @@ pub type Owner = Option<(u32, u32)>;
 ///
 /// # Errors
 /// Any failure of the file system; the old file is then still there.
-pub fn write_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> anyhow::Result<()> {
+pub fn write_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<()> {
     write_aside(path, bytes, mode, owner).with_context(|| format!("writing {}", path.display()))
 }
 
-fn write_aside(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> anyhow::Result<()> {
+fn write_aside(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<()> {
     let folder = path.parent().context("a file name without a folder")?;
     let name = path.file_name().context("a path without a file name")?;
     let mut temporary = name.to_os_string();
@@ -86,7 +86,7 @@ pub fn remove_unfinished(path: &Path) {
 ///
 /// # Errors
 /// Any failure of the file system.
-pub fn sync_folder(folder: &Path) -> anyhow::Result<()> {
+pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)?
         .sync_all()
         .with_context(|| format!("syncing {}", folder.display()))
@@ -96,7 +96,7 @@ pub fn sync_folder(folder: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Any failure of the file system.
-pub fn ensure_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> anyhow::Result<bool> {
+pub fn ensure_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
             .and_then(|()| match owner {
@@ -113,7 +113,7 @@ pub fn ensure_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> anyhow
 ///
 /// # Errors
 /// Any failure of the file system.
-pub fn ensure_folder(path: &Path, mode: u32, owner: Owner) -> anyhow::Result<()> {
+pub fn ensure_folder(path: &Path, mode: u32, owner: Owner) -> Result<()> {
     let make = || -> std::io::Result<()> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -131,7 +131,7 @@ pub fn ensure_folder(path: &Path, mode: u32, owner: Owner) -> anyhow::Result<()>
 ///
 /// # Errors
 /// Any failure but absence.
-pub fn read_optional(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -143,7 +143,7 @@ pub fn read_optional(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// Any failure but absence.
-pub fn remove_file(path: &Path) -> anyhow::Result<()> {
+pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", path.display()))
@@ -156,7 +156,7 @@ pub fn remove_file(path: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A newer or unreadable version.
-pub fn ensure_version(place: &Place) -> anyhow::Result<()> {
+pub fn ensure_version(place: &Place) -> Result<()> {
     let path = place.path(place::STATE_VERSION);
     let Some(bytes) = read_optional(&path)? else {
         ensure_folder(&place.path(place::STATE), 0o755, None)?;
@@ -169,7 +169,7 @@ pub fn ensure_version(place: &Place) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A newer or unreadable version.
-pub fn check_state(place: &Place) -> anyhow::Result<()> {
+pub fn check_state(place: &Place) -> Result<()> {
     let path = place.path(place::STATE_VERSION);
     match read_optional(&path)? {
         Some(bytes) => check_version(&path, &bytes),
@@ -177,7 +177,7 @@ pub fn check_state(place: &Place) -> anyhow::Result<()> {
     }
 }
 
-fn check_version(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
     let text = String::from_utf8_lossy(bytes);
     let Ok(found) = text.trim().parse::<u32>() else {
         bail!("'{}' in {} is no version", text.trim(), path.display());
@@ -196,7 +196,7 @@ fn check_version(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file that cannot be made or locked.
-pub fn lock_file(path: &Path) -> anyhow::Result<File> {
+pub fn lock_file(path: &Path) -> Result<File> {
     let file = fs::OpenOptions::new()
         .write(true)
         .create(true)

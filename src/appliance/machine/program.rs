@@ -1,7 +1,7 @@
 //! Programs of the image that mailctl starts, each named here.
 
 use crate::error::Hint;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ const UNIT_FOLDERS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system
 ///
 /// # Errors
 /// A program that is missing or fails, with what it said.
-pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::Result<String> {
+pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")
@@ -37,7 +37,7 @@ pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> anyhow::R
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
+pub fn reload_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "try-reload-or-restart"], unit)
 }
 
@@ -46,7 +46,7 @@ pub fn reload_unit(unit: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure, or the unit's.
-pub fn reload_unit_and_wait(unit: &str) -> anyhow::Result<()> {
+pub fn reload_unit_and_wait(unit: &str) -> Result<()> {
     ask_systemd(&["try-reload-or-restart"], unit)
 }
 
@@ -54,7 +54,7 @@ pub fn reload_unit_and_wait(unit: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn start_unit(unit: &str) -> anyhow::Result<()> {
+pub fn start_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "start"], unit)
 }
 
@@ -63,7 +63,7 @@ pub fn start_unit(unit: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure, or the unit's.
-pub fn start_unit_and_wait(unit: &str) -> anyhow::Result<()> {
+pub fn start_unit_and_wait(unit: &str) -> Result<()> {
     ask_systemd(&["start"], unit)
 }
 
@@ -71,7 +71,7 @@ pub fn start_unit_and_wait(unit: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
+pub fn stop_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "stop"], unit)
 }
 
@@ -79,12 +79,12 @@ pub fn stop_unit(unit: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn unit_state(unit: &str) -> anyhow::Result<String> {
+pub fn unit_state(unit: &str) -> Result<String> {
     let arguments = ["show", "--property=ActiveState", "--value", unit];
     run_program("/usr/bin/systemctl", &arguments).map(|text| text.trim().to_owned())
 }
 
-fn ask_systemd(words: &[&str], unit: &str) -> anyhow::Result<()> {
+fn ask_systemd(words: &[&str], unit: &str) -> Result<()> {
     // sd_booted(3): without systemd there is nobody to ask and nothing that runs.
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(());

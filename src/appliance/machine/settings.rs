@@ -3,13 +3,13 @@
 use super::place::{self, Place};
 use crate::error::{Hint, hinted};
 use crate::settings::{Resolved, load_settings, resolve_settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 /// The settings in use.
 ///
 /// # Errors
 /// None stored yet, or stored ones that a person has since broken.
-pub fn load_stored(place: &Place) -> anyhow::Result<Resolved> {
+pub fn load_stored(place: &Place) -> Result<Resolved> {
     load_checked(place, place::SETTINGS)?.ok_or_else(|| {
         hinted(
             "this machine has no settings yet",
@@ -22,7 +22,7 @@ pub fn load_stored(place: &Place) -> anyhow::Result<Resolved> {
 ///
 /// # Errors
 /// Stored settings that a person has broken.
-pub fn load_checked(place: &Place, path: &str) -> anyhow::Result<Option<Resolved>> {
+pub fn load_checked(place: &Place, path: &str) -> Result<Option<Resolved>> {
     let path = place.path(path);
     if !path.exists() {
         return Ok(None);

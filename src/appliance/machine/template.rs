@@ -7,18 +7,14 @@
 use super::accounts::owner;
 use super::files::{PUBLIC, ensure_file, ensure_folder};
 use super::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// Renders one template of the image.
 ///
 /// # Errors
 /// A template that is missing, wrong, or asks for a variable nobody defines.
-pub fn render_template(
-    place: &Place,
-    name: &str,
-    values: &impl Serialize,
-) -> anyhow::Result<String> {
+pub fn render_template(place: &Place, name: &str, values: &impl Serialize) -> Result<String> {
     let path = place.path(place::TEMPLATES).join(name);
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -35,7 +31,7 @@ pub fn render_template(
 ///
 /// # Errors
 /// What [`render_template`] fails with; a file that cannot be written.
-pub fn ensure_rendered(place: &Place, name: &str, values: &impl Serialize) -> anyhow::Result<()> {
+pub fn ensure_rendered(place: &Place, name: &str, values: &impl Serialize) -> Result<()> {
     let text = render_template(place, name, values)?;
     ensure_below_run(place, name, &text, PUBLIC)
 }
@@ -44,7 +40,7 @@ pub fn ensure_rendered(place: &Place, name: &str, values: &impl Serialize) -> an
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_below_run(place: &Place, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+pub fn ensure_below_run(place: &Place, name: &str, text: &str, mode: u32) -> Result<()> {
     let path = place.path(place::RENDERED).join(name);
     let folder = path.parent().context("a file without a folder")?;
     ensure_folder(folder, 0o755, None)?;

@@ -1,6 +1,6 @@
 //! A file that is read again when it was replaced.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ pub type Stamp = (u64, u64, u64, i64, i64);
 /// The parsed content of a file, as of its last change.
 pub struct Watched<T> {
     path: PathBuf,
-    parse: fn(&str) -> anyhow::Result<T>,
+    parse: fn(&str) -> Result<T>,
     held: Option<(Stamp, Rc<T>)>,
 }
 
 impl<T> Watched<T> {
     /// Reads nothing yet.
-    pub fn new(path: PathBuf, parse: fn(&str) -> anyhow::Result<T>) -> Self {
+    pub fn new(path: PathBuf, parse: fn(&str) -> Result<T>) -> Self {
         Self {
             path,
             parse,
@@ -30,8 +30,8 @@ impl<T> Watched<T> {
     ///
     /// # Errors
     /// A file that is missing or cannot be parsed.
-    pub fn get(&mut self) -> anyhow::Result<Rc<T>> {
-        let load = || -> anyhow::Result<(Stamp, Rc<T>)> {
+    pub fn get(&mut self) -> Result<Rc<T>> {
+        let load = || -> Result<(Stamp, Rc<T>)> {
             let stamp = stamp(&std::fs::metadata(&self.path)?);
             if let Some((held, content)) = &self.held
                 && *held == stamp

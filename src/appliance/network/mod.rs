@@ -12,7 +12,7 @@ use super::machine::files::{PUBLIC, ensure_file, ensure_folder, remove_file};
 use super::machine::place::Place;
 use super::machine::program::run_program;
 use crate::settings::{Interface, Settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::fmt::Write;
 
 /// Sorts before the image's default for all wired interfaces.
@@ -22,7 +22,7 @@ const STATIC_NETWORK: &str = "/run/systemd/network/20-mailimg-static.network";
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn ensure_network(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn ensure_network(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(STATIC_NETWORK);
     match static_network(settings) {
         None => remove_file(&path),
@@ -68,7 +68,7 @@ fn static_network(settings: &Settings) -> Option<String> {
 ///
 /// # Errors
 /// The kernel's refusal, except in a container, whose runtime set the name already.
-pub fn set_host_name(place: &Place, hostname: &str) -> anyhow::Result<()> {
+pub fn set_host_name(place: &Place, hostname: &str) -> Result<()> {
     if !place.is_machine() {
         return Ok(());
     }
@@ -82,7 +82,7 @@ pub fn set_host_name(place: &Place, hostname: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// networkctl's failure.
-pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn take(_: &Place, settings: &Settings) -> Result<()> {
     if static_network(settings).is_none() {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub fn take(_: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     set_host_name(place, &settings.hostname)?;
     ensure_network(place, settings)
 }

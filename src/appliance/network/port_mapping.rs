@@ -6,7 +6,7 @@
 //! is made for the very socket that asks, and taken back at once. Ports of mail
 //! are not mapped here: what is open to the world is its owner's choice.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use rand::RngExt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -35,11 +35,11 @@ type Nonce = [u8; 12];
 ///
 /// # Errors
 /// No answer in time, or one without an address.
-pub fn ask_gateway(gateway: Ipv4Addr, limit: Duration) -> anyhow::Result<Ipv4Addr> {
+pub fn ask_gateway(gateway: Ipv4Addr, limit: Duration) -> Result<Ipv4Addr> {
     ask((gateway, PORT).into(), limit).with_context(|| format!("asking the gateway {gateway}"))
 }
 
-fn ask(server: SocketAddr, limit: Duration) -> anyhow::Result<Ipv4Addr> {
+fn ask(server: SocketAddr, limit: Duration) -> Result<Ipv4Addr> {
     let end = Instant::now() + limit;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     // Answers of others are dropped by the kernel then.
@@ -73,7 +73,7 @@ fn ask(server: SocketAddr, limit: Duration) -> anyhow::Result<Ipv4Addr> {
 }
 
 /// The next packet, `None` when there is none until then.
-fn receive(socket: &UdpSocket, until: Instant) -> anyhow::Result<Option<Vec<u8>>> {
+fn receive(socket: &UdpSocket, until: Instant) -> Result<Option<Vec<u8>>> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Ok(None);

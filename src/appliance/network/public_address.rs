@@ -13,7 +13,7 @@ use super::port_mapping::ask_gateway;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::http::{client, trusting};
 use crate::settings::Settings;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::Read;
@@ -236,7 +236,7 @@ fn is_global6(address: Ipv6Addr) -> bool {
 ///
 /// # Errors
 /// Anything but one global address, within time and size.
-pub fn ask_third_party(place: &Place, url: &str) -> anyhow::Result<Found> {
+pub fn ask_third_party(place: &Place, url: &str) -> Result<Found> {
     let asking = || format!("asking {url} for the public address");
     let response = agent(place)?.get(url).call().with_context(asking)?;
     ensure!(
@@ -275,7 +275,7 @@ pub fn ask_third_party(place: &Place, url: &str) -> anyhow::Result<Found> {
     })
 }
 
-fn agent(place: &Place) -> anyhow::Result<Agent> {
+fn agent(place: &Place) -> Result<Agent> {
     let bundle = [place::TRUST, IMAGE_ROOTS]
         .iter()
         .map(|path| place.path(path))

@@ -15,6 +15,7 @@ use crate::appliance::machine::program::run_program;
 use crate::appliance::users::{LockedUsers, Users};
 use crate::error::Hint;
 use crate::settings::{Problem, Settings};
+use anyhow::Result;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -99,7 +100,7 @@ fn render(table: &Table) -> String {
 ///
 /// # Errors
 /// A table that cannot be written, or postmap's failure.
-pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> anyhow::Result<Aliases> {
+pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> Result<Aliases> {
     let folder = place.path(place::RENDERED).join("postfix");
     // Mail for accounts is better than none, and aliases in use better than none too.
     let (text, unreadable) = match load_aliases(place) {
@@ -139,11 +140,7 @@ pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> anyhow:
 /// Runs postmap unless the table was made of this very text.
 ///
 /// Not by times: postmap that was killed leaves a table that is new and holds the old content.
-fn ensure_compiled(
-    path: &Path,
-    text: &str,
-    compile: impl Fn(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+fn ensure_compiled(path: &Path, text: &str, compile: impl Fn(&Path) -> Result<()>) -> Result<()> {
     let digest = hex::encode(Sha256::digest(text));
     let made = path.with_extension("made");
     if path.with_extension("lmdb").exists() && read_optional(&made)? == Some(digest.clone().into())
@@ -163,7 +160,7 @@ pub fn take_into_use(
     place: &Place,
     settings: &Settings,
     locked: &LockedUsers<'_>,
-) -> anyhow::Result<Option<Aliases>> {
+) -> Result<Option<Aliases>> {
     // Before the first render there is nothing to bring up to date.
     if !place.path(place::CONFIGURED).exists() {
         return Ok(None);

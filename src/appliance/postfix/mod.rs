@@ -9,6 +9,7 @@ use super::machine::template::{ensure_below_run, ensure_rendered};
 use super::users::LockedUsers;
 use super::{certificate, sts};
 use crate::settings::Settings;
+use anyhow::Result;
 use serde::Serialize;
 
 /// Its unit.
@@ -46,7 +47,7 @@ struct Values<'a> {
 ///
 /// # Errors
 /// A wrong template, a wrong users file, a file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let relayhost = settings.relayhost.as_deref();
     let values = Values {
         hostname: &settings.hostname,

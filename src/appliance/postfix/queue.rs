@@ -8,7 +8,7 @@ use crate::appliance::machine::files::list_files;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::run_program;
 use crate::appliance::users::mailbox::human_size;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// Queues of Postfix that are counted, in the order of the way a message takes (qmgr(8)).
@@ -61,7 +61,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// Postfix that does not answer.
-pub fn show_queue(place: &Place, json: bool) -> anyhow::Result<String> {
+pub fn show_queue(place: &Place, json: bool) -> Result<String> {
     let messages = load_messages(place)?;
     if json {
         return serde_json::to_string_pretty(&messages).context("writing JSON");
@@ -69,14 +69,14 @@ pub fn show_queue(place: &Place, json: bool) -> anyhow::Result<String> {
     Ok(render(&messages, now()))
 }
 
-fn load_messages(place: &Place) -> anyhow::Result<Vec<Message>> {
+fn load_messages(place: &Place) -> Result<Vec<Message>> {
     if !place.is_machine() {
         return Ok(Vec::new());
     }
     parse(&run_program("/usr/sbin/postqueue", &["-j"])?)
 }
 
-fn parse(text: &str) -> anyhow::Result<Vec<Message>> {
+fn parse(text: &str) -> Result<Vec<Message>> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(line).context("reading the queue"))

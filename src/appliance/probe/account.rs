@@ -12,7 +12,7 @@ use crate::appliance::machine::files::{
     SECRET, ensure_file, ensure_folder, read_optional, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rand::RngExt;
@@ -34,7 +34,7 @@ fn file(place: &Place, name: &str) -> PathBuf {
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn ensure_probe(place: &Place) -> anyhow::Result<()> {
+pub fn ensure_probe(place: &Place) -> Result<()> {
     ensure_folder(&place.path(place::PROBE), 0o755, None)?;
     ensure_folder(&file(place, "home"), 0o700, owner(place, "vmail", "vmail")?)?;
     let group = owner(place, "root", "dovecot")?;
@@ -68,7 +68,7 @@ pub fn ensure_probe(place: &Place) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// An account that was not made.
-pub fn load_password(place: &Place) -> anyhow::Result<String> {
+pub fn load_password(place: &Place) -> Result<String> {
     let path = file(place, "password");
     std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
 }

@@ -6,7 +6,7 @@ use crate::any_certificate::start_tls;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::line::{ANSWER_LIMIT, Conversation, connect};
 use account::{PROBE_NAME, load_password};
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io::{Read, Write};
@@ -59,7 +59,7 @@ impl Probe {
     ///
     /// # Errors
     /// What did not work.
-    pub fn run(&self, place: &Place, domain: &str) -> anyhow::Result<()> {
+    pub fn run(&self, place: &Place, domain: &str) -> Result<()> {
         match self {
             Self::Reception => try_reception(&format!("postmaster@{domain}")).context("port 25"),
             Self::Submission => try_submission(place).context("port 465"),
@@ -72,7 +72,7 @@ impl Probe {
 }
 
 /// An envelope to an address that always exists; no message follows.
-fn try_reception(recipient: &str) -> anyhow::Result<()> {
+fn try_reception(recipient: &str) -> Result<()> {
     let mut session = Conversation::new(connect(25)?);
     session.expect_smtp("220")?;
     for (command, code) in [
@@ -89,7 +89,7 @@ fn try_reception(recipient: &str) -> anyhow::Result<()> {
 }
 
 /// A login by RFC 4616 (PLAIN).
-fn try_submission(place: &Place) -> anyhow::Result<()> {
+fn try_submission(place: &Place) -> Result<()> {
     let password = load_password(place)?;
     let login = STANDARD.encode(format!("\0{PROBE_NAME}\0{password}"));
     let mut session = Conversation::new(start_tls(connect(465)?, HOST)?);
@@ -106,7 +106,7 @@ fn try_submission(place: &Place) -> anyhow::Result<()> {
 }
 
 /// A login and a look into the mailbox, RFC 9051.
-fn try_imap(place: &Place) -> anyhow::Result<()> {
+fn try_imap(place: &Place) -> Result<()> {
     let password = load_password(place)?;
     let mut session = Conversation::new(start_tls(connect(993)?, HOST)?);
     session.expect_imap("*").context("greeting")?;
@@ -122,7 +122,7 @@ fn try_imap(place: &Place) -> anyhow::Result<()> {
 }
 
 /// Option negotiation of the milter protocol, as Postfix begins it.
-fn try_milter(place: &Place, path: &str) -> anyhow::Result<()> {
+fn try_milter(place: &Place, path: &str) -> Result<()> {
     let mut stream = UnixStream::connect(place.path(path))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;
@@ -136,7 +136,7 @@ fn try_milter(place: &Place, path: &str) -> anyhow::Result<()> {
 }
 
 /// Any answer will do; nothing outside the machine is needed for it.
-fn try_resolver() -> anyhow::Result<()> {
+fn try_resolver() -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_read_timeout(Some(ANSWER_LIMIT))?;
     socket.connect((Ipv4Addr::LOCALHOST, 53))?;
@@ -149,7 +149,7 @@ fn try_resolver() -> anyhow::Result<()> {
 }
 
 /// A file that is written and gone again, and room for mail.
-fn try_storage(place: &Place) -> anyhow::Result<()> {
+fn try_storage(place: &Place) -> Result<()> {
     let path = place.path(place::STATE);
     let mut file = tempfile::Builder::new()
         .prefix(".health.")

@@ -7,7 +7,7 @@
 
 use super::policy::{Policy, is_domain, parse_policy};
 use crate::appliance::machine::files::{SECRET, ensure_folder, remove_file, write_file};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ impl Cache {
     ///
     /// # Errors
     /// A folder that cannot be made.
-    pub fn load(folder: PathBuf, now: u64) -> anyhow::Result<Self> {
+    pub fn load(folder: PathBuf, now: u64) -> Result<Self> {
         ensure_folder(&folder, 0o700, None)?;
         let mut entries = BTreeMap::new();
         for file in std::fs::read_dir(&folder)
@@ -167,7 +167,7 @@ impl Cache {
     ///
     /// # Errors
     /// A disk that takes no file; the policy is then held in memory.
-    pub fn put(&mut self, domain: &str, id: &str, policy: Policy, now: u64) -> anyhow::Result<()> {
+    pub fn put(&mut self, domain: &str, id: &str, policy: Policy, now: u64) -> Result<()> {
         self.absent.remove(domain);
         if !self.entries.contains_key(domain) && self.entries.len() >= MOST_POLICIES {
             // The one that was unused for longest.

@@ -4,7 +4,7 @@ use crate::appliance::machine::accounts::owner;
 use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// What the service goes by.
@@ -24,7 +24,7 @@ pub struct Configuration {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
         dnssec: settings.dnssec,
         hostname: settings.hostname.clone(),
@@ -41,7 +41,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file that is missing or damaged.
-pub fn load_configuration(place: &Place) -> anyhow::Result<Configuration> {
+pub fn load_configuration(place: &Place) -> Result<Configuration> {
     let path = place.path(place::STS_CONFIGURATION);
     let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))

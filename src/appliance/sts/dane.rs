@@ -5,6 +5,7 @@
 
 use super::answer::Dane;
 use super::name_server::NameServer;
+use anyhow::Result;
 use hickory_proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
 use hickory_proto::rr::{RData, RecordType};
 
@@ -18,7 +19,7 @@ const MOST_SERVERS: usize = 10;
 ///
 /// # Errors
 /// MX or addresses that cannot be looked up: nothing is known then.
-pub async fn find_dane(server: NameServer, domain: &str) -> anyhow::Result<Dane> {
+pub async fn find_dane(server: NameServer, domain: &str) -> Result<Dane> {
     let found = server.ask(domain, RecordType::MX).await?;
     if !found.secure {
         return Ok(Dane::None);
@@ -50,7 +51,7 @@ pub async fn find_dane(server: NameServer, domain: &str) -> anyhow::Result<Dane>
     })
 }
 
-async fn is_covered(server: NameServer, host: &str) -> anyhow::Result<bool> {
+async fn is_covered(server: NameServer, host: &str) -> Result<bool> {
     if host.is_empty() {
         // "MX 0 .": takes no mail (RFC 7505).
         return Ok(false);

@@ -7,7 +7,7 @@
 
 use super::policy::{Policy, parse_policy};
 use crate::appliance::wire::http::{client, trusting};
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Resolver for Found {
 ///
 /// # Errors
 /// A bundle of roots that cannot be read.
-pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> anyhow::Result<Agent> {
+pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<Agent> {
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
     let config = client()
         .timeout_connect(Some(CONNECT_LIMIT))
@@ -73,9 +73,9 @@ pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> anyhow::Resu
 ///
 /// # Errors
 /// Anything but a whole and valid policy.
-pub fn fetch_policy(agent: &Agent, domain: &str) -> anyhow::Result<Policy> {
+pub fn fetch_policy(agent: &Agent, domain: &str) -> Result<Policy> {
     let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
-    let fetch = || -> anyhow::Result<Policy> {
+    let fetch = || -> Result<Policy> {
         let mut response = agent
             .get(&url)
             .header(header::ACCEPT, "text/plain")

@@ -13,7 +13,7 @@ use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -53,7 +53,7 @@ impl Lookup {
     ///
     /// # Errors
     /// A folder that cannot be read.
-    pub fn new(place: &Place, server: NameServer, https_port: u16) -> anyhow::Result<Self> {
+    pub fn new(place: &Place, server: NameServer, https_port: u16) -> Result<Self> {
         let folder = place.path(place::STS).join("policies");
         Ok(Self {
             place: place.clone(),
@@ -93,7 +93,7 @@ impl Lookup {
         }
     }
 
-    async fn find_dane(&self, domain: &str) -> anyhow::Result<Dane> {
+    async fn find_dane(&self, domain: &str) -> Result<Dane> {
         if load_configuration(&self.place)?.dnssec {
             find_dane(self.server, domain).await
         } else {
@@ -160,7 +160,7 @@ impl Lookup {
     }
 
     /// Whether the domain announces a policy, which is then in the cache.
-    async fn refresh_patiently(&self, domain: &str) -> anyhow::Result<bool> {
+    async fn refresh_patiently(&self, domain: &str) -> Result<bool> {
         let texts = self.server.texts(&format!("_mta-sts.{domain}")).await?;
         let id = parse_records(&texts);
         let known = self.cache.borrow().entry(domain).cloned();
@@ -191,7 +191,7 @@ impl Lookup {
         Ok(true)
     }
 
-    async fn fetch(&self, domain: &str) -> anyhow::Result<Policy> {
+    async fn fetch(&self, domain: &str) -> Result<Policy> {
         let _permit = timeout(ROOM_LIMIT, self.fetches.acquire())
             .await
             .map_err(|_| Busy)??;

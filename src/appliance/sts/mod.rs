@@ -46,6 +46,7 @@ pub mod socketmap;
 
 use super::machine::place::{self, Place};
 use super::wire::serve::{bind_socket, start_runtime, tell_ready};
+use anyhow::Result;
 use lookup::Lookup;
 use name_server::NameServer;
 use std::net::SocketAddr;
@@ -79,7 +80,7 @@ pub struct StsOptions {
 ///
 /// # Errors
 /// Sockets and folders that cannot be made.
-pub fn run_sts(place: &Place, options: &StsOptions) -> anyhow::Result<String> {
+pub fn run_sts(place: &Place, options: &StsOptions) -> Result<String> {
     let runtime = start_runtime(MOST_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         let server = NameServer(options.resolver);

@@ -3,7 +3,7 @@
 //!
 //! That word is worth something because the resolver is Unbound on loopback.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::net::{IpAddr, SocketAddr};
@@ -37,13 +37,13 @@ impl NameServer {
     ///
     /// # Errors
     /// A name that cannot be asked for, or no answer.
-    pub async fn ask(self, name: &str, kind: RecordType) -> anyhow::Result<Known> {
+    pub async fn ask(self, name: &str, kind: RecordType) -> Result<Known> {
         self.ask_patiently(name, kind)
             .await
             .with_context(|| format!("asking for {kind} of {name}"))
     }
 
-    async fn ask_patiently(self, name: &str, kind: RecordType) -> anyhow::Result<Known> {
+    async fn ask_patiently(self, name: &str, kind: RecordType) -> Result<Known> {
         let mut name = Name::from_ascii(name)?;
         name.set_fqdn(true);
         let mut question = Message::query();
@@ -67,7 +67,7 @@ impl NameServer {
         );
     }
 
-    async fn exchange(self, question: &Message, bytes: &[u8]) -> anyhow::Result<Message> {
+    async fn exchange(self, question: &Message, bytes: &[u8]) -> Result<Message> {
         let any: SocketAddr = match self.0.ip() {
             IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             IpAddr::V6(_) => ([0; 16], 0).into(),
@@ -91,7 +91,7 @@ impl NameServer {
         }
     }
 
-    async fn exchange_stream(self, question: &Message, bytes: &[u8]) -> anyhow::Result<Message> {
+    async fn exchange_stream(self, question: &Message, bytes: &[u8]) -> Result<Message> {
         let mut stream = TcpStream::connect(self.0).await?;
         let mut framed = u16::try_from(bytes.len())?.to_be_bytes().to_vec();
         framed.extend(bytes);
@@ -110,7 +110,7 @@ impl NameServer {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn texts(self, name: &str) -> anyhow::Result<Vec<String>> {
+    pub async fn texts(self, name: &str) -> Result<Vec<String>> {
         let known = self.ask(name, RecordType::TXT).await?;
         let texts = known.records.iter().filter_map(|record| match record {
             RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
@@ -123,7 +123,7 @@ impl NameServer {
     ///
     /// # Errors
     /// No answer, or no address.
-    pub async fn addresses(self, host: &str) -> anyhow::Result<Vec<IpAddr>> {
+    pub async fn addresses(self, host: &str) -> Result<Vec<IpAddr>> {
         let (four, six) = tokio::join!(
             self.ask(host, RecordType::A),
             self.ask(host, RecordType::AAAA)
@@ -150,7 +150,7 @@ fn belongs(answer: &Message, question: &Message) -> bool {
         && answer.queries == question.queries
 }
 
-fn known(answer: Message, kind: RecordType) -> anyhow::Result<Known> {
+fn known(answer: Message, kind: RecordType) -> Result<Known> {
     match answer.metadata.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}
         code => bail!("the resolver says {code}"),

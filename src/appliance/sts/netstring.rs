@@ -2,7 +2,7 @@
 //!
 //! <https://cr.yp.to/proto/netstrings.txt>
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Reads one, at most `limit` bytes long; `None` when the peer has closed before it.
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub async fn read_netstring(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
-) -> anyhow::Result<Option<Vec<u8>>> {
+) -> Result<Option<Vec<u8>>> {
     let mut length = 0;
     let mut digits = 0;
     loop {

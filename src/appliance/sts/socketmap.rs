@@ -10,6 +10,7 @@ use super::lookup::Lookup;
 use super::netstring::{read_netstring, write_netstring};
 use super::policy::is_domain;
 use crate::appliance::wire::serve::serve_connections;
+use anyhow::Result;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -34,7 +35,7 @@ pub async fn serve(listener: UnixListener, lookup: Rc<Lookup>) {
     .await;
 }
 
-async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> anyhow::Result<()> {
+async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> Result<()> {
     loop {
         if timeout(IDLE_LIMIT, stream.readable()).await.is_err() {
             return Ok(());

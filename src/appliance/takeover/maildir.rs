@@ -10,7 +10,7 @@
 use crate::appliance::machine::accounts::owner;
 use crate::appliance::machine::files::{Owner, sync_folder};
 use crate::appliance::machine::place::Place;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
@@ -67,7 +67,7 @@ struct Copier {
 ///
 /// # Errors
 /// Anything that cannot be read or written; the same call goes on where it stopped.
-pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> anyhow::Result<Copied> {
+pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> Result<Copied> {
     let mut copier = Copier {
         owner: owner(place, "vmail", "vmail")?,
         dry_run,
@@ -88,7 +88,7 @@ pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> anyhow
 }
 
 /// Names and kinds in a folder, sorted; none when it is absent.
-fn entries(folder: &Path) -> anyhow::Result<Vec<(OsString, FileType)>> {
+fn entries(folder: &Path) -> Result<Vec<(OsString, FileType)>> {
     let read = || -> std::io::Result<Vec<_>> {
         fs::read_dir(folder)?
             .map(|entry| entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?))))
@@ -111,7 +111,7 @@ fn unique_part(name: &OsStr) -> Vec<u8> {
 
 impl Copier {
     /// Makes a folder of vmail's; a link in its place is refused.
-    fn ensure_folder(&self, path: &Path) -> anyhow::Result<()> {
+    fn ensure_folder(&self, path: &Path) -> Result<()> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => return Ok(()),
             Ok(_) => bail!("{} is no folder", path.display()),
@@ -135,7 +135,7 @@ impl Copier {
         }
     }
 
-    fn ensure_parents(&self, home: &Path) -> anyhow::Result<()> {
+    fn ensure_parents(&self, home: &Path) -> Result<()> {
         let mut missing: Vec<&Path> = home.ancestors().take_while(|path| !path.exists()).collect();
         missing.reverse();
         missing
@@ -143,7 +143,7 @@ impl Copier {
             .try_for_each(|path| self.ensure_folder(path))
     }
 
-    fn copy_folder(&mut self, from: &Path, to: &Path) -> anyhow::Result<()> {
+    fn copy_folder(&mut self, from: &Path, to: &Path) -> Result<()> {
         self.ensure_folder(to)?;
         for part in ["cur", "new", "tmp"] {
             self.ensure_folder(&to.join(part))?;
@@ -183,7 +183,7 @@ impl Copier {
         Ok(())
     }
 
-    fn remove_unfinished(&self, tmp: &Path) -> anyhow::Result<()> {
+    fn remove_unfinished(&self, tmp: &Path) -> Result<()> {
         for (name, _) in entries(tmp)? {
             if name.as_bytes().starts_with(UNFINISHED) && !self.dry_run {
                 let path = tmp.join(name);
@@ -193,12 +193,7 @@ impl Copier {
         Ok(())
     }
 
-    fn copy_batch(
-        &mut self,
-        from: &Path,
-        to: &Path,
-        batch: &[(&str, OsString)],
-    ) -> anyhow::Result<()> {
+    fn copy_batch(&mut self, from: &Path, to: &Path, batch: &[(&str, OsString)]) -> Result<()> {
         let aside = |name: &OsStr| {
             let mut unfinished = OsString::from(OsStr::from_bytes(UNFINISHED));
             unfinished.push(name);
@@ -258,7 +253,7 @@ impl Copier {
     }
 
     /// A file that nobody else writes, synced by itself; one that is here stays. Says whether it is new.
-    fn copy_small(&self, from: &Path, to: &Path) -> anyhow::Result<bool> {
+    fn copy_small(&self, from: &Path, to: &Path) -> Result<bool> {
         if fs::symlink_metadata(to).is_ok() {
             return Ok(false);
         }
@@ -282,7 +277,7 @@ impl Copier {
             .with_context(|| format!("copying {}", from.display()))
     }
 
-    fn copy_scripts(&mut self, from: &Path, to: &Path) -> anyhow::Result<()> {
+    fn copy_scripts(&mut self, from: &Path, to: &Path) -> Result<()> {
         let scripts: Vec<OsString> = entries(&from.join("sieve"))?
             .into_iter()
             .filter(|(name, kind)| kind.is_file() && name.as_bytes().ends_with(b".sieve"))

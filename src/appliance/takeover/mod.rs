@@ -27,7 +27,7 @@ use super::services::readers_of_certificate;
 use super::users::mailbox::{human_size, inbox_path};
 use super::users::{Account, LockedUsers, Users, load_users};
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use maildir::{Copied, copy_home};
 use std::path::Path;
 use workspace::{OldAccount, OldKey, Workspace};
@@ -47,7 +47,7 @@ struct Takeover<'a> {
 ///
 /// # Errors
 /// A folder that is no workspace; files that cannot be read or written.
-pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> anyhow::Result<String> {
+pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let _lock = lock_file(&place.path(place::STATE).join("import.lock"))?;
@@ -94,7 +94,7 @@ impl Takeover<'_> {
     }
 
     /// Accounts that this machine may have.
-    fn choose_accounts(&mut self) -> anyhow::Result<Vec<OldAccount>> {
+    fn choose_accounts(&mut self) -> Result<Vec<OldAccount>> {
         let (accounts, notes) = self.workspace.accounts()?;
         self.notes.extend(notes);
         let aliases = written_aliases(&self.settings, &load_aliases(self.place)?);
@@ -119,7 +119,7 @@ impl Takeover<'_> {
         Ok(chosen)
     }
 
-    fn copy_mail(&mut self, accounts: &[OldAccount]) -> anyhow::Result<()> {
+    fn copy_mail(&mut self, accounts: &[OldAccount]) -> Result<()> {
         let mut all = Copied::default();
         for account in accounts {
             let Some(home) = &account.home else {
@@ -150,7 +150,7 @@ impl Takeover<'_> {
         Ok(())
     }
 
-    fn add_accounts(&mut self, accounts: &[OldAccount]) -> anyhow::Result<()> {
+    fn add_accounts(&mut self, accounts: &[OldAccount]) -> Result<()> {
         if self.dry_run {
             let mut users = load_users(self.place)?;
             self.insert_accounts(&mut users, accounts);
@@ -193,7 +193,7 @@ impl Takeover<'_> {
         made > 0
     }
 
-    fn insert_aliases(&mut self, users: &Users, text: &mut AliasText) -> anyhow::Result<()> {
+    fn insert_aliases(&mut self, users: &Users, text: &mut AliasText) -> Result<()> {
         let old = AliasText::parse(&self.workspace.aliases()?);
         let ours = check_aliases(&self.settings, users, text).targets;
         let mut kept = 0;
@@ -284,7 +284,7 @@ impl Takeover<'_> {
     }
 
     /// Says whether a key is new.
-    fn take_keys(&mut self) -> anyhow::Result<bool> {
+    fn take_keys(&mut self) -> Result<bool> {
         let locked = LockedKeys::open(self.place)?;
         let mut new = 0;
         let mut kept = 0;
@@ -316,12 +316,12 @@ impl Takeover<'_> {
         Ok(new > 0 && !self.dry_run)
     }
 
-    fn has_key(&self, key: &OldKey, pem: &str) -> anyhow::Result<bool> {
+    fn has_key(&self, key: &OldKey, pem: &str) -> Result<bool> {
         let ours = read_optional(&self.place.path(key_path(&key.domain, &key.selector)))?;
         Ok(ours.is_some_and(|ours| ours == pem.as_bytes()))
     }
 
-    fn take_key(&self, locked: &LockedKeys<'_>, key: &OldKey, pem: &str) -> anyhow::Result<()> {
+    fn take_key(&self, locked: &LockedKeys<'_>, key: &OldKey, pem: &str) -> Result<()> {
         let (domain, selector) = (key.domain.as_str(), key.selector.as_str());
         let mut selectors = load_selectors(self.place, &self.settings, domain);
         let path = self.place.path(key_path(domain, selector));
@@ -343,7 +343,7 @@ impl Takeover<'_> {
     }
 
     /// Says whether the certificate is new.
-    fn take_certificate(&mut self) -> anyhow::Result<bool> {
+    fn take_certificate(&mut self) -> Result<bool> {
         let hostname = self.settings.hostname.clone();
         let Some((chain, key)) = self.workspace.certificate(&hostname)? else {
             self.line("certificate", format!("none for {hostname} there"));

@@ -8,7 +8,7 @@
 
 use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, parse_mail_address};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ impl Workspace {
     ///
     /// # Errors
     /// A folder without accounts.
-    pub fn open(root: &Path) -> anyhow::Result<Self> {
+    pub fn open(root: &Path) -> Result<Self> {
         if root.join("etc/dovecot/passwd").is_file() {
             return Ok(Self {
                 root: root.to_path_buf(),
@@ -70,7 +70,7 @@ impl Workspace {
         ))
     }
 
-    fn read(&self, relative: &str) -> anyhow::Result<Option<String>> {
+    fn read(&self, relative: &str) -> Result<Option<String>> {
         let path = self.root.join(relative);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -85,7 +85,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Files that cannot be read.
-    pub fn accounts(&self) -> anyhow::Result<(Vec<OldAccount>, Vec<String>)> {
+    pub fn accounts(&self) -> Result<(Vec<OldAccount>, Vec<String>)> {
         let passwords = self.read("etc/dovecot/passwd")?.unwrap_or_default();
         let mut accounts: BTreeMap<String, OldAccount> = BTreeMap::new();
         let mut notes = Vec::new();
@@ -121,7 +121,7 @@ impl Workspace {
     }
 
     /// Addresses that got mail.
-    fn receivers(&self) -> anyhow::Result<Vec<String>> {
+    fn receivers(&self) -> Result<Vec<String>> {
         let text = self.read("etc/postfix/vuser")?.unwrap_or_default();
         let words = text
             .lines()
@@ -136,7 +136,7 @@ impl Workspace {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn aliases(&self) -> anyhow::Result<String> {
+    pub fn aliases(&self) -> Result<String> {
         Ok(self.read("etc/postfix/valias")?.unwrap_or_default())
     }
 
@@ -144,7 +144,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Files that cannot be read.
-    pub fn signing_keys(&self) -> anyhow::Result<BTreeSet<OldKey>> {
+    pub fn signing_keys(&self) -> Result<BTreeSet<OldKey>> {
         let folder = self.root.join("etc/opendkim/keys");
         let Some(table) = self.read("etc/opendkim/keytable")? else {
             return Ok(BTreeSet::new());
@@ -169,7 +169,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Files that cannot be read.
-    pub fn certificate(&self, hostname: &str) -> anyhow::Result<Option<(String, String)>> {
+    pub fn certificate(&self, hostname: &str) -> Result<Option<(String, String)>> {
         let folder = format!("etc/letsencrypt/live/{hostname}");
         let chain = self.read(&format!("{folder}/fullchain.pem"))?;
         let key = self.read(&format!("{folder}/privkey.pem"))?;

@@ -13,7 +13,7 @@ use super::machine::program::reload_unit;
 use super::machine::settings::load_checked;
 use super::machine::template::render_template;
 use crate::settings::Settings;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ struct Values {
 ///
 /// # Errors
 /// A credential that cannot be read, a file that cannot be written.
-pub fn refresh(place: &Place) -> anyhow::Result<bool> {
+pub fn refresh(place: &Place) -> Result<bool> {
     // Settings that a person broke must not take name resolution away.
     let settings = load_checked(place, place::SETTINGS).ok().flatten();
     let changed = ensure_resolver(place, settings.as_ref().map(|resolved| &resolved.settings))?;
@@ -70,7 +70,7 @@ pub fn refresh(place: &Place) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// A credential that cannot be read, a file that cannot be written.
-pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> anyhow::Result<bool> {
+pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> Result<bool> {
     let folder = place.path(place::RENDERED).join("unbound");
     ensure_folder(&folder, 0o755, None)?;
     let mut values = Values {
@@ -97,7 +97,7 @@ pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> anyhow::Re
     Ok(changed)
 }
 
-fn forwarders(place: &Place, settings: Option<&Settings>) -> anyhow::Result<Vec<String>> {
+fn forwarders(place: &Place, settings: Option<&Settings>) -> Result<Vec<String>> {
     if let Some(settings) = settings.filter(|settings| !settings.dns_servers.is_empty()) {
         return Ok(settings.dns_servers.iter().map(IpAddr::to_string).collect());
     }
@@ -137,7 +137,7 @@ fn parse_server(text: &str) -> Option<String> {
     Some(format!("{address}{zone}{port}"))
 }
 
-fn load_other_root(place: &Place) -> anyhow::Result<Option<OtherRoot>> {
+fn load_other_root(place: &Place) -> Result<Option<OtherRoot>> {
     let kept = place.path(KEPT_CREDENTIAL);
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         let path = PathBuf::from(folder).join(CREDENTIAL);
@@ -155,7 +155,7 @@ fn load_other_root(place: &Place) -> anyhow::Result<Option<OtherRoot>> {
         .map(Some)
 }
 
-fn parse_other_root(text: &str) -> anyhow::Result<OtherRoot> {
+fn parse_other_root(text: &str) -> Result<OtherRoot> {
     let root: OtherRoot = if text.trim_start().starts_with('{') {
         serde_json::from_str(text)?
     } else {

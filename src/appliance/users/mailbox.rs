@@ -6,7 +6,7 @@
 use crate::appliance::machine::files::{ensure_folder, sync_folder};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::MailAddress;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -65,7 +65,7 @@ fn purged_path(place: &Place, address: &MailAddress) -> PathBuf {
 ///
 /// # Errors
 /// Any failure of the file system.
-pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> anyhow::Result<()> {
+pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> Result<()> {
     let inbox = inbox_path(place, address);
     if !inbox.exists() {
         return Ok(());
@@ -87,7 +87,7 @@ pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> anyhow::Result<(
 ///
 /// # Errors
 /// Any failure of the file system; the same call goes on where it stopped.
-pub fn remove_set_aside(place: &Place, address: &MailAddress) -> anyhow::Result<()> {
+pub fn remove_set_aside(place: &Place, address: &MailAddress) -> Result<()> {
     let aside = purged_path(place, address);
     match std::fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -12,7 +12,7 @@ pub mod sessions;
 use super::machine::accounts::owner;
 use super::machine::files::{lock_file, read_optional, remove_unfinished, write_file};
 use super::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -139,7 +139,7 @@ fn parse_line(line: &str) -> Option<(String, Account)> {
 ///
 /// # Errors
 /// An unreadable file.
-pub fn load_users(place: &Place) -> anyhow::Result<Users> {
+pub fn load_users(place: &Place) -> Result<Users> {
     let bytes = read_optional(&place.path(place::USERS))?.unwrap_or_default();
     let text = String::from_utf8(bytes).context("reading the accounts")?;
     Ok(Users::parse(&text))
@@ -158,7 +158,7 @@ impl<'a> LockedUsers<'a> {
     ///
     /// # Errors
     /// State that cannot be locked or read.
-    pub fn open(place: &'a Place) -> anyhow::Result<Self> {
+    pub fn open(place: &'a Place) -> Result<Self> {
         let lock = lock_file(&place.path(place::USERS_LOCK))?;
         // Both are written under this lock alone.
         for path in [place::USERS, place::ALIASES] {
@@ -175,7 +175,7 @@ impl<'a> LockedUsers<'a> {
     ///
     /// # Errors
     /// A write that failed; the old accounts are then still valid.
-    pub fn store(&self) -> anyhow::Result<()> {
+    pub fn store(&self) -> Result<()> {
         let path = self.place.path(place::USERS);
         let before = modified(&path);
         write_file(

@@ -4,7 +4,7 @@
 //! string form, with Dovecot's scheme in front
 //! (<https://doc.dovecot.org/2.4.1/core/config/auth/schemes.html>).
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand::RngExt;
@@ -28,7 +28,7 @@ pub fn generate_password() -> String {
 ///
 /// # Errors
 /// An empty or overlong password, or one with control characters.
-pub fn check_password(password: &str) -> anyhow::Result<()> {
+pub fn check_password(password: &str) -> Result<()> {
     if password.is_empty() {
         bail!("the password is empty");
     }
@@ -45,7 +45,7 @@ pub fn check_password(password: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// No randomness.
-pub fn hash_password(password: &str) -> anyhow::Result<String> {
+pub fn hash_password(password: &str) -> Result<String> {
     // OWASP's second choice: 19 MiB and two passes, so that a guest of 512 MiB
     // can check several at once.
     let parameters = Params::new(19 * 1024, 2, 1, None)

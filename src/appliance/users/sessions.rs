@@ -8,6 +8,7 @@
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, write_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::run_program;
+use anyhow::Result;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
@@ -53,13 +54,13 @@ fn until_next_second() -> Duration {
     Duration::from_secs(1) - Duration::from_nanos(u64::from(now.subsec_nanos())) + MARGIN
 }
 
-fn revoke(place: &Place, address: &str) -> anyhow::Result<()> {
+fn revoke(place: &Place, address: &str) -> Result<()> {
     let folder = place.path(place::REVOKED);
     ensure_folder(&folder, 0o755, None)?;
     write_file(&folder.join(address), b"", PUBLIC, None)
 }
 
-fn kick(address: &str) -> anyhow::Result<()> {
+fn kick(address: &str) -> Result<()> {
     if !Path::new(ANVIL).exists() {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use super::challenge::read_limited;
 use crate::appliance::certificate;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::watched::{Stamp, stamp};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -178,7 +178,7 @@ fn load_pair(
     provider: &Arc<CryptoProvider>,
     chain: &Path,
     key: &Path,
-) -> anyhow::Result<Arc<ServerConfig>> {
+) -> Result<Arc<ServerConfig>> {
     let read = |path: &Path| {
         read_limited(path, LONGEST_FILE)
             .with_context(|| format!("{} cannot be read or is too long", path.display()))
@@ -188,11 +188,7 @@ fn load_pair(
     make_configuration(provider, pair, WEB_PROTOCOL)
 }
 
-fn parse_pair(
-    provider: &Arc<CryptoProvider>,
-    chain: &[u8],
-    key: &[u8],
-) -> anyhow::Result<CertifiedKey> {
+fn parse_pair(provider: &Arc<CryptoProvider>, chain: &[u8], key: &[u8]) -> Result<CertifiedKey> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow::anyhow!("reading the chain: {error}"))?;
@@ -210,7 +206,7 @@ fn make_configuration(
     provider: &Arc<CryptoProvider>,
     pair: CertifiedKey,
     protocol: &[u8],
-) -> anyhow::Result<Arc<ServerConfig>> {
+) -> Result<Arc<ServerConfig>> {
     let mut configuration = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .context("choosing the versions of TLS")?

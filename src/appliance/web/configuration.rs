@@ -6,7 +6,7 @@ use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::sts::published::sts_policy;
 use crate::settings::Settings;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// Ports that a web server has unless it stands behind another one.
@@ -54,7 +54,7 @@ impl Configuration {
 ///
 /// # Errors
 /// Anything else.
-pub fn parse_configuration(text: &str) -> anyhow::Result<Configuration> {
+pub fn parse_configuration(text: &str) -> Result<Configuration> {
     serde_json::from_str(text).context("reading the web server's configuration")
 }
 
@@ -68,7 +68,7 @@ pub fn load_ports(place: &Place) -> Option<(u16, u16)> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let mut text = serde_json::to_string(&Configuration::new(settings)).context("writing JSON")?;
     text.push('\n');
     let path = place.path(place::WEB_CONFIGURATION);

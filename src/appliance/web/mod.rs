@@ -23,7 +23,7 @@ mod tests;
 
 use super::machine::place::Place;
 use super::wire::serve::{BLOCKING_THREADS, rest_after, start_runtime, tell_ready};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use asked::is_near;
 use connection::{serve_plain, serve_tls};
 use site::Site;
@@ -51,7 +51,7 @@ impl Drop for Ending {
 ///
 /// # Errors
 /// No configuration, wrong templates, ports that are taken.
-pub fn run_web(place: &Place) -> anyhow::Result<String> {
+pub fn run_web(place: &Place) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         let site = Rc::new(Site::new(place)?);
@@ -65,7 +65,7 @@ pub fn run_web(place: &Place) -> anyhow::Result<String> {
 }
 
 /// Listens for both families of addresses, or for IPv4 where there is no other.
-async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+async fn listen(port: u16) -> Result<TcpListener> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     match TcpListener::bind(both).await {
         Err(error)

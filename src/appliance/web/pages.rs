@@ -8,7 +8,7 @@
 use super::configuration::Configuration;
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::MailAddress;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base64::Engine;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -74,7 +74,7 @@ impl Pages {
     ///
     /// # Errors
     /// One that is missing or wrong.
-    pub fn load(place: &Place) -> anyhow::Result<Self> {
+    pub fn load(place: &Place) -> Result<Self> {
         let mut tera = tera::Tera::new();
         tera.autoescape_on(ESCAPED);
         for name in TEMPLATES {
@@ -94,7 +94,7 @@ impl Pages {
         })
     }
 
-    fn render(&self, name: &str, values: &impl Serialize) -> anyhow::Result<String> {
+    fn render(&self, name: &str, values: &impl Serialize) -> Result<String> {
         let context = tera::Context::from_serialize(values)?;
         self.tera
             .render(name, &context)
@@ -105,7 +105,7 @@ impl Pages {
     ///
     /// # Errors
     /// A template that asks for what nobody defines, here and below.
-    pub fn index(&self, configuration: &Configuration) -> anyhow::Result<String> {
+    pub fn index(&self, configuration: &Configuration) -> Result<String> {
         let values = IndexValues {
             hostname: &configuration.hostname,
             domains: &configuration.domains,
@@ -118,7 +118,7 @@ impl Pages {
     ///
     /// # Errors
     /// See [`Pages::index`].
-    pub fn autoconfig(&self, hostname: &str, domain: &str) -> anyhow::Result<String> {
+    pub fn autoconfig(&self, hostname: &str, domain: &str) -> Result<String> {
         self.render(AUTOCONFIG, &AutoconfigValues { hostname, domain })
     }
 
@@ -126,7 +126,7 @@ impl Pages {
     ///
     /// # Errors
     /// See [`Pages::index`].
-    pub fn autodiscover(&self, hostname: &str, address: &MailAddress) -> anyhow::Result<String> {
+    pub fn autodiscover(&self, hostname: &str, address: &MailAddress) -> Result<String> {
         let address = address.to_string();
         self.render(AUTODISCOVER, &AddressValues { hostname, address })
     }
@@ -135,7 +135,7 @@ impl Pages {
     ///
     /// # Errors
     /// See [`Pages::index`].
-    pub fn autodiscover_error(&self, code: u16, message: &str) -> anyhow::Result<String> {
+    pub fn autodiscover_error(&self, code: u16, message: &str) -> Result<String> {
         self.render(AUTODISCOVER_ERROR, &ErrorValues { code, message })
     }
 
@@ -143,7 +143,7 @@ impl Pages {
     ///
     /// # Errors
     /// See [`Pages::index`].
-    pub fn profile(&self, hostname: &str, address: &MailAddress) -> anyhow::Result<String> {
+    pub fn profile(&self, hostname: &str, address: &MailAddress) -> Result<String> {
         let reversed: Vec<&str> = hostname.rsplit('.').collect();
         let values = ProfileValues {
             hostname,

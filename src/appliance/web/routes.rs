@@ -11,6 +11,7 @@ use super::configuration::Configuration;
 use super::pages::Pages;
 use crate::appliance::machine::place::Place;
 use crate::settings::{MailAddress, parse_mail_address};
+use anyhow::Result;
 use http::{Method, StatusCode, header};
 
 const AUTOCONFIG_PATHS: [&str; 2] = [
@@ -131,7 +132,7 @@ impl Source<'_> {
         route: Route<'_>,
         asked: &Asked<'_>,
         body: Option<&[u8]>,
-    ) -> anyhow::Result<Answer> {
+    ) -> Result<Answer> {
         let hostname = &self.configuration.hostname;
         let missing = || Answer::plain(StatusCode::NOT_FOUND);
         Ok(match route {
@@ -217,7 +218,7 @@ impl Source<'_> {
         is_ours.then_some(address)
     }
 
-    fn autodiscover(&self, asked: &Asked<'_>, body: Option<&[u8]>) -> anyhow::Result<Answer> {
+    fn autodiscover(&self, asked: &Asked<'_>, body: Option<&[u8]>) -> Result<Answer> {
         let (address, takes_mail) = match body {
             Some(body) => match parse_request(body) {
                 Some(request) => (Some(request.address), request.takes_mail),
@@ -247,7 +248,7 @@ impl Source<'_> {
     }
 
     /// The second version knows where protocols are found; of those here it has only the first.
-    fn protocols(&self, asked: &Asked<'_>) -> anyhow::Result<Answer> {
+    fn protocols(&self, asked: &Asked<'_>) -> Result<Answer> {
         let in_path = asked.path.rsplit('/').next().filter(|last| {
             let decoded = decode(last);
             decoded.is_some_and(|text| text.contains('@'))

@@ -6,6 +6,7 @@ use super::connections::Connections;
 use super::pages::Pages;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::watched::Watched;
+use anyhow::Result;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ pub struct Site {
 
 impl Site {
     /// Reads what the machine has now.
-    pub fn new(place: &Place) -> anyhow::Result<Self> {
+    pub fn new(place: &Place) -> Result<Self> {
         let path = place.path(place::WEB_CONFIGURATION);
         let mut configuration = Watched::new(path, parse_configuration);
         let last = configuration.get()?;

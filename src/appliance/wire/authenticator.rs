@@ -1,6 +1,6 @@
 //! Asks a validating resolver for what the crate `mail-auth` checks by: SPF records.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use mail_auth::MessageAuthenticator;
 use mail_auth::hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -17,7 +17,7 @@ const CACHE_SIZE: u64 = 128;
 ///
 /// # Errors
 /// A resolver that cannot be set up.
-pub fn authenticator(server: SocketAddr) -> anyhow::Result<MessageAuthenticator> {
+pub fn authenticator(server: SocketAddr) -> Result<MessageAuthenticator> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
         .into_iter()
         .map(|mut connection| {

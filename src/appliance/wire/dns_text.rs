@@ -1,7 +1,7 @@
 //! TXT records, asked of the machine's own resolver.
 
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use mail_auth::MessageAuthenticator;
 use mail_auth::hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 ///
 /// # Errors
 /// A name without such a record, or no answer.
-pub fn lookup(name: &str) -> anyhow::Result<String> {
+pub fn lookup(name: &str) -> Result<String> {
     // Unbound validates; what it withholds is no answer here either.
     let server = NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let configuration = ResolverConfig::from_name_servers(vec![server]);

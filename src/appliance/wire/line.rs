@@ -1,6 +1,6 @@
 //! Conversations in lines with a service of this machine.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const MOST_LINES: usize = 100;
 ///
 /// # Errors
 /// Nobody listens.
-pub fn connect(port: u16) -> anyhow::Result<TcpStream> {
+pub fn connect(port: u16) -> Result<TcpStream> {
     connect_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_LIMIT)
 }
 
@@ -24,7 +24,7 @@ pub fn connect(port: u16) -> anyhow::Result<TcpStream> {
 ///
 /// # Errors
 /// Nobody listens.
-pub fn connect_to(server: SocketAddr, limit: Duration) -> anyhow::Result<TcpStream> {
+pub fn connect_to(server: SocketAddr, limit: Duration) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&server, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
@@ -44,7 +44,7 @@ impl<S: Read + Write> Conversation<S> {
         }
     }
 
-    fn line(&mut self) -> anyhow::Result<String> {
+    fn line(&mut self) -> Result<String> {
         let mut bytes = Vec::new();
         let mut limited = Read::take(&mut self.reader, LONGEST_LINE);
         limited.read_until(b'\n', &mut bytes)?;
@@ -56,7 +56,7 @@ impl<S: Read + Write> Conversation<S> {
     ///
     /// # Errors
     /// A connection that is gone.
-    pub fn send(&mut self, line: &str) -> anyhow::Result<()> {
+    pub fn send(&mut self, line: &str) -> Result<()> {
         let stream = self.reader.get_mut();
         stream
             .write_all(format!("{line}\r\n").as_bytes())
@@ -68,7 +68,7 @@ impl<S: Read + Write> Conversation<S> {
     ///
     /// # Errors
     /// Another code.
-    pub fn expect_smtp(&mut self, code: &str) -> anyhow::Result<()> {
+    pub fn expect_smtp(&mut self, code: &str) -> Result<()> {
         for _ in 0..MOST_LINES {
             let line = self.line()?;
             if !line.starts_with(code) {
@@ -85,7 +85,7 @@ impl<S: Read + Write> Conversation<S> {
     ///
     /// # Errors
     /// NO or BAD.
-    pub fn expect_imap(&mut self, tag: &str) -> anyhow::Result<()> {
+    pub fn expect_imap(&mut self, tag: &str) -> Result<()> {
         for _ in 0..MOST_LINES {
             let line = self.line()?;
             if let Some(rest) = line.strip_prefix(tag) {

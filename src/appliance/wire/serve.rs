@@ -1,7 +1,7 @@
 //! Serving on sockets: how our services begin, and how they take connections.
 
 use crate::appliance::machine::files::remove_file;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use std::fmt::Display;
 use std::fs::Permissions;
@@ -24,7 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The kernel's.
-pub fn start_runtime(blocking_threads: usize) -> anyhow::Result<Runtime> {
+pub fn start_runtime(blocking_threads: usize) -> Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(blocking_threads)
@@ -40,7 +40,7 @@ pub fn bind_socket<T>(
     path: &Path,
     mode: u32,
     make: impl FnOnce(&Path) -> std::io::Result<T>,
-) -> anyhow::Result<T> {
+) -> Result<T> {
     remove_file(path)?;
     make(path)
         .and_then(|socket| {
@@ -54,7 +54,7 @@ pub fn bind_socket<T>(
 ///
 /// # Errors
 /// A notification socket that cannot be reached.
-pub fn tell_ready() -> anyhow::Result<()> {
+pub fn tell_ready() -> Result<()> {
     sd_notify::notify(&[NotifyState::Ready]).context("telling systemd that the service is ready")
 }
 
@@ -72,7 +72,7 @@ pub async fn serve_connections<Work>(
     limit: usize,
     converse: impl Fn(UnixStream) -> Work,
 ) where
-    Work: Future<Output = anyhow::Result<()>> + 'static,
+    Work: Future<Output = Result<()>> + 'static,
 {
     let room = Arc::new(Semaphore::new(limit));
     // The semaphore is never closed.

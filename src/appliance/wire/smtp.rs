@@ -2,7 +2,7 @@
 //! (RFC 5321, <https://www.rfc-editor.org/rfc/rfc5321>) as that takes.
 
 use super::line::{Conversation, connect_to};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ pub struct Envelope<'a> {
 ///
 /// # Errors
 /// No server, or one that does not take it.
-pub fn hand_over(server: SocketAddr, envelope: &Envelope<'_>, message: &str) -> anyhow::Result<()> {
+pub fn hand_over(server: SocketAddr, envelope: &Envelope<'_>, message: &str) -> Result<()> {
     let Envelope {
         hostname,
         sender,
         recipient,
     } = envelope;
-    let work = || -> anyhow::Result<()> {
+    let work = || -> Result<()> {
         let mut session = Conversation::new(connect_to(server, ANSWER_LIMIT)?);
         session.expect_smtp("220").context("greeting")?;
         for (command, code) in [

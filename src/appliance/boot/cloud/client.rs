@@ -6,7 +6,7 @@
 //! while the budget lasts; what will not is reported at once.
 
 use crate::appliance::wire::http::client;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::io::Read;
 use std::time::{Duration, Instant};
 use ureq::{Agent, Error};
@@ -69,12 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// No answer within the budget, or one that is none.
-    pub fn get(
-        &self,
-        path: &str,
-        headers: &[Header<'_>],
-        limit: usize,
-    ) -> anyhow::Result<Option<Vec<u8>>> {
+    pub fn get(&self, path: &str, headers: &[Header<'_>], limit: usize) -> Result<Option<Vec<u8>>> {
         self.ask(Method::Get, path, headers, limit)
     }
 
@@ -82,7 +77,7 @@ impl Client {
     ///
     /// # Errors
     /// The same, and an answer that cannot be a header's value.
-    pub fn put_for_token(&self, path: &str, header: Header<'_>) -> anyhow::Result<String> {
+    pub fn put_for_token(&self, path: &str, header: Header<'_>) -> Result<String> {
         const LONGEST_TOKEN: usize = 4096;
         let bytes = self
             .ask(Method::Put, path, &[header], LONGEST_TOKEN)?
@@ -100,7 +95,7 @@ impl Client {
         path: &str,
         headers: &[Header<'_>],
         limit: usize,
-    ) -> anyhow::Result<Option<Vec<u8>>> {
+    ) -> Result<Option<Vec<u8>>> {
         let url = format!("{}{path}", self.base);
         let mut pause = FIRST_PAUSE;
         let mut last = anyhow!("the time was over before");
@@ -176,7 +171,7 @@ impl Client {
 }
 
 /// Reads to the end; `None` when that is too far away.
-fn read_limited(reader: impl Read, limit: usize) -> anyhow::Result<Option<Vec<u8>>> {
+fn read_limited(reader: impl Read, limit: usize) -> Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     let mut reader = reader.take(limit as u64 + 1);
     if let Err(error) = reader.read_to_end(&mut body) {

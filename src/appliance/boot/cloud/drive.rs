@@ -12,7 +12,7 @@ use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::program::run_program;
 use crate::settings::MAXIMUM_BYTES;
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -43,7 +43,7 @@ pub struct Found {
 }
 
 /// Reads the user-data of every drive that has any, in the order in which they count.
-pub fn read_drives(place: &Place) -> Vec<anyhow::Result<Found>> {
+pub fn read_drives(place: &Place) -> Vec<Result<Found>> {
     if place.is_machine() {
         // The boot has not waited for disks that it does not need. A time-out only means
         // that something else is slow.
@@ -64,7 +64,7 @@ pub fn read_drives(place: &Place) -> Vec<anyhow::Result<Found>> {
         .collect()
 }
 
-fn read_drive(place: &Place, device: &Path, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+fn read_drive(place: &Place, device: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     if device.is_dir() {
         // A folder stands for a drive in a machine that is one itself.
         return read_file(device, path);
@@ -77,7 +77,7 @@ fn read_drive(place: &Place, device: &Path, path: &str) -> anyhow::Result<Option
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(device: &Path, folder: &Path) -> anyhow::Result<Self> {
+    fn new(device: &Path, folder: &Path) -> Result<Self> {
         ensure_folder(folder, 0o700, None)?;
         let flags = MountFlags::RDONLY
             | MountFlags::NOSUID
@@ -102,7 +102,7 @@ impl Drop for Mounted {
 }
 
 /// A regular file below a folder, reached without any link; `None` when it is absent.
-fn read_file(folder: &Path, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
+fn read_file(folder: &Path, path: &str) -> Result<Option<Vec<u8>>> {
     let reading = || format!("reading {path}");
     // Step by step: openat2(2), which could refuse links by itself, is not there under
     // systemd's RestrictSUIDSGID=.

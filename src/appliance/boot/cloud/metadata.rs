@@ -16,6 +16,7 @@ use super::client::Client;
 use super::provider::Provider;
 use crate::appliance::network::public_address::CloudAddresses;
 use crate::settings::MAXIMUM_BYTES;
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(provider: Provider, client: &'a Client) -> anyhow::Result<Self> {
+    fn open(provider: Provider, client: &'a Client) -> Result<Self> {
         let token = match provider {
             Provider::Akamai => {
                 let wanted = ("Metadata-Token-Expiry-Seconds", "300");
@@ -117,7 +118,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn get(&self, path: &str, limit: usize) -> anyhow::Result<Option<Vec<u8>>> {
+    fn get(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         let mut headers = Vec::new();
         if let Some((name, value)) = &self.token {
             headers.push((*name, value.as_str()));
@@ -128,7 +129,7 @@ impl<'a> Session<'a> {
         self.client.get(path, &headers, limit)
     }
 
-    fn user_data(&self) -> anyhow::Result<Option<Vec<u8>>> {
+    fn user_data(&self) -> Result<Option<Vec<u8>>> {
         let (path, limit) = match self.provider {
             // Base64, which is a third longer.
             Provider::Akamai => ("/v1/user-data", 2 * MAXIMUM_BYTES),
@@ -140,13 +141,13 @@ impl<'a> Session<'a> {
         self.get(path, limit)
     }
 
-    fn addresses(&self) -> anyhow::Result<Addresses> {
-        let json = |path: &str| -> anyhow::Result<Value> {
+    fn addresses(&self) -> Result<Addresses> {
+        let json = |path: &str| -> Result<Value> {
             let bytes = self.get(path, DESCRIPTION_BYTES)?.unwrap_or_default();
             // What cannot be read holds no addresses; settings matter more.
             Ok(serde_json::from_slice(&bytes).unwrap_or_default())
         };
-        let value = |path: &str| -> anyhow::Result<String> {
+        let value = |path: &str| -> Result<String> {
             let bytes = self.get(path, VALUE_BYTES)?.unwrap_or_default();
             Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
         };

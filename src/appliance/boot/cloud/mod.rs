@@ -28,7 +28,7 @@ use crate::appliance::machine::program::{run_program, start_unit_and_wait};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::network::public_address::has_public_ipv4;
 use crate::error::render as render_error;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use client::{BASE, BUDGET, Client};
 use metadata::{Metadata, fetch_metadata};
 use provider::{Provider, find_provider};
@@ -60,7 +60,7 @@ pub struct Options {
 /// # Errors
 /// State that cannot be written, a service that cannot be started. What is wrong with
 /// the cloud's answers is shown on the consoles instead.
-pub fn import_cloud(place: &Place, options: &Options) -> anyhow::Result<String> {
+pub fn import_cloud(place: &Place, options: &Options) -> Result<String> {
     if !waits_for_settings(place) {
         return note_addresses(place, options);
     }
@@ -120,7 +120,7 @@ fn find_offer(
     place: &Place,
     options: &Options,
     problems: &mut Vec<String>,
-) -> anyhow::Result<Option<Offer>> {
+) -> Result<Option<Offer>> {
     for drive in drive::read_drives(place) {
         match drive {
             Ok(found) => {
@@ -167,7 +167,7 @@ fn judge(origin: String, user_data: &[u8], problems: &mut Vec<String>) -> Option
 }
 
 /// The settings are kept now; what goes wrong from here on is for the consoles, too.
-fn take_into_use(place: &Place) -> anyhow::Result<String> {
+fn take_into_use(place: &Place) -> Result<String> {
     let applied = apply_settings(place);
     if let Err(error) = &applied {
         let text = format!(
@@ -186,7 +186,7 @@ fn take_into_use(place: &Place) -> anyhow::Result<String> {
 }
 
 /// Brings the consoles up to date, which wait for nobody's login by now.
-fn show_on_consoles(place: &Place) -> anyhow::Result<()> {
+fn show_on_consoles(place: &Place) -> Result<()> {
     refresh_console(place)?;
     if place.is_machine() {
         // agetty(8) shows what changed; without it the next one to start does.
@@ -196,7 +196,7 @@ fn show_on_consoles(place: &Place) -> anyhow::Result<()> {
 }
 
 /// Notes the public addresses of a machine that has its settings, once a boot.
-fn note_addresses(place: &Place, options: &Options) -> anyhow::Result<String> {
+fn note_addresses(place: &Place, options: &Options) -> Result<String> {
     let asked = place.path(place::CLOUD_ASKED);
     let Some(provider) = options.provider.or_else(|| find_provider(place)) else {
         return Ok("Settings are there already.".to_owned());
@@ -209,7 +209,7 @@ fn note_addresses(place: &Place, options: &Options) -> anyhow::Result<String> {
     Ok("Settings are there already.".to_owned())
 }
 
-fn keep_addresses(place: &Place, metadata: &Metadata) -> anyhow::Result<()> {
+fn keep_addresses(place: &Place, metadata: &Metadata) -> Result<()> {
     if !metadata.answered {
         return Ok(());
     }
@@ -221,7 +221,7 @@ fn keep_addresses(place: &Place, metadata: &Metadata) -> anyhow::Result<()> {
 }
 
 /// Has the metadata fetched by the unit for it, or fetches it in a test.
-fn ask(place: &Place, provider: Provider, options: &Options) -> anyhow::Result<Metadata> {
+fn ask(place: &Place, provider: Provider, options: &Options) -> Result<Metadata> {
     if !place.is_machine() || options.base.is_some() {
         let base = options.base.as_deref().unwrap_or(BASE);
         let budget = options.budget.map_or(BUDGET, Duration::from_secs);
@@ -248,7 +248,7 @@ fn ask(place: &Place, provider: Provider, options: &Options) -> anyhow::Result<M
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn fetch(place: &Place) -> anyhow::Result<String> {
+pub fn fetch(place: &Place) -> Result<String> {
     let Some(provider) = find_provider(place) else {
         return Ok("This machine runs in no cloud that is known.".to_owned());
     };

@@ -12,7 +12,7 @@ use super::failure::{Failure, Kind};
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::{SECRET, read_optional, write_file};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use instant_acme::{Account, Error, Key};
@@ -73,7 +73,7 @@ fn account_path(place: &Place) -> PathBuf {
     place.path(place::ACME).join("account.json")
 }
 
-fn load_kept(place: &Place) -> anyhow::Result<Option<Kept>> {
+fn load_kept(place: &Place) -> Result<Option<Kept>> {
     let path = account_path(place);
     let Some(bytes) = read_optional(&path)? else {
         return Ok(None);
@@ -93,7 +93,7 @@ fn load_kept(place: &Place) -> anyhow::Result<Option<Kept>> {
     }
 }
 
-fn store(place: &Place, kept: &Kept) -> anyhow::Result<()> {
+fn store(place: &Place, kept: &Kept) -> Result<()> {
     let text = serde_json::to_vec(kept).context("writing JSON")?;
     write_file(&account_path(place), &text, SECRET, None)
 }
@@ -170,7 +170,7 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn forget_registration(place: &Place) -> anyhow::Result<()> {
+pub fn forget_registration(place: &Place) -> Result<()> {
     let Some(mut kept) = load_kept(place)? else {
         return Ok(());
     };

@@ -21,7 +21,7 @@ use crate::appliance::certificate::chain_path;
 use crate::appliance::machine::clock::{DAY, now, uptime};
 use crate::appliance::machine::files::read_optional;
 use crate::appliance::machine::place::Place;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use instant_acme::CertificateIdentifier;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -67,7 +67,7 @@ impl<'a> Agent<'a> {
     ///
     /// # Errors
     /// State that cannot be read or written.
-    pub async fn run(mut self) -> anyhow::Result<String> {
+    pub async fn run(mut self) -> Result<String> {
         clear_answers(self.place)?;
         let host = self.configuration.hostname.clone();
         self.publish_next_key(&host)?;
@@ -103,7 +103,7 @@ impl<'a> Agent<'a> {
         Ok(self.lines.join("\n"))
     }
 
-    fn publish_next_key(&self, host: &str) -> anyhow::Result<()> {
+    fn publish_next_key(&self, host: &str) -> Result<()> {
         let next = ensure_next_key(self.place, host)?;
         let account = account_url(self.place, self.configuration);
         publish(self.place, self.configuration, &next, account.as_deref())
@@ -113,7 +113,7 @@ impl<'a> Agent<'a> {
         read_facts(&find_chain(self.place, self.configuration, name)?).ok()
     }
 
-    async fn tend_host(&mut self, name: &str, record: &mut Record) -> anyhow::Result<()> {
+    async fn tend_host(&mut self, name: &str, record: &mut Record) -> Result<()> {
         let next = key_digest(&ensure_next_key(self.place, name)?)?;
         let tlsa = find_tlsa(self.configuration.name_server, name);
         observe(&mut record.tlsa, &tlsa, &next, now());
@@ -125,7 +125,7 @@ impl<'a> Agent<'a> {
     }
 
     /// Whether something is to be done for a name, and whether somebody insists.
-    async fn is_due(&mut self, name: &str, record: &mut Record) -> anyhow::Result<Option<bool>> {
+    async fn is_due(&mut self, name: &str, record: &mut Record) -> Result<Option<bool>> {
         let request = take_request(self.place, name)?;
         let forced = request.is_some_and(|request| request.force);
         let facts = self
@@ -275,7 +275,7 @@ impl<'a> Agent<'a> {
         self.order(name, record, Some(key), forced).await
     }
 
-    async fn tend_optional(&mut self, name: &str, record: &mut Record) -> anyhow::Result<()> {
+    async fn tend_optional(&mut self, name: &str, record: &mut Record) -> Result<()> {
         let Some(forced) = self.is_due(name, record).await? else {
             return Ok(());
         };
@@ -412,7 +412,7 @@ impl<'a> Agent<'a> {
         record: &mut Record,
         result: Result<Issued, Failure>,
         forced: bool,
-    ) -> anyhow::Result<()> {
+    ) -> Result<()> {
         let result = result.and_then(|issued| {
             // Whatever it is, this order is over.
             forget_order(self.place, name)?;

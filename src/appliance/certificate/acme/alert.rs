@@ -11,6 +11,7 @@ use crate::appliance::certificate::chain::read_facts;
 use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
 use crate::appliance::wire::smtp::{Envelope, hand_over};
+use anyhow::Result;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -64,12 +65,7 @@ fn due_alerts(left: i64, told: &[u16]) -> Vec<u16> {
         .collect()
 }
 
-fn send(
-    configuration: &Configuration,
-    name: &str,
-    left: i64,
-    record: &Record,
-) -> anyhow::Result<()> {
+fn send(configuration: &Configuration, name: &str, left: i64, record: &Record) -> Result<()> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, configuration.smtp_port));
     let envelope = Envelope {
         hostname: &configuration.hostname,

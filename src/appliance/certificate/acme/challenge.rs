@@ -8,7 +8,7 @@
 use super::failure::Kind;
 use crate::appliance::machine::files::{remove_file, write_file};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::{Context, bail};
+use anyhow::{Context, Result, bail};
 use instant_acme::{ChallengeType, KeyAuthorization};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl Drop for Answer {
     }
 }
 
-fn publish(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<Answer> {
+fn publish(folder: &Path, name: &str, bytes: &[u8]) -> Result<Answer> {
     let path = folder.join(name);
     write_file(&path, bytes, CHALLENGE_MODE, None)?;
     Ok(Answer { path })
@@ -87,7 +87,7 @@ fn publish(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<Answer> {
 ///
 /// # Errors
 /// A token that is none; a file that cannot be written.
-pub fn publish_http(place: &Place, token: &str, text: &str) -> anyhow::Result<Answer> {
+pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<Answer> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(allowed) {
         bail!("the CA's token '{}' is none", token.escape_default());
@@ -99,11 +99,7 @@ pub fn publish_http(place: &Place, token: &str, text: &str) -> anyhow::Result<An
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn publish_alpn(
-    place: &Place,
-    name: &str,
-    authorization: &KeyAuthorization,
-) -> anyhow::Result<Answer> {
+pub fn publish_alpn(place: &Place, name: &str, authorization: &KeyAuthorization) -> Result<Answer> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut parameters = CertificateParams::new([name.to_owned()])?;
     parameters.distinguished_name = DistinguishedName::new();
@@ -125,7 +121,7 @@ pub fn publish_alpn(
 ///
 /// # Errors
 /// Folders that cannot be read or made.
-pub fn clear_answers(place: &Place) -> anyhow::Result<()> {
+pub fn clear_answers(place: &Place) -> Result<()> {
     for folder in [place::HTTP_CHALLENGES, place::ALPN_CHALLENGES] {
         let folder = place.path(folder);
         if !place.is_machine() {

@@ -9,7 +9,7 @@
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::http::{client, trusting};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
@@ -87,7 +87,7 @@ impl CaClient {
     ///
     /// # Errors
     /// Roots that cannot be read.
-    pub fn new(place: &Place, refusal: LastRefusal) -> anyhow::Result<Self> {
+    pub fn new(place: &Place, refusal: LastRefusal) -> Result<Self> {
         let trust = place.path(place::TRUST);
         let path = if trust.exists() {
             trust

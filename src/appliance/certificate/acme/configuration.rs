@@ -10,7 +10,7 @@ use crate::appliance::machine::files::{ensure_file, read_optional};
 use crate::appliance::machine::place::{self, Place};
 use crate::error::hinted;
 use crate::settings::{Settings, StsMode};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,7 @@ fn optional_names(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let mut text = serde_json::to_string(&Configuration::of(settings)).context("writing JSON")?;
     text.push('\n');
     ensure_file(
@@ -155,7 +155,7 @@ pub fn configure(place: &Place, settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file that is not ours.
-pub fn load_configuration(place: &Place) -> anyhow::Result<Option<Configuration>> {
+pub fn load_configuration(place: &Place) -> Result<Option<Configuration>> {
     let path = place.path(place::ACME_CONFIGURATION);
     read_optional(&path)?
         .map(|bytes| {
@@ -168,7 +168,7 @@ pub fn load_configuration(place: &Place) -> anyhow::Result<Option<Configuration>
 ///
 /// # Errors
 /// No settings yet.
-pub fn load_configured(place: &Place) -> anyhow::Result<Configuration> {
+pub fn load_configured(place: &Place) -> Result<Configuration> {
     load_configuration(place)?.ok_or_else(|| {
         hinted(
             "this machine has no settings yet",

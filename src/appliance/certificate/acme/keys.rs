@@ -16,7 +16,7 @@ use crate::appliance::machine::files::{
     PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ fn next_path(place: &Place, host: &str) -> PathBuf {
 ///
 /// # Errors
 /// No randomness.
-pub fn make_key() -> anyhow::Result<String> {
+pub fn make_key() -> Result<String> {
     Ok(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
         .context("making a key")?
         .serialize_pem())
@@ -48,7 +48,7 @@ pub fn make_key() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// Text that is no key.
-pub fn key_digest(pem: &str) -> anyhow::Result<String> {
+pub fn key_digest(pem: &str) -> Result<String> {
     let key = KeyPair::from_pem(pem).context("reading a key")?;
     Ok(hex::encode(Sha256::digest(key.subject_public_key_info())))
 }
@@ -57,7 +57,7 @@ pub fn key_digest(pem: &str) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn ensure_next_key(place: &Place, host: &str) -> anyhow::Result<String> {
+pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
     let path = next_path(place, host);
     let used = read_optional(&place.path(chain_path()))?
         .and_then(|pem| read_facts(&pem).ok())
@@ -85,7 +85,7 @@ pub fn publish(
     configuration: &Configuration,
     next_key: &str,
     account: Option<&str>,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let digest = key_digest(next_key)?;
     let published = Published {
         next_key: Some(&digest),

@@ -34,6 +34,7 @@ use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use agent::Agent;
+use anyhow::Result;
 
 pub use configuration::{Configuration, configure, load_configuration, load_configured};
 pub use ready::{find_chain, ready_folder};
@@ -46,7 +47,7 @@ pub use request::{Request, is_left, leave_request};
 /// # Errors
 /// State that cannot be read or written; what keeps a certificate from coming
 /// is remembered and told, and no error.
-pub fn run_agent(place: &Place) -> anyhow::Result<String> {
+pub fn run_agent(place: &Place) -> Result<String> {
     let Some(configuration) = load_configuration(place)? else {
         return Ok("No settings yet: no name needs a certificate.".to_owned());
     };

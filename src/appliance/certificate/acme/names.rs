@@ -6,7 +6,7 @@
 //! after the other.
 
 use super::failure::{Failure, Kind};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::io::{Read, Write};
@@ -101,7 +101,7 @@ pub fn find_tlsa(server: SocketAddr, host: &str) -> Tlsa {
     ttl.map_or(Tlsa::Absent, |ttl| Tlsa::Listed { digests, ttl })
 }
 
-fn ask(server: SocketAddr, name: &str, kind: RecordType) -> anyhow::Result<Message> {
+fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Result<Message> {
     let mut name = Name::from_ascii(name).context("no name")?;
     name.set_fqdn(true);
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
@@ -126,7 +126,7 @@ fn ask(server: SocketAddr, name: &str, kind: RecordType) -> anyhow::Result<Messa
     }
 }
 
-fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> {
+fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> Result<Message> {
     let any: SocketAddr = if server.is_ipv4() {
         ([0, 0, 0, 0], 0).into()
     } else {
@@ -148,7 +148,7 @@ fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> 
     bail!("the resolver at {server} does not answer")
 }
 
-fn ask_by_stream(server: SocketAddr, query: &[u8]) -> anyhow::Result<Message> {
+fn ask_by_stream(server: SocketAddr, query: &[u8]) -> Result<Message> {
     let mut stream = TcpStream::connect_timeout(&server, ANSWER_LIMIT)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;

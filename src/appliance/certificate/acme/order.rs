@@ -14,7 +14,7 @@ use crate::appliance::machine::files::{
     SECRET, ensure_folder, read_optional, remove_file, write_file,
 };
 use crate::appliance::machine::place::Place;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use instant_acme::{
     AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier,
     NewOrder, Order, OrderStatus, RetryPolicy,
@@ -66,7 +66,7 @@ fn order_path(place: &Place, name: &str) -> PathBuf {
     name_folder(place, name).join("order.json")
 }
 
-fn store(place: &Place, name: &str, kept: &Kept) -> anyhow::Result<()> {
+fn store(place: &Place, name: &str, kept: &Kept) -> Result<()> {
     ensure_folder(&name_folder(place, name), 0o755, None)?;
     let text = serde_json::to_vec(kept).context("writing JSON")?;
     write_file(&order_path(place, name), &text, SECRET, None)
@@ -76,12 +76,12 @@ fn store(place: &Place, name: &str, kept: &Kept) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file that cannot be removed.
-pub fn forget_order(place: &Place, name: &str) -> anyhow::Result<()> {
+pub fn forget_order(place: &Place, name: &str) -> Result<()> {
     remove_file(&order_path(place, name))
 }
 
 /// The order to go on with, `None` when there is none that fits.
-fn load_kept(place: &Place, wanted: &Wanted<'_>, account: &str) -> anyhow::Result<Option<Kept>> {
+fn load_kept(place: &Place, wanted: &Wanted<'_>, account: &str) -> Result<Option<Kept>> {
     let Some(bytes) = read_optional(&order_path(place, wanted.name))? else {
         return Ok(None);
     };
@@ -326,7 +326,7 @@ async fn blame(ca: &Ca, method: Method, order: &mut Order) -> Failure {
 }
 
 /// A signing request for one name (RFC 2986), DER.
-fn signing_request(name: &str, key: &str) -> anyhow::Result<Vec<u8>> {
+fn signing_request(name: &str, key: &str) -> Result<Vec<u8>> {
     let key = KeyPair::from_pem(key).context("reading the order's key")?;
     let mut parameters = CertificateParams::new([name.to_owned()])?;
     parameters.distinguished_name = DistinguishedName::new();

@@ -7,7 +7,7 @@ use crate::appliance::certificate::{chain_path, check_pair, names_folder};
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::{PUBLIC, SECRET, ensure_folder, sync_folder, write_file};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 /// Where pairs wait to be taken.
@@ -19,7 +19,7 @@ pub fn ready_folder(place: &Place) -> PathBuf {
 ///
 /// # Errors
 /// What does not fit.
-pub fn check_issued(name: &str, issued: &Issued) -> anyhow::Result<()> {
+pub fn check_issued(name: &str, issued: &Issued) -> Result<()> {
     let chain = parse_chain(issued.chain.as_bytes())?;
     check_pair(name, &issued.chain, &issued.key)?;
     check_links(&chain, name, now())
@@ -29,7 +29,7 @@ pub fn check_issued(name: &str, issued: &Issued) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn leave_ready(place: &Place, name: &str, issued: &Issued) -> anyhow::Result<()> {
+pub fn leave_ready(place: &Place, name: &str, issued: &Issued) -> Result<()> {
     let aside = place.path(place::ACME).join("unready");
     if aside.exists() {
         std::fs::remove_dir_all(&aside).with_context(|| format!("removing {}", aside.display()))?;

@@ -7,7 +7,7 @@ use super::renewal::Renewal;
 use crate::appliance::machine::clock::DAY;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, read_optional, write_file};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -122,7 +122,7 @@ fn record_path(place: &Place, name: &str) -> PathBuf {
 /// Loads what is remembered; a torn file counts as nothing, and is said.
 pub fn load_record(place: &Place, name: &str) -> Record {
     let path = record_path(place, name);
-    let parse = || -> anyhow::Result<Record> {
+    let parse = || -> Result<Record> {
         match read_optional(&path)? {
             Some(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("reading {}", path.display())),
@@ -139,7 +139,7 @@ pub fn load_record(place: &Place, name: &str) -> Record {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn store_record(place: &Place, name: &str, record: &Record) -> anyhow::Result<()> {
+pub fn store_record(place: &Place, name: &str, record: &Record) -> Result<()> {
     ensure_folder(&name_folder(place, name), 0o755, None)?;
     let mut text = serde_json::to_vec_pretty(record).context("writing JSON")?;
     text.push(b'\n');

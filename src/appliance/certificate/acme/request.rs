@@ -4,7 +4,7 @@ use crate::appliance::machine::files::{
     PUBLIC, ensure_folder, read_optional, remove_file, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ fn request_path(place: &Place, name: &str) -> PathBuf {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn leave_request(place: &Place, name: &str, request: Request) -> anyhow::Result<()> {
+pub fn leave_request(place: &Place, name: &str, request: Request) -> Result<()> {
     let path = request_path(place, name);
     let folder = path.parent().context("a path without a folder")?;
     if !folder.exists() {
@@ -45,7 +45,7 @@ pub fn is_left(place: &Place, name: &str) -> bool {
 ///
 /// # Errors
 /// A file that cannot be removed.
-pub fn take_request(place: &Place, name: &str) -> anyhow::Result<Option<Request>> {
+pub fn take_request(place: &Place, name: &str) -> Result<Option<Request>> {
     let path = request_path(place, name);
     let Some(bytes) = read_optional(&path)? else {
         return Ok(None);

@@ -11,6 +11,7 @@ mod report;
 mod spf;
 mod text;
 
+use anyhow::Result;
 pub use finding::{Finding, Verdict};
 pub use issuer::names_issuer;
 pub use report::{Report, Style};
@@ -37,7 +38,7 @@ pub const LIMIT: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 /// A resolver that cannot be set up; what DNS says is never an error.
-pub async fn check_records(facts: Facts, resolver: SocketAddr) -> anyhow::Result<Report> {
+pub async fn check_records(facts: Facts, resolver: SocketAddr) -> Result<Report> {
     let deadline = Instant::now() + LIMIT;
     let authority = Authority::new(resolver, deadline);
     let checker = Arc::new(Checker {

@@ -5,7 +5,7 @@ use super::super::expected::Need;
 use super::super::facts::Facts;
 use super::super::zone::Signed;
 use super::finding::{Finding, Verdict};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -65,7 +65,7 @@ impl Report {
     ///
     /// # Errors
     /// None in practice.
-    pub fn json(&self) -> anyhow::Result<String> {
+    pub fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("writing JSON")
     }
 

@@ -12,6 +12,7 @@ use super::super::facts::Facts;
 use super::finding::{Judged, Verdict};
 use super::text::texts;
 use crate::appliance::wire::authenticator::authenticator;
+use anyhow::Result;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::spf::Spf;
 use mail_auth::spf::verify::SpfParameters;
@@ -75,7 +76,7 @@ impl SpfJudge {
     ///
     /// # Errors
     /// A resolver that cannot be set up.
-    pub fn new(resolver: SocketAddr, deadline: tokio::time::Instant) -> anyhow::Result<Self> {
+    pub fn new(resolver: SocketAddr, deadline: tokio::time::Instant) -> Result<Self> {
         Ok(Self {
             authenticator: authenticator(resolver)?,
             deadline,

@@ -10,7 +10,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
 use crate::appliance::machine::settings::load_checked;
 use crate::error::hinted;
-use anyhow::Context;
+use anyhow::{Context, Result};
 
 const OPENSSL: &str = "/usr/bin/openssl";
 
@@ -18,7 +18,7 @@ const OPENSSL: &str = "/usr/bin/openssl";
 ///
 /// # Errors
 /// Settings that are wrong; a search that fails, after which the old group serves on.
-pub fn generate_group(place: &Place) -> anyhow::Result<String> {
+pub fn generate_group(place: &Place) -> Result<String> {
     let Some(bits) = wanted(place)? else {
         return Ok("There is no group to make.".to_owned());
     };
@@ -37,19 +37,19 @@ pub fn generate_group(place: &Place) -> anyhow::Result<String> {
     Ok(format!("A group of {bits} bits is in use."))
 }
 
-fn wanted(place: &Place) -> anyhow::Result<Option<u32>> {
+fn wanted(place: &Place) -> Result<Option<u32>> {
     let resolved = load_checked(place, place::SETTINGS)?;
     Ok(resolved.and_then(|resolved| pending_bits(place, &resolved.settings)))
 }
 
 /// Waits as long as it takes: nobody knows how long that is.
-fn search(bits: u32) -> anyhow::Result<String> {
+fn search(bits: u32) -> Result<String> {
     program::run_program(OPENSSL, &["dhparam", "-2", &bits.to_string()])
         .with_context(|| format!("searching for a prime of {bits} bits"))
 }
 
 /// Checks a group, and puts it where the one before was.
-fn install(place: &Place, bits: u32, pem: &str) -> anyhow::Result<()> {
+fn install(place: &Place, bits: u32, pem: &str) -> Result<()> {
     let checked = Group::parse(pem.as_bytes()).and_then(|group| group.check(bits));
     checked.with_context(|| format!("checking what {OPENSSL} found"))?;
     let path = place.path(own_path());

@@ -2,7 +2,7 @@
 //! and whether its prime is a safe one.
 
 use super::named;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use num_bigint::BigUint;
 use rand::Rng;
@@ -28,7 +28,7 @@ impl Group {
     ///
     /// # Errors
     /// Anything that is not one PEM block of two or three numbers.
-    pub fn parse(pem: &[u8]) -> anyhow::Result<Self> {
+    pub fn parse(pem: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(pem)?.trim();
         let body = text
             .strip_prefix(BEGIN)
@@ -64,7 +64,7 @@ impl Group {
     ///
     /// # Errors
     /// What it is instead.
-    pub fn check(&self, bits: u32) -> anyhow::Result<()> {
+    pub fn check(&self, bits: u32) -> Result<()> {
         if self.bits() != u64::from(bits) {
             bail!("the prime has {} bits and not {bits}", self.bits());
         }
@@ -82,7 +82,7 @@ impl Group {
     }
 }
 
-fn number(der: &[u8]) -> anyhow::Result<(&[u8], BigUint)> {
+fn number(der: &[u8]) -> Result<(&[u8], BigUint)> {
     let (rest, number) = Integer::from_der(der).map_err(|_| anyhow::anyhow!("no number"))?;
     let bytes = number.as_ref();
     ensure!(

@@ -20,7 +20,7 @@ use crate::appliance::machine::files::{PUBLIC, ensure_folder, read_optional, wri
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::{reload_unit_and_wait, start_unit, stop_unit};
 use crate::settings::{DhParameters, Settings};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use group::Group;
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ fn own_path() -> PathBuf {
 ///
 /// # Errors
 /// Files that cannot be read or written.
-pub fn ensure_group(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn ensure_group(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(group_path(settings));
     let present = read_optional(&path)?;
     if present.is_some_and(|pem| Group::parse(&pem).is_ok()) {
@@ -79,7 +79,7 @@ pub fn pending_bits(place: &Place, settings: &Settings) -> Option<u32> {
 ///
 /// # Errors
 /// systemctl's own failure.
-pub fn take(place: &Place, settings: &Settings) -> anyhow::Result<()> {
+pub fn take(place: &Place, settings: &Settings) -> Result<()> {
     if pending_bits(place, settings).is_none() {
         return stop_unit(UNIT);
     }

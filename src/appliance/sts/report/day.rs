@@ -3,7 +3,7 @@
 use super::event::{Applied, Event, Failure};
 use crate::appliance::machine::files::{SECRET, ensure_folder, remove_file, write_file};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::Context;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -124,7 +124,7 @@ pub fn load_day(place: &Place, date: Date) -> Day {
 ///
 /// # Errors
 /// A disk that takes no file.
-pub fn store_day(place: &Place, date: Date, day: &Day) -> anyhow::Result<()> {
+pub fn store_day(place: &Place, date: Date, day: &Day) -> Result<()> {
     let path = path(place, date);
     if day.domains.is_empty() {
         return remove_file(&path);
@@ -138,7 +138,7 @@ pub fn store_day(place: &Place, date: Date, day: &Day) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file that cannot be removed.
-pub fn remove_day(place: &Place, date: Date) -> anyhow::Result<()> {
+pub fn remove_day(place: &Place, date: Date) -> Result<()> {
     remove_file(&path(place, date))
 }
 

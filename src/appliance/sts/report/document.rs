@@ -5,7 +5,7 @@
 use super::day::{DomainDay, PolicyDay};
 use super::event::Failure;
 use crate::appliance::sts::configuration::Configuration;
-use anyhow::Context;
+use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::civil::Date;
@@ -94,7 +94,7 @@ pub fn make_document(
     domain: &str,
     date: Date,
     day: &DomainDay,
-) -> anyhow::Result<Document> {
+) -> Result<Document> {
     let id = format!("{date}.{domain}@{}", configuration.hostname);
     let bytes = serde_json::to_vec_pretty(&describe(configuration, domain, date, &id, day))
         .context("writing JSON")?;

@@ -12,7 +12,7 @@ use crate::appliance::sts::fetch::make_agent;
 use crate::appliance::sts::name_server::NameServer;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::appliance::wire::smtp::{Envelope, hand_over};
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub struct ReportOptions {
 ///
 /// # Errors
 /// Configuration that is missing, state that cannot be written.
-pub fn send_reports(place: &Place, options: &ReportOptions) -> anyhow::Result<String> {
+pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
     let configuration = load_configuration(place)?;
     let today = date_of(unsigned_now());
     let (mut sent, mut waiting) = (0, 0);
@@ -84,7 +84,7 @@ fn report(
     name: &str,
     date: Date,
     domain: &DomainDay,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let endpoints = parse_record(&domain.record);
     if endpoints.is_empty() || domain.policies.is_empty() {
         return Ok(());
@@ -130,9 +130,9 @@ fn upload(
     host: &str,
     port: u16,
     document: &Document,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
-    let work = || -> anyhow::Result<()> {
+    let work = || -> Result<()> {
         let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
         let response = make_agent(&roots_path(place), &addresses, port)?
             .post(url)
