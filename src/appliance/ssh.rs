@@ -28,13 +28,13 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         rendered: place::RENDERED,
         ssh_host_key: format!("{}/ssh_host_ed25519_key", place::SSH_HOST_KEYS),
-        ssh_allow_from: &settings.ssh_allow_from,
+        ssh_allow_from: &settings.ssh.allow_from,
     };
     ensure_rendered(place, "ssh/sshd_config", &values)?;
-    if settings.ssh_keys.is_empty() {
+    if settings.ssh.keys.is_empty() {
         return remove_file(&place.path(place::RENDERED).join(AUTHORIZED_KEYS));
     }
-    let keys = settings.ssh_keys.iter().map(|key| format!("{}\n", key.0));
+    let keys = settings.ssh.keys.iter().map(|key| format!("{}\n", key.0));
     ensure_below_run(place, AUTHORIZED_KEYS, &keys.collect::<String>(), PUBLIC)
 }
 
@@ -43,7 +43,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
 /// # Errors
 /// systemctl's own failure.
 pub fn take(_: &Place, settings: &Settings) -> Result<()> {
-    if settings.ssh_keys.is_empty() {
+    if settings.ssh.keys.is_empty() {
         return stop_unit(UNIT);
     }
     reload_unit_and_wait(UNIT)?;
@@ -57,7 +57,7 @@ pub fn take(_: &Place, settings: &Settings) -> Result<()> {
 pub fn ensure_host_key(place: &Place, settings: &Settings) -> Result<()> {
     let folder = place.path(place::SSH_HOST_KEYS);
     let key = folder.join("ssh_host_ed25519_key");
-    if settings.ssh_keys.is_empty() || key.exists() || !place.is_machine() {
+    if settings.ssh.keys.is_empty() || key.exists() || !place.is_machine() {
         return Ok(());
     }
     ensure_folder(&folder, 0o700, None)?;

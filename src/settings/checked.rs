@@ -23,18 +23,6 @@ pub struct Settings {
     pub admin_email: MailAddress,
     /// `DKIM_KEY_SELECTOR`.
     pub dkim_selector: String,
-    /// `METRICS`.
-    pub metrics: bool,
-    /// `GF_SECURITY_ADMIN_USER`.
-    pub monitoring_user: String,
-    /// `GF_SECURITY_ADMIN_PASSWORD`.
-    pub monitoring_password: Option<String>,
-    /// `GF_SERVER_ROOT_URL`.
-    pub monitoring_url: String,
-    /// `HTTP_PORT`.
-    pub http_port: u16,
-    /// `HTTPS_PORT`.
-    pub https_port: u16,
     /// `AUTH_ON_PORT_25`.
     pub auth_on_port_25: bool,
     /// `MESSAGE_SIZE_LIMIT`, in bytes.
@@ -43,38 +31,24 @@ pub struct Settings {
     pub mailbox_quota: Option<u64>,
     /// `SENDING_LIMIT`: recipients of one account within an hour.
     pub sending_limit: Option<u32>,
-    /// `SSH_AUTHORIZED_KEYS`.
-    pub ssh_keys: Vec<SshKey>,
-    /// `SSH_ALLOW_FROM`.
-    pub ssh_allow_from: Vec<NetworkSource>,
-    /// `ACME_DIRECTORY_URL`.
-    pub acme_directory_url: String,
-    /// `ACME_CA_FILE`, a bare file name.
-    pub acme_ca_file: Option<String>,
-    /// `ACME_EAB_KID` and `ACME_EAB_HMAC`.
-    pub acme_external_account: Option<(String, String)>,
     /// `MTA_STS`.
     pub sts_mode: StsMode,
-    /// `PUBLIC_IPV4`.
-    pub public_ipv4: Option<Ipv4Addr>,
-    /// `PUBLIC_IPV6`.
-    pub public_ipv6: Option<Ipv6Addr>,
     /// `DNS_UPDATE_*`.
     pub dns_update: Option<DnsUpdate>,
     /// `DH_PARAMS`.
     pub dh_parameters: DhParameters,
-    /// `RELAYHOST` in Postfix's notation.
-    pub relayhost: Option<String>,
-    /// `RELAYHOST_USER` and `RELAYHOST_PASSWORD`.
-    pub relayhost_login: Option<(String, String)>,
-    /// `DNSSEC`.
-    pub dnssec: bool,
-    /// `DNS_SERVERS`.
-    pub dns_servers: Vec<IpAddr>,
-    /// `IPV4_ADDRESS` and `IPV4_GATEWAY`.
-    pub ipv4: Option<Interface>,
-    /// `IPV6_ADDRESS` and `IPV6_GATEWAY`.
-    pub ipv6: Option<Interface>,
+    /// Certificates.
+    pub acme: Acme,
+    /// The server that takes all outgoing mail, if there is one.
+    pub relay: Relay,
+    /// The monitoring pages.
+    pub monitoring: Monitoring,
+    /// The web server.
+    pub web: Web,
+    /// Who may log in as root.
+    pub ssh: Ssh,
+    /// Addresses and names.
+    pub network: Network,
 }
 
 impl Settings {
@@ -88,6 +62,74 @@ impl Settings {
     pub fn hostname_is_domain(&self) -> bool {
         self.domains().any(|domain| domain == self.hostname)
     }
+}
+
+/// Certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// `ACME_DIRECTORY_URL`.
+    pub directory_url: String,
+    /// `ACME_CA_FILE`, a bare file name.
+    pub ca_file: Option<String>,
+    /// `ACME_EAB_KID` and `ACME_EAB_HMAC`.
+    pub external_account: Option<(String, String)>,
+}
+
+/// The server that takes all outgoing mail, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// `RELAYHOST` in Postfix's notation.
+    pub host: Option<String>,
+    /// `RELAYHOST_USER` and `RELAYHOST_PASSWORD`.
+    pub login: Option<(String, String)>,
+}
+
+/// The monitoring pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitoring {
+    /// `METRICS`.
+    pub enabled: bool,
+    /// `GF_SECURITY_ADMIN_USER`.
+    pub user: String,
+    /// `GF_SECURITY_ADMIN_PASSWORD`.
+    pub password: Option<String>,
+    /// `GF_SERVER_ROOT_URL`.
+    pub url: String,
+}
+
+/// The web server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// `HTTP_PORT`.
+    pub http_port: u16,
+    /// `HTTPS_PORT`.
+    pub https_port: u16,
+}
+
+/// Who may log in as root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// `SSH_AUTHORIZED_KEYS`.
+    pub keys: Vec<SshKey>,
+    /// `SSH_ALLOW_FROM`.
+    pub allow_from: Vec<NetworkSource>,
+}
+
+/// Addresses and names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// `IPV4_ADDRESS` and `IPV4_GATEWAY`.
+    pub ipv4: Option<Interface>,
+    /// `IPV6_ADDRESS` and `IPV6_GATEWAY`.
+    pub ipv6: Option<Interface>,
+    /// `PUBLIC_IPV4`.
+    pub public_ipv4: Option<Ipv4Addr>,
+    /// `PUBLIC_IPV6`.
+    pub public_ipv6: Option<Ipv6Addr>,
+    /// `DNS_SERVERS`.
+    pub dns_servers: Vec<IpAddr>,
+    /// `DNSSEC`.
+    pub dnssec: bool,
 }
 
 /// Settings with what is odd about them.

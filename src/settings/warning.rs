@@ -30,7 +30,7 @@ pub(super) fn warnings(written: &Written, settings: &Settings) -> Vec<Problem> {
             expected: String::new(),
         });
     };
-    if settings.ssh_keys.is_empty() {
+    if settings.ssh.keys.is_empty() {
         warn(
             "SSH_AUTHORIZED_KEYS",
             "is empty: ssh stays off, and only the console is left, which shows messages and takes no login",
@@ -42,7 +42,7 @@ pub(super) fn warnings(written: &Written, settings: &Settings) -> Vec<Problem> {
             "is a mail domain too: its MX record points to itself, which works and is unusual",
         );
     }
-    if settings.relayhost_login.is_some() && settings.relayhost.is_none() {
+    if settings.relay.login.is_some() && settings.relay.host.is_none() {
         warn("RELAYHOST_USER", "has no effect without RELAYHOST");
     }
     warnings

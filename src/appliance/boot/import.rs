@@ -232,7 +232,8 @@ fn take(
     }
     let authority = resolved
         .settings
-        .acme_ca_file
+        .acme
+        .ca_file
         .map(|name| check_authority(source, &name))
         .transpose()?;
     let path = place.path(place::SETTINGS);

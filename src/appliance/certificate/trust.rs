@@ -22,7 +22,7 @@ const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Files that cannot be read or written.
 pub fn ensure_trust(place: &Place, settings: &Settings) -> Result<()> {
     let mut bundle = read_optional(&place.path(IMAGE_ROOTS))?.unwrap_or_default();
-    if settings.acme_ca_file.is_some() {
+    if settings.acme.ca_file.is_some() {
         match read_optional(&place.path(place::PRIVATE_CA))? {
             Some(certificates) => {
                 if !bundle.is_empty() && !bundle.ends_with(b"\n") {

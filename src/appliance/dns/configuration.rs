@@ -77,18 +77,28 @@ fn environment(settings: &Settings) -> Option<String> {
             }
             .to_owned(),
         ),
-        ("ACME_DIRECTORY_URL", settings.acme_directory_url.clone()),
-        ("RELAYHOST", optional(settings.relayhost.clone())),
+        ("ACME_DIRECTORY_URL", settings.acme.directory_url.clone()),
+        ("RELAYHOST", optional(settings.relay.host.clone())),
         (
             "PUBLIC_IPV4",
-            optional(settings.public_ipv4.map(|address| address.to_string())),
+            optional(
+                settings
+                    .network
+                    .public_ipv4
+                    .map(|address| address.to_string()),
+            ),
         ),
         (
             "PUBLIC_IPV6",
-            optional(settings.public_ipv6.map(|address| address.to_string())),
+            optional(
+                settings
+                    .network
+                    .public_ipv6
+                    .map(|address| address.to_string()),
+            ),
         ),
-        ("IPV4_ADDRESS", optional(interface(&settings.ipv4))),
-        ("IPV6_ADDRESS", optional(interface(&settings.ipv6))),
+        ("IPV4_ADDRESS", optional(interface(&settings.network.ipv4))),
+        ("IPV6_ADDRESS", optional(interface(&settings.network.ipv6))),
         ("DNS_UPDATE_SERVER", server),
         ("DNS_UPDATE_KEY", update.key.clone()),
         ("DNS_UPDATE_ALGORITHM", update.algorithm.clone()),
@@ -145,11 +155,11 @@ mod tests {
             )
         );
         assert_eq!(
-            (some.public_ipv4, some.relayhost, some.acme_directory_url),
+            (some.network.public_ipv4, some.relay.host, some.acme.directory_url),
             (
-                all.public_ipv4,
-                all.relayhost.clone(),
-                all.acme_directory_url.clone()
+                all.network.public_ipv4,
+                all.relay.host.clone(),
+                all.acme.directory_url.clone()
             )
         );
         assert_eq!(policy_id(&settings(&text)), policy_id(&all));

@@ -108,8 +108,8 @@ pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) ->
         sts_id: policy_id(settings),
         tls_key: served_key(place)?,
         next_tls_key: acme.next_key.clone().filter(|digest| is_digest(digest)),
-        issuer: find_issuer(&settings.acme_directory_url, &acme),
-        relayed: settings.relayhost.is_some(),
+        issuer: find_issuer(&settings.acme.directory_url, &acme),
+        relayed: settings.relay.host.is_some(),
     })
 }
 

@@ -38,7 +38,10 @@ pub fn ensure_network(place: &Place, settings: &Settings) -> Result<()> {
 }
 
 fn static_network(settings: &Settings) -> Option<String> {
-    let (v4, v6) = (settings.ipv4.as_ref(), settings.ipv6.as_ref());
+    let (v4, v6) = (
+        settings.network.ipv4.as_ref(),
+        settings.network.ipv6.as_ref(),
+    );
     let dhcp = match (v4, v6) {
         (None, None) => return None,
         (Some(_), Some(_)) => "no",

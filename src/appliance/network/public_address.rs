@@ -94,7 +94,11 @@ pub struct CloudAddresses {
 
 /// Finds both addresses; what cannot be found is absent, after two seconds at most.
 pub fn find_public_addresses(place: &Place, settings: &Settings) -> PublicAddresses {
-    find_addresses(place, settings.public_ipv4, settings.public_ipv6)
+    find_addresses(
+        place,
+        settings.network.public_ipv4,
+        settings.network.public_ipv6,
+    )
 }
 
 /// The same for who knows of the settings only what they say of addresses.

@@ -48,15 +48,15 @@ struct Values<'a> {
 /// # Errors
 /// A wrong template, a wrong users file, a file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
-    let relayhost = settings.relayhost.as_deref();
+    let relayhost = settings.relay.host.as_deref();
     let values = Values {
         hostname: &settings.hostname,
         domains: settings.domains().collect(),
         hostname_is_domain: settings.hostname_is_domain(),
         auth_on_port_25: settings.auth_on_port_25,
-        dnssec: settings.dnssec,
+        dnssec: settings.network.dnssec,
         relayhost: relayhost.unwrap_or_default(),
-        relayhost_login: settings.relayhost_login.is_some(),
+        relayhost_login: settings.relay.login.is_some(),
         relayhost_wrapped: relayhost.is_some_and(|host| host.ends_with(":465")),
         key_and_chain: certificate::key_and_chain_path().display().to_string(),
         trust: place::TRUST,
@@ -72,7 +72,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     for name in ["postfix/main.cf", "postfix/master.cf"] {
         ensure_rendered(place, name, &values)?;
     }
-    match (relayhost, &settings.relayhost_login) {
+    match (relayhost, &settings.relay.login) {
         (Some(host), Some((user, password))) => {
             let line = format!("{host} {user}:{password}\n");
             ensure_below_run(place, RELAY_LOGIN, &line, SECRET)?;

@@ -26,7 +26,7 @@ pub struct Configuration {
 /// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
-        dnssec: settings.dnssec,
+        dnssec: settings.network.dnssec,
         hostname: settings.hostname.clone(),
         domain: settings.domains().next().unwrap_or_default().to_owned(),
         contact: settings.admin_email.to_string(),

@@ -75,7 +75,7 @@ pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> Result<boo
     ensure_folder(&folder, 0o755, None)?;
     let mut values = Values {
         forwarders: Vec::new(),
-        validate: settings.is_none_or(|settings| settings.dnssec),
+        validate: settings.is_none_or(|settings| settings.network.dnssec),
         permissive: !place.path(SYNCHRONIZED).exists(),
         root_hints: ROOT_HINTS.to_owned(),
         trust_anchor: TRUST_ANCHOR.to_owned(),
@@ -98,8 +98,13 @@ pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> Result<boo
 }
 
 fn forwarders(place: &Place, settings: Option<&Settings>) -> Result<Vec<String>> {
-    if let Some(settings) = settings.filter(|settings| !settings.dns_servers.is_empty()) {
-        return Ok(settings.dns_servers.iter().map(IpAddr::to_string).collect());
+    if let Some(settings) = settings.filter(|settings| !settings.network.dns_servers.is_empty()) {
+        return Ok(settings
+            .network
+            .dns_servers
+            .iter()
+            .map(IpAddr::to_string)
+            .collect());
     }
     let state = read_optional(&place.path(NETWORK_STATE))?.unwrap_or_default();
     Ok(parse_lease(&String::from_utf8_lossy(&state)))

@@ -33,8 +33,8 @@ impl Configuration {
         Self {
             hostname: settings.hostname.clone(),
             domains: settings.domains().map(str::to_owned).collect(),
-            http_port: settings.http_port,
-            https_port: settings.https_port,
+            http_port: settings.web.http_port,
+            https_port: settings.web.https_port,
             sts_policy: sts_policy(settings).text,
         }
     }

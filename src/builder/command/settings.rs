@@ -47,7 +47,7 @@ pub fn load_checked(path: &Path) -> Result<Checked> {
         tell!("warning: {}: {warning}", path.display());
     }
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let authority = match resolved.settings.acme_ca_file {
+    let authority = match resolved.settings.acme.ca_file {
         Some(name) => Some(load_authority(path, name)?),
         None => None,
     };

@@ -91,21 +91,22 @@ impl Configuration {
     /// What the settings ask for.
     pub fn of(settings: &Settings) -> Self {
         let addresses = [
-            settings.public_ipv4.map(IpAddr::V4),
-            settings.public_ipv6.map(IpAddr::V6),
+            settings.network.public_ipv4.map(IpAddr::V4),
+            settings.network.public_ipv6.map(IpAddr::V6),
         ];
         Self {
             hostname: settings.hostname.clone(),
             optional_names: optional_names(settings),
-            directory: settings.acme_directory_url.clone(),
+            directory: settings.acme.directory_url.clone(),
             external_account: settings
-                .acme_external_account
+                .acme
+                .external_account
                 .clone()
                 .map(|(kid, hmac)| ExternalAccount { kid, hmac }),
             contact: settings.admin_email.to_string(),
             sender: settings.admin.to_string(),
-            http_port: settings.http_port,
-            tls_alpn: settings.https_port == HTTPS_PORT,
+            http_port: settings.web.http_port,
+            tls_alpn: settings.web.https_port == HTTPS_PORT,
             public_addresses: addresses.into_iter().flatten().collect(),
             name_server: name_server(),
             smtp_port: smtp_port(),
