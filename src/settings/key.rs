@@ -1,6 +1,6 @@
 //! Every key of settings.env with its default and a line of explanation.
 //!
-//! This table is the only list of keys: parser, template, README and
+//! This table is the only list of keys: parser, template, reference and
 //! `mailctl settings show` are made from it.
 
 /// One key that a person may set.

@@ -25,7 +25,7 @@ fn a_file_that_is_not_there() {
     assert_eq!(
         error,
         "error: reading settngs.env: there is no such file\n\
-         hint: `--settings` takes the path of a settings.env; README.md shows one"
+         hint: `--settings` takes the path of a settings.env; `mailimg manual first-boot` shows one"
     );
     assert!(bench.outputs().is_empty());
 }
@@ -79,7 +79,7 @@ fn a_file_that_is_too_large() {
         refused(&vec![b'#'; 70_000]),
         "error: checking settings.env: the file has more than 65536 bytes; expected a \
          text file with one KEY=value per line\n\
-         hint: README.md lists every key; DOMAIN and HOSTNAME must be there"
+         hint: `mailimg settings` lists every key; DOMAIN and HOSTNAME must be there"
     );
 }
 
@@ -91,7 +91,7 @@ fn no_text_at_all() {
          \x20 line 1: is not UTF-8; expected plain text\n\
          \x20 line 2: has no '='; expected KEY=value, or '#' before a comment\n\
          \x20 line 3: has no '='; expected KEY=value, or '#' before a comment\n\
-         hint: README.md lists every key; DOMAIN and HOSTNAME must be there"
+         hint: `mailimg settings` lists every key; DOMAIN and HOSTNAME must be there"
     );
 }
 
@@ -101,7 +101,7 @@ fn a_hostname_that_is_none() {
         refused(b"DOMAIN=example.org\nHOSTNAME=mail_1\n"),
         "error: checking settings.env: line 2: HOSTNAME: 'mail_1' is no host name; \
          expected a full name such as mail.example.org\n\
-         hint: README.md lists every key; DOMAIN and HOSTNAME must be there"
+         hint: `mailimg settings` lists every key; DOMAIN and HOSTNAME must be there"
     );
 }
 
@@ -113,7 +113,7 @@ fn every_mistake_is_told_at_once() {
          \x20 line 2: HOSTNMAE: is no known key and is ignored; expected HOSTNAME\n\
          \x20 line 3: HTTPS_PORT: '65536' is no port; expected a number from 1 to 65535\n\
          \x20 HOSTNAME: is missing; expected a full name such as mail.example.org\n\
-         hint: README.md lists every key; DOMAIN and HOSTNAME must be there"
+         hint: `mailimg settings` lists every key; DOMAIN and HOSTNAME must be there"
     );
 }
 

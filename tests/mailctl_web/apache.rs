@@ -42,7 +42,7 @@ impl Apache {
              ServerName localhost\nListen 127.0.0.1:{http}\nListen 127.0.0.1:{https}\n"
         )
         .unwrap();
-        let example = readme_example()
+        let example = manual_example()
             .replace("*:80>", &format!("127.0.0.1:{http}>"))
             .replace("*:443>", &format!("127.0.0.1:{https}>"))
             .replace("192.168.1.5:8080", &format!("127.0.0.1:{}", site.http))
@@ -85,10 +85,10 @@ impl Drop for Apache {
     }
 }
 
-/// What stands in the README for people to copy.
-fn readme_example() -> String {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("### Behind your own web server").unwrap();
+/// What stands in the manual for people to copy.
+fn manual_example() -> String {
+    let page = include_str!("../../overlay/usr/share/mailimg/manual/web.md");
+    let (_, rest) = page.split_once("## Behind your own web server").unwrap();
     let (_, rest) = rest.split_once("```apache\n").unwrap();
     rest.split_once("```").unwrap().0.to_owned()
 }

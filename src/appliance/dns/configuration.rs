@@ -155,7 +155,11 @@ mod tests {
             )
         );
         assert_eq!(
-            (some.network.public_ipv4, some.relay.host, some.acme.directory_url),
+            (
+                some.network.public_ipv4,
+                some.relay.host,
+                some.acme.directory_url
+            ),
             (
                 all.network.public_ipv4,
                 all.relay.host.clone(),

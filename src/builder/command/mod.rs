@@ -107,6 +107,11 @@ struct ConfigureArgs {
     reset: bool,
 }
 
+/// All commands and options, as the manual may name them.
+pub fn command_line() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program; the only place that prints an error.
 pub fn main() -> ExitCode {
     stop_on_signals();

@@ -27,10 +27,10 @@ pub struct Checked {
 ///
 /// Findings that stop nothing go to standard error.
 pub fn load_checked(path: &Path) -> Result<Checked> {
-    const HINT: &str = "README.md lists every key; DOMAIN and HOSTNAME must be there";
+    const HINT: &str = "`mailimg settings` lists every key; DOMAIN and HOSTNAME must be there";
     if !path.exists() {
         return Err(anyhow!("reading {}: there is no such file", path.display()))
-            .hint("`--settings` takes the path of a settings.env; README.md shows one")
+            .hint("`--settings` takes the path of a settings.env; `mailimg manual first-boot` shows one")
             .usage();
     }
     let written = load_settings(path);

@@ -23,6 +23,8 @@ const KVM_DEVICE: &str = "/dev/kvm";
 ///
 /// Version 7.2 corrupts flags there and guests die of double faults.
 const SOUND_CMPXCHG16B: Version = Version { major: 8, minor: 0 };
+/// The CPU without KVM: x86-64-v2, AES and SHA, and nothing that is slow to emulate.
+const EMULATED_CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+sha-ni";
 /// A guest that runs takes a tenth of this.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// How often the probe's end is looked for.
@@ -103,16 +105,23 @@ pub enum AcceleratorChoice {
 impl Accelerator {
     /// Accelerator and CPU model for a release of QEMU.
     ///
-    /// Emulated, a CPU with little is a fast one: with `qemu64`, which has what Debian's
-    /// amd64 asks for and not much more, the mail image boots in four fifths of the time
+    /// Emulated, a plain CPU is a fast one: with what Debian's amd64 asks for and the
+    /// instructions of cryptography, the mail image boots in five sixths of the time
     /// that it takes with `max`.
     pub fn arguments(self, version: Version) -> [String; 4] {
         let (accelerator, cpu) = match self {
-            Self::Kvm => ("kvm", "host"),
-            Self::Tcg if version < SOUND_CMPXCHG16B => ("tcg,thread=multi", "qemu64,-cx16"),
-            Self::Tcg => ("tcg,thread=multi", "qemu64"),
+            Self::Kvm => ("kvm", "host".to_owned()),
+            Self::Tcg if version < SOUND_CMPXCHG16B => {
+                ("tcg,thread=multi", format!("{EMULATED_CPU},-cx16"))
+            }
+            Self::Tcg => ("tcg,thread=multi", EMULATED_CPU.to_owned()),
         };
-        ["-accel", accelerator, "-cpu", cpu].map(str::to_owned)
+        [
+            "-accel".to_owned(),
+            accelerator.to_owned(),
+            "-cpu".to_owned(),
+            cpu,
+        ]
     }
 }
 
@@ -234,7 +243,7 @@ fn probe_rom() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accelerator, Chosen, probe, probe_rom};
+    use super::{Accelerator, Chosen, EMULATED_CPU, probe, probe_rom};
     use crate::builder::command::boot::qemu::{Qemu, Version};
     use std::time::Duration;
 
@@ -264,11 +273,11 @@ mod tests {
         };
         assert_eq!(
             text(Accelerator::Tcg, 7),
-            "-accel tcg,thread=multi -cpu qemu64,-cx16"
+            format!("-accel tcg,thread=multi -cpu {EMULATED_CPU},-cx16")
         );
         assert_eq!(
             text(Accelerator::Tcg, 10),
-            "-accel tcg,thread=multi -cpu qemu64"
+            format!("-accel tcg,thread=multi -cpu {EMULATED_CPU}")
         );
         assert_eq!(text(Accelerator::Kvm, 7), "-accel kvm -cpu host");
     }

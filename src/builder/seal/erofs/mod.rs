@@ -6,7 +6,7 @@
 //! inodes with their inline data, then the blocks of directories, then those
 //! of files in path order, so that what lies together is read together.
 //!
-//! Left out: compression (see README on sizes), chunks, shared extended
+//! Left out: compression (see the manual, page figures), chunks, shared extended
 //! attributes, the attribute name filter and device nodes.
 
 mod dirent;
