@@ -20,13 +20,16 @@ const INDEXES: &str = "main/binary-amd64";
 /// An archive of one suite.
 pub struct Archive {
     folder: PathBuf,
+    /// When it was begun. What is published again has the same dates, whatever second
+    /// it is by then: another date would be told by whoever compares.
+    begun: i64,
     /// Its packages.
     pub packages: Vec<Deb>,
     /// How the Release is signed.
     pub signing: Signing,
-    /// How many seconds ago it was made.
+    /// How many seconds before that it was made.
     pub age: i64,
-    /// Seconds from now until it expires.
+    /// Seconds from then until it expires.
     pub valid_for: Option<i64>,
 }
 
@@ -35,6 +38,7 @@ impl Archive {
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            begun: now(),
             packages: packages::all(),
             signing: Signing::default(),
             age: 60,
@@ -97,13 +101,17 @@ impl Archive {
 
     /// Writes the indexes and returns the Release that lists them.
     fn release(&self, index: &str) -> String {
-        let made = now() - self.age;
+        let made = self.begun - self.age;
         let mut release = format!(
             "Origin: Test\nSuite: {SUITE}\nCodename: {SUITE}\nDate: {}\n",
             release_date(made)
         );
         if let Some(seconds) = self.valid_for {
-            let _ = writeln!(release, "Valid-Until: {}", release_date(now() + seconds));
+            let _ = writeln!(
+                release,
+                "Valid-Until: {}",
+                release_date(self.begun + seconds)
+            );
         }
         release.push_str("Acquire-By-Hash: yes\nArchitectures: amd64\nSHA256:\n");
         let packed = xz(index.as_bytes());
