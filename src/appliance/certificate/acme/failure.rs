@@ -199,6 +199,28 @@ impl Failure {
         Self::new(kind, format!("{text}: {detail}"), hint)
     }
 
+    /// What the error of an order means: that of its challenge, if it can be one.
+    ///
+    /// The words are those of RFC 8555, section 6.7
+    /// (<https://www.rfc-editor.org/rfc/rfc8555#section-6.7>).
+    pub fn of_order(problem: &Problem, port: u16) -> Self {
+        const OF_CHALLENGES: [&str; 6] = [
+            "caa",
+            "connection",
+            "dns",
+            "incorrectResponse",
+            "tls",
+            "unauthorized",
+        ];
+        let name = problem.r#type.as_deref().unwrap_or_default();
+        let name = name.strip_prefix(PROBLEM_PREFIX).unwrap_or(name);
+        if OF_CHALLENGES.contains(&name) {
+            Self::of_challenge(problem, port)
+        } else {
+            Self::of_problem(problem)
+        }
+    }
+
     /// What a failed challenge means; `port` is where the CA had to connect to.
     pub fn of_challenge(problem: &Problem, port: u16) -> Self {
         let name = problem.r#type.as_deref().unwrap_or_default();
@@ -302,6 +324,13 @@ mod tests {
         assert_eq!(of("unauthorized", "404"), Kind::Validation);
         assert_eq!(of("dns", "looking up A"), Kind::Dns);
         assert_eq!(of("connection", "could not resolve URL"), Kind::Dns);
+        // The order of a shut port once said so before its challenge did, which cost the
+        // other way of proving.
+        let of = |name: &str| Failure::of_order(&problem(name, "why"), 80).kind;
+        assert_eq!(of("connection"), Kind::Port);
+        assert_eq!(of("unauthorized"), Kind::Validation);
+        assert_eq!(of("caa"), Kind::Caa);
+        assert_eq!(of("rateLimited"), Kind::RateLimited);
         let empty = Problem {
             r#type: None,
             detail: None,

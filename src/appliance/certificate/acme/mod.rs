@@ -42,6 +42,9 @@ pub use record::{Record, load_record};
 pub use renewal::Reason;
 pub use request::{Request, is_left, leave_request};
 
+/// The unit that runs the agent; its timer starts it again when it has ended.
+pub const UNIT: &str = "mailimg-acme.service";
+
 /// Does what is due, and returns what to say.
 ///
 /// # Errors

@@ -276,9 +276,13 @@ async fn authorize(
         }
     }
     match order.poll_ready(&policy()).await {
-        // What was wrong is said by the authorizations.
-        Ok(_) | Err(Error::Api(_)) if is_decided(order) => Ok(()),
         Ok(_) => Ok(()),
+        // What was wrong is said by the authorizations.
+        Err(Error::Api(_)) if is_decided(order) => Ok(()),
+        // A CA may name the error a moment before it ends the order.
+        Err(Error::Api(_)) if order.state().error.is_some() => {
+            Err(blame(ca, wanted.method, order).await)
+        }
         Err(error) => Err(ca.failure(&error)),
     }
 }
@@ -316,7 +320,7 @@ async fn blame(ca: &Ca, method: Method, order: &mut Order) -> Failure {
         return failure;
     }
     match &order.state().error {
-        Some(problem) => Failure::of_problem(problem),
+        Some(problem) => Failure::of_order(problem, method.port()),
         None => Failure::new(
             Kind::Refused,
             "the CA gave the order up and does not say why",
