@@ -101,3 +101,36 @@ fn the_resolver_follows_lease_clock_and_credential() {
         ". DS 1 13 2 AB\n"
     );
 }
+
+/// Rendering once stopped at the first service that could not be configured; a damaged
+/// file of accounts then took ssh away, with which it can be mended.
+#[test]
+fn one_service_in_trouble_is_in_no_other_s_way() {
+    let machine = Machine::new();
+    machine.put_esp(
+        "DOMAIN=a.example\nHOSTNAME=mail.a.example\n\
+         SSH_AUTHORIZED_KEYS=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE j\n",
+    );
+    machine.boot();
+    let users = machine.path("var/lib/mailimg/users");
+    assert!(users.exists());
+    std::fs::write(&users, b"\xff\xfe damaged").unwrap();
+    std::fs::remove_dir_all(machine.path("run/mailimg")).unwrap();
+    machine
+        .run(&["render"])
+        .failure()
+        .code(1)
+        .stderr(predicates::str::contains(
+            "configuring postfix: reading the accounts",
+        ));
+    for file in [
+        "unbound/unbound.conf",
+        "dovecot/dovecot.conf",
+        "ssh/sshd_config",
+        "ssh/authorized_keys",
+        "filter.json",
+    ] {
+        assert!(machine.path("run/mailimg").join(file).exists(), "{file}");
+    }
+    assert!(!machine.path("run/mailimg/configured").exists());
+}

@@ -36,7 +36,7 @@ pub(super) fn warnings(written: &Written, settings: &Settings) -> Vec<Problem> {
             "is empty: ssh stays off, and only the console is left, which shows messages and takes no login",
         );
     }
-    if settings.domains().any(|domain| domain == settings.hostname) {
+    if settings.hostname_is_domain() {
         warn(
             "HOSTNAME",
             "is a mail domain too: its MX record points to itself, which works and is unusual",

@@ -3,12 +3,12 @@
 use super::{provision, render};
 use crate::appliance::aliases::check::check_aliases;
 use crate::appliance::aliases::load_aliases;
-use crate::appliance::dkim;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
 use crate::appliance::machine::settings::load_stored;
 use crate::appliance::services::{SERVICES, Service, Takes};
 use crate::appliance::users::load_users;
+use crate::appliance::{dkim, dns};
 use crate::settings::Settings;
 use anyhow::Result;
 
@@ -139,7 +139,7 @@ pub fn take_keys_into_use(place: &Place) -> Result<()> {
 /// The unit for it cannot be started.
 pub fn publish_keys(place: &Place) -> Result<()> {
     if place.is_machine() {
-        program::start_unit("mailimg-dns.service")?;
+        program::start_unit(dns::UNIT)?;
     }
     Ok(())
 }

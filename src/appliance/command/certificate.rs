@@ -7,6 +7,7 @@ use crate::appliance::certificate::acme::{
 use crate::appliance::certificate::chain::{check_links, parse_chain, read_facts};
 use crate::appliance::certificate::pair::{CHAIN, KEY, install_pair};
 use crate::appliance::certificate::{check_pair, key_owner, names_folder, replace_certificate};
+use crate::appliance::dns;
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
@@ -20,10 +21,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The agent's unit.
-const AGENT: &str = "mailimg-acme.service";
-/// Publishes records of keys in use.
-const RECORDS: &str = "mailimg-dns.service";
 /// Longest wait for the agent.
 const AGENT_LIMIT: Duration = Duration::from_secs(300);
 /// Pause between two looks at it.
@@ -123,10 +120,10 @@ fn outcome(
 /// Starts the agent, and again when it was just running and did not see the request.
 fn wait_for_agent(place: &Place, name: &str) -> Result<()> {
     let began = Instant::now();
-    program::start_unit(AGENT)?;
+    program::start_unit(acme::UNIT)?;
     loop {
         std::thread::sleep(AGENT_POLL_PAUSE);
-        let state = program::unit_state(AGENT)?;
+        let state = program::unit_state(acme::UNIT)?;
         let runs = matches!(state.as_str(), "active" | "activating" | "reloading");
         if !runs && !is_left(place, name) {
             return Ok(());
@@ -139,7 +136,7 @@ fn wait_for_agent(place: &Place, name: &str) -> Result<()> {
             .hint("mailctl cert status shows how it ends");
         }
         if !runs {
-            program::start_unit(AGENT)?;
+            program::start_unit(acme::UNIT)?;
         }
     }
 }
@@ -187,7 +184,7 @@ fn take(place: &Place) -> Result<String> {
         for unit in readers_of_certificate() {
             program::reload_unit(unit)?;
         }
-        program::start_unit(RECORDS)?;
+        program::start_unit(dns::UNIT)?;
     }
     if !refused.is_empty() {
         bail!("refused {}", refused.join("; "));

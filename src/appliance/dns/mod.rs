@@ -24,3 +24,6 @@ pub mod zone;
 pub mod zone_text;
 
 pub use configuration::configure;
+
+/// The unit that publishes our records, if the settings name where.
+pub const UNIT: &str = "mailimg-dns.service";

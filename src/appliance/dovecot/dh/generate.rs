@@ -5,6 +5,7 @@
 
 use super::group::Group;
 use super::{own_path, pending_bits};
+use crate::appliance::dovecot;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, remove_unfinished, write_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
@@ -33,7 +34,7 @@ pub fn generate_group(place: &Place) -> Result<String> {
         return Ok("The settings ask for another group by now.".to_owned());
     }
     install(place, bits, &pem)?;
-    program::reload_unit("dovecot.service")?;
+    program::reload_unit(dovecot::UNIT)?;
     Ok(format!("A group of {bits} bits is in use."))
 }
 
