@@ -4,14 +4,15 @@
 //! again:
 //!
 //! ```text
-//! start ─────────────────────────► provision ─► Dovecot, Postfix ─► health
+//! settings start ────────────────► provision ─► Dovecot, Postfix ─► health
 //!   settings from credential    │    /var                            boot-complete
 //!   or ESP, rendered into /run  └► dkim ensure ─► OpenDKIM
 //! ```
 //!
-//! Where neither credential nor ESP have settings, `import-cloud` looks for some in
-//! the background, beside all this. Certificates come from `acme`, which a timer
-//! starts and which no boot waits for; `cert take` puts them in place.
+//! Where neither credential nor ESP have settings, `cloud` looks for some in the
+//! background, beside all this. Certificates come from `acme`, which a timer starts
+//! and which no boot waits for; `certificate take` puts them in place. The unit
+//! mailimg-X runs the verb X.
 //!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
 //! message, `sts`, which it asks about every domain it sends to, and `guard`, to

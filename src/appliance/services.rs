@@ -180,6 +180,8 @@ pub fn readers_of_certificate() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::{Probe, SERVICES};
+    use crate::appliance::Arguments;
+    use clap::{CommandFactory, Parser};
     use std::collections::BTreeSet;
     use std::path::Path;
 
@@ -221,5 +223,45 @@ mod tests {
         for name in known.iter().filter(|name| name.starts_with("mailimg-")) {
             assert!(folder.join(name).exists(), "there is no {name}");
         }
+    }
+
+    /// Units that run a verb of another name.
+    const OTHER_VERBS: [(&str, &str); 1] = [
+        // It is there to conclude the boot. What it runs is for people, too.
+        ("boot-complete", "console"),
+    ];
+
+    /// Whoever sees a unit in the journal knows what to call, and where it is in the code.
+    #[test]
+    fn a_unit_runs_the_verb_of_its_name() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units/system");
+        let mut found = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            let unit = file.strip_prefix("mailimg-");
+            let Some(unit) = unit.and_then(|unit| unit.strip_suffix(".service")) else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let mut starts = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("ExecStart="));
+            // One runs nft.
+            let Some(line) = starts.find(|line| line.starts_with("/usr/bin/mailctl ")) else {
+                continue;
+            };
+            found += 1;
+            Arguments::try_parse_from(line.split(' '))
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
+            let verb = line.split(' ').nth(1).unwrap();
+            let other = OTHER_VERBS.iter().find(|(name, _)| *name == unit);
+            assert_eq!(verb, other.map_or(unit, |(_, verb)| verb), "{file}");
+            // An alias is one that will be gone.
+            let known = Arguments::command();
+            let mut verbs = known.get_subcommands().map(|one| one.get_name());
+            assert!(verbs.any(|name| name == verb), "{file}: {verb}");
+        }
+        assert!(found > 12, "only {found} units were found");
     }
 }

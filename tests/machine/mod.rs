@@ -71,7 +71,11 @@ impl Machine {
     /// Calls what units call at boot, with /run as a boot finds it.
     pub fn boot(&self) {
         let _ = std::fs::remove_dir_all(self.path("run/mailimg"));
-        for verb in [&["start"][..], &["provision"], &["dkim", "ensure"]] {
+        for verb in [
+            &["settings", "start"][..],
+            &["provision"],
+            &["dkim", "ensure"],
+        ] {
             self.run(verb).success();
         }
     }

@@ -87,7 +87,7 @@ impl World {
             "DOMAIN=wombat.example\nHOSTNAME={HOST}\nADMIN_USER_INITIAL_PASSWORD=first\n\
              ACME_DIRECTORY_URL=https://localhost:{ca_port}/dir\n"
         ));
-        machine.run(&["start"]).success();
+        machine.run(&["settings", "start"]).success();
         machine.run(&["provision"]).success();
         let names = NameServer::start();
         names.point(HOST, "127.0.0.1");

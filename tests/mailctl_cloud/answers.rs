@@ -15,7 +15,7 @@ fn console_with(user_data: Vec<u8>) -> String {
         _ => NOTHING,
     });
     let machine = Machine::new();
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     import(&machine, "hetzner", &server, &[]);
     assert!(!machine.path("var/lib/mailimg/settings.env").exists());
     assert!(!machine.path("run/mailimg/configured").exists());
@@ -81,7 +81,7 @@ fn line_ends_byte_order_mark_and_base64() {
             _ => NOTHING,
         });
         let machine = Machine::new();
-        machine.run(&["start"]).success();
+        machine.run(&["settings", "start"]).success();
         import(&machine, "hetzner", &server, &[]);
         let shown = machine.run(&["settings", "show"]).success();
         let shown = String::from_utf8_lossy(&shown.get_output().stdout).into_owned();
@@ -181,7 +181,7 @@ fn servers_that_never_give_an_answer() {
             scope.spawn(move || {
                 let server = Server::start(handler);
                 let machine = Machine::new();
-                machine.run(&["start"]).success();
+                machine.run(&["settings", "start"]).success();
                 let started = Instant::now();
                 let said = import(&machine, "hetzner", &server, &[]);
                 let took = started.elapsed();

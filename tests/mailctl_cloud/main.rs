@@ -1,4 +1,4 @@
-//! `mailctl import-cloud` against each provider's metadata as it is served, and
+//! `mailctl cloud` against each provider's metadata as it is served, and
 //! against servers that serve something else.
 
 #[path = "../machine/mod.rs"]

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 /// Asks a server as a provider, and expects a machine that is ready for mail.
 fn provisions(provider: &str, name: &str, server: &Server, addresses: &str) {
     let machine = Machine::new();
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     assert!(!machine.path("run/mailimg/configured").exists());
     let said = import(&machine, provider, server, &[]);
     assert!(

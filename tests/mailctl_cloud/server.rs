@@ -114,7 +114,7 @@ pub const NOTHING: Answer = (404, Vec::new());
 /// Asks a server as a provider, and returns what was said.
 pub fn import(machine: &Machine, provider: &str, server: &Server, more: &[&str]) -> String {
     let base = server.base();
-    let mut arguments = vec!["import-cloud", "--provider", provider, "--base", &base];
+    let mut arguments = vec!["cloud", "--provider", provider, "--base", &base];
     arguments.extend(more);
     let assert = machine.run(&arguments).success();
     String::from_utf8_lossy(&assert.get_output().stdout).into_owned()

@@ -31,7 +31,7 @@ fn nobody_is_there_at_first() {
         }
     });
     let machine = Machine::new();
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     let server = Server {
         address,
         seen: Arc::default(),
@@ -63,14 +63,14 @@ fn other_sources_come_first() {
     // Settings with a mistake there: they are to be mended, and hide what comes after.
     let machine = Machine::new();
     machine.put_esp("DOMAIN=wombat.example\n");
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     import(&machine, "hetzner", &server, &[]);
     assert!(!machine.path("var/lib/mailimg/settings.env").exists());
 
     // The template on the ESP sets nothing.
     let machine = Machine::new();
     machine.put_esp("# Settings\nDOMAIN=\nHOSTNAME=\n");
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     import(&machine, "hetzner", &server, &[]);
     machine.boot();
     assert!(
@@ -83,7 +83,7 @@ fn other_sources_come_first() {
 #[test]
 fn drives_come_before_the_address() {
     let machine = Machine::new();
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     let drive = machine.path("dev/disk/by-label/config-2/openstack/latest");
     std::fs::create_dir_all(&drive).unwrap();
     // Not ours: the metadata is asked.
@@ -113,10 +113,10 @@ fn drives_come_before_the_address() {
 #[test]
 fn no_cloud_nobody_is_asked() {
     let machine = Machine::new();
-    machine.run(&["start"]).success();
+    machine.run(&["settings", "start"]).success();
     let started = Instant::now();
     machine
-        .run(&["import-cloud"])
+        .run(&["cloud"])
         .success()
         .stdout("No cloud that offers settings.\n");
     assert!(started.elapsed() < Duration::from_secs(2));

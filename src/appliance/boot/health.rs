@@ -17,6 +17,17 @@ use std::time::{Duration, Instant};
 /// Pause between two tries of a probe.
 const PROBE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long to wait, and what to print.
+#[derive(Debug, clap::Args)]
+pub struct HealthOptions {
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+    /// Print JSON: every probe with its outcome.
+    #[arg(long)]
+    json: bool,
+}
+
 /// How one probe ended.
 #[derive(Debug, Serialize)]
 struct Outcome {
@@ -36,17 +47,23 @@ struct Health {
     probes: Vec<Outcome>,
 }
 
-/// Waits until mail is accepted and handed out, at most for `deadline`.
+/// Waits until mail is accepted and handed out, at most as long as asked; the flag says
+/// whether all is well.
 ///
 /// # Errors
-/// What did not answer when the time was up.
-pub fn check_health(place: &Place, deadline: Duration) -> Result<String> {
+/// Settings that cannot be read; unless JSON tells of it, what did not answer in time.
+pub fn run_health(place: &Place, options: &HealthOptions) -> Result<(String, bool)> {
+    let deadline = Duration::from_secs(options.timeout);
     let health = wait_for_health(place, deadline)?;
+    if options.json {
+        let text = serde_json::to_string_pretty(&health).context("writing JSON")?;
+        return Ok((text, health.healthy));
+    }
     if health.waiting_for_settings {
-        return Ok("Healthy: waiting for settings.".to_owned());
+        return Ok(("Healthy: waiting for settings.".to_owned(), true));
     }
     if health.healthy {
-        return Ok("Healthy: mail is accepted.".to_owned());
+        return Ok(("Healthy: mail is accepted.".to_owned(), true));
     }
     let failed: Vec<String> = health
         .probes
@@ -54,16 +71,6 @@ pub fn check_health(place: &Place, deadline: Duration) -> Result<String> {
         .filter_map(|outcome| Some(format!("{}: {}", outcome.name, outcome.why.as_ref()?)))
         .collect();
     bail!("waited {} s: {}", deadline.as_secs(), failed.join("; "))
-}
-
-/// The same as JSON, and whether all is well.
-///
-/// # Errors
-/// Settings that cannot be read.
-pub fn show_health(place: &Place, deadline: Duration) -> Result<(String, bool)> {
-    let health = wait_for_health(place, deadline)?;
-    let text = serde_json::to_string_pretty(&health).context("writing JSON")?;
-    Ok((text, health.healthy))
 }
 
 fn wait_for_health(place: &Place, deadline: Duration) -> Result<Health> {

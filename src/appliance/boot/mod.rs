@@ -8,3 +8,4 @@ pub mod health;
 pub mod import;
 pub mod provision;
 pub mod render;
+pub mod start;

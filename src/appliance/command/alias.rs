@@ -12,8 +12,47 @@ use crate::appliance::users::{LockedUsers, load_users};
 use crate::error::{Hint, hinted};
 use crate::settings::{Problem, Problems, Settings};
 use anyhow::{Context, Result};
+use clap::Subcommand;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// What can be done about aliases.
+#[derive(Debug, Subcommand)]
+pub enum AliasVerb {
+    /// Add an alias, or targets to one that is there.
+    Add {
+        /// An address in a served domain, or @DOMAIN for all of it.
+        alias: String,
+        /// Full addresses, here or elsewhere, or user names of the first domain.
+        #[arg(required = true)]
+        targets: Vec<String>,
+    },
+    /// Delete an alias, or only some of its targets.
+    Del {
+        /// The alias.
+        alias: String,
+        /// The targets to delete; all when absent.
+        targets: Vec<String>,
+    },
+    /// List aliases.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does what was asked, and returns what to say.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run_verb(place: &Place, verb: &AliasVerb) -> Result<String> {
+    match verb {
+        AliasVerb::Add { alias, targets } => add_alias(place, alias, targets),
+        AliasVerb::Del { alias, targets } => delete_alias(place, alias, targets),
+        AliasVerb::List { json } => list_aliases(place, *json),
+    }
+}
 
 fn wanted<T>(parsed: Result<T, (String, String)>) -> Result<T> {
     parsed
@@ -52,7 +91,7 @@ fn written_targets(settings: &Settings, text: &AliasText, alias: &str) -> Option
 ///
 /// # Errors
 /// A bad alias or target, one that is there already, a loop; state that cannot be written.
-pub fn add_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
+fn add_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let alias = wanted(parse_alias(&settings, alias))?;
@@ -109,7 +148,7 @@ fn refuse_new(before: &[Problem], after: Vec<Problem>) -> Result<()> {
 ///
 /// # Errors
 /// An unknown alias or target, one that others lead to; state that cannot be written.
-pub fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
+fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     // What is in the file may be wrong, and must be removable all the same.
@@ -219,7 +258,7 @@ fn written(settings: &Settings, text: &AliasText) -> BTreeMap<String, Vec<usize>
 ///
 /// # Errors
 /// Unreadable state.
-pub fn list_aliases(place: &Place, json: bool) -> Result<String> {
+fn list_aliases(place: &Place, json: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let text = load_aliases(place)?;
     let checked = check_aliases(&settings, &load_users(place)?, &text);

@@ -5,6 +5,7 @@ use crate::appliance::guard::rules::{Ban, Source};
 use crate::appliance::machine::place::{self, Place};
 use crate::error::{Hint, hinted};
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -17,6 +18,33 @@ const GUARD_LIMIT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_secs(2);
 /// Lifts all bans instead of one.
 const ALL: &str = "all";
+
+/// What can be done about bans.
+#[derive(Debug, Subcommand)]
+pub enum BanVerb {
+    /// List who is banned, since when and for how long.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an address in again; an IPv6 one with its whole /64.
+    Lift {
+        /// The address, or 'all'.
+        address: String,
+    },
+}
+
+/// Does what was asked, and returns what to say.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run_verb(place: &Place, verb: &BanVerb) -> Result<String> {
+    match verb {
+        BanVerb::List { json } => list_bans(place, *json),
+        BanVerb::Lift { address } => lift_ban(place, address),
+    }
+}
 
 /// A ban as it is printed.
 #[derive(Serialize)]
@@ -44,7 +72,7 @@ impl From<&Ban> for Shown {
 ///
 /// # Errors
 /// A guard that does not answer.
-pub fn list_bans(place: &Place, json: bool) -> Result<String> {
+fn list_bans(place: &Place, json: bool) -> Result<String> {
     let bans: Vec<Shown> = ask(place, &Request::List, GUARD_LIMIT)?
         .iter()
         .map(Shown::from)
@@ -75,7 +103,7 @@ pub fn list_bans(place: &Place, json: bool) -> Result<String> {
 ///
 /// # Errors
 /// No address, one that is not banned, a guard that does not answer.
-pub fn lift_ban(place: &Place, address: &str) -> Result<String> {
+fn lift_ban(place: &Place, address: &str) -> Result<String> {
     let wanted = if address == ALL {
         None
     } else {

@@ -1,4 +1,4 @@
-//! `mailctl cert`: show certificates, renew them, take new ones into use.
+//! `mailctl certificate`, for short `cert`: show certificates, renew them, take new ones into use.
 
 use super::certificate_status;
 use crate::appliance::certificate::acme::{
@@ -48,6 +48,7 @@ pub enum CertificateVerb {
         force: bool,
     },
     /// Take certificates into use that the agent has got.
+    #[command(hide = true)]
     Take,
 }
 

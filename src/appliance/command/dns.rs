@@ -86,7 +86,7 @@ impl Common {
 ///
 /// # Errors
 /// Whatever the verb failed with.
-pub fn run_dns(place: &Place, verb: &DnsVerb) -> Result<(String, bool)> {
+pub fn run_verb(place: &Place, verb: &DnsVerb) -> Result<(String, bool)> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     match verb {
         DnsVerb::Records {

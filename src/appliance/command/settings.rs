@@ -1,16 +1,56 @@
-//! `mailctl settings`: shows and checks them; [`crate::appliance::boot::apply`] takes them into use.
+//! `mailctl settings`: shows and checks them; [`crate::appliance::boot`] takes them into use.
 
+use crate::appliance::boot::apply::apply_settings;
+use crate::appliance::boot::start::start;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_stored;
-use crate::settings::{KEYS, load_settings, resolve_settings};
+use crate::settings::{KEYS, describe_settings, load_settings, resolve_settings};
 use anyhow::{Context, Result};
-use std::path::Path;
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+/// What can be done about settings.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum SettingsVerb {
+    /// Check a file, or the settings in use.
+    Check {
+        /// The file; the settings in use when absent.
+        file: Option<PathBuf>,
+    },
+    /// Show all keys, secrets hidden.
+    Show,
+    /// Tell what the keys mean.
+    Help {
+        /// Only this one.
+        key: Option<String>,
+    },
+    /// Take edited settings into use.
+    Apply,
+    /// What a boot begins with: import-settings, render and console in one.
+    #[command(hide = true)]
+    Start,
+}
+
+/// Does what was asked, and returns what to say.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run_verb(place: &Place, verb: &SettingsVerb) -> Result<String> {
+    match verb {
+        SettingsVerb::Check { file } => check_settings(place, file.as_deref()),
+        SettingsVerb::Show => show_settings(place),
+        SettingsVerb::Help { key } => describe_settings(key.as_deref()),
+        SettingsVerb::Apply => apply_settings(place),
+        SettingsVerb::Start => start(place),
+    }
+}
 
 /// Checks a file, or the settings in use, and returns what to say.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
+fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
     let path = file.map_or_else(|| place.path(place::SETTINGS), Path::to_path_buf);
     let written = load_settings(&path)?;
     let resolved =
@@ -28,7 +68,7 @@ pub fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
 ///
 /// # Errors
 /// Unreadable settings.
-pub fn show_settings(place: &Place) -> Result<String> {
+fn show_settings(place: &Place) -> Result<String> {
     load_stored(place)?;
     let written = load_settings(&place.path(place::SETTINGS))?;
     let lines: Vec<String> = KEYS

@@ -1,5 +1,7 @@
 //! `mailctl user`: accounts, with the texts that t-lo/mailserver prints.
 
+use super::alias;
+use super::user_list::list_users;
 use crate::appliance::aliases::{self, check, name};
 use crate::appliance::machine::files::{check_state, remove_file};
 use crate::appliance::machine::place::{self, Place};
@@ -12,10 +14,87 @@ use crate::appliance::users::{Account, LockedUsers, Quota};
 use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, Settings, parse_mail_address, parse_quota};
 use anyhow::{Context, Result};
+use clap::Subcommand;
 use std::io::Read;
 
 /// Longest password line read from standard input, in bytes.
 const MAXIMUM_INPUT: u64 = 4096;
+
+/// What can be done about accounts.
+#[derive(Debug, Subcommand)]
+pub enum UserVerb {
+    /// Make an account; without a password one is generated.
+    Add {
+        /// The full address.
+        address: String,
+        /// The password; other people on this machine may see it in the process list.
+        #[arg(conflicts_with = "password_stdin", allow_hyphen_values = true)]
+        password: Option<String>,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Delete an account; its mail stays unless purged.
+    Del {
+        /// Remove the mailbox too.
+        #[arg(long)]
+        purge_inbox: bool,
+        /// The full address.
+        address: String,
+    },
+    /// Set a new password; without one it is generated.
+    Passwd {
+        /// The full address.
+        address: String,
+        /// The password; other people on this machine may see it in the process list.
+        #[arg(conflicts_with = "password_stdin", allow_hyphen_values = true)]
+        password: Option<String>,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give an account a quota of its own.
+    Quota {
+        /// The full address.
+        address: String,
+        /// A size such as 500M or 2G, none for no limit, default for that of MAILBOX_QUOTA.
+        size: String,
+    },
+    /// List accounts with the size of their mailboxes.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an edited aliases file into use.
+    UpdateAliases,
+}
+
+/// Does what was asked, and returns what to say.
+///
+/// # Errors
+/// Whatever the verb failed with.
+pub fn run_verb(place: &Place, verb: &UserVerb) -> Result<String> {
+    match verb {
+        UserVerb::Add {
+            address,
+            password,
+            password_stdin,
+        } => add_user(place, address, password.as_deref(), *password_stdin),
+        UserVerb::Del {
+            purge_inbox,
+            address,
+        } => delete_user(place, address, *purge_inbox),
+        UserVerb::Passwd {
+            address,
+            password,
+            password_stdin,
+        } => change_password(place, address, password.as_deref(), *password_stdin),
+        UserVerb::Quota { address, size } => change_quota(place, address, size),
+        UserVerb::List { json } => list_users(place, *json),
+        UserVerb::UpdateAliases => alias::update_aliases(place),
+    }
+}
 
 fn parse_address(text: &str) -> Result<MailAddress> {
     parse_mail_address(text)
@@ -61,7 +140,7 @@ fn given_password(argument: Option<&str>, stdin: bool) -> Result<Option<String>>
 ///
 /// # Errors
 /// A bad, foreign or taken address; state that cannot be written.
-pub fn add_user(place: &Place, text: &str, password: Option<&str>, stdin: bool) -> Result<String> {
+fn add_user(place: &Place, text: &str, password: Option<&str>, stdin: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let address = served_address(&settings, text)?;
@@ -105,7 +184,7 @@ fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> Re
 ///
 /// # Errors
 /// An unknown address; state that cannot be written.
-pub fn change_password(
+fn change_password(
     place: &Place,
     text: &str,
     password: Option<&str>,
@@ -140,7 +219,7 @@ pub fn change_password(
 ///
 /// # Errors
 /// An unknown address, a bad size; state that cannot be written.
-pub fn change_quota(place: &Place, text: &str, size: &str) -> Result<String> {
+fn change_quota(place: &Place, text: &str, size: &str) -> Result<String> {
     check_state(place)?;
     let address = parse_address(text)?;
     let quota = parse_own_quota(size)?;
@@ -174,7 +253,7 @@ fn parse_own_quota(text: &str) -> Result<Quota> {
 ///
 /// # Errors
 /// An unknown address; state that cannot be written; mail that cannot be removed.
-pub fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
+fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
     let address = parse_address(text)?;

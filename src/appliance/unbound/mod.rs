@@ -7,10 +7,10 @@
 //! (`val-permissive-mode`, unbound.conf(5),
 //! <https://unbound.docs.nlnetlabs.nl/en/latest/manpages/unbound.conf.html>).
 
+pub mod resolver;
+
 use super::machine::files::{PUBLIC, ensure_file, ensure_folder, read_optional};
 use super::machine::place::{self, Place};
-use super::machine::program::reload_unit;
-use super::machine::settings::load_checked;
 use super::machine::template::render_template;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
@@ -50,20 +50,6 @@ struct Values {
     permissive: bool,
     root_hints: String,
     trust_anchor: String,
-}
-
-/// Renders the configuration, and takes it into use if it changed.
-///
-/// # Errors
-/// A credential that cannot be read, a file that cannot be written.
-pub fn refresh(place: &Place) -> Result<bool> {
-    // Settings that a person broke must not take name resolution away.
-    let settings = load_checked(place, place::SETTINGS).ok().flatten();
-    let changed = ensure_resolver(place, settings.as_ref().map(|resolved| &resolved.settings))?;
-    if changed && place.is_machine() {
-        reload_unit(UNIT)?;
-    }
-    Ok(changed)
 }
 
 /// Renders the configuration, and says whether it changed.

@@ -1,4 +1,4 @@
-//! What each cloud serves at the metadata address, and where.
+//! `mailctl metadata`: what each cloud serves at the metadata address, and where.
 //!
 //! | provider | documentation |
 //! |---|---|
@@ -12,11 +12,13 @@
 //! Whatever else they tell (keys, host names, networks) is left alone:
 //! settings.env is the one place for it.
 
-use super::client::Client;
-use super::provider::Provider;
-use crate::appliance::network::public_address::CloudAddresses;
+use super::client::{BASE, BUDGET, Client};
+use super::provider::{Provider, find_provider};
+use crate::appliance::machine::files::{SECRET, write_file};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::network::public_address::{CloudAddresses, has_public_ipv4};
 use crate::settings::MAXIMUM_BYTES;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,27 @@ impl Metadata {
 struct Addresses {
     ipv4: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
+}
+
+/// Fetches the metadata and leaves it in a file.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn leave_metadata(place: &Place) -> Result<String> {
+    let Some(provider) = find_provider(place) else {
+        return Ok("This machine runs in no cloud that is known.".to_owned());
+    };
+    let settled = place.path(place::CONFIGURED).exists() && has_public_ipv4(place);
+    if settled {
+        return Ok("There is nothing to ask: this machine has its public address.".to_owned());
+    }
+    let metadata = fetch_metadata(provider, &Client::new(BASE, BUDGET));
+    let text = serde_json::to_vec(&metadata).context("writing JSON")?;
+    write_file(&place.path(place::CLOUD_ANSWER), &text, SECRET, None)?;
+    Ok(match metadata.problem {
+        None => format!("Fetched the metadata of {provider}."),
+        Some(problem) => format!("Fetching the metadata of {provider}: {problem}"),
+    })
 }
 
 /// Asks a provider, and notes what went wrong instead of failing.

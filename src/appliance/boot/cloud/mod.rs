@@ -1,4 +1,4 @@
-//! `mailctl import-cloud`: settings from the cloud that runs the machine.
+//! `mailctl cloud`: settings from the cloud that runs the machine.
 //!
 //! Last among the sources: only a machine that neither credential nor ESP gave
 //! settings looks here, first on the disks that clouds attach ([`drive`]), then
@@ -9,7 +9,7 @@
 //! Runs in the background at each boot and whenever the network changes; no
 //! part of the boot waits for it. Two processes do the work, so that the one
 //! that may write state never talks to the network: a unit with no right but
-//! that of reaching the metadata address fetches ([`fetch`]) and leaves what it
+//! that of reaching the metadata address fetches ([`leave_metadata`]) and leaves what it
 //! got in a file. On a machine with settings all that happens is that the
 //! public addresses are noted, once a boot, if it lies behind NAT.
 
@@ -22,11 +22,10 @@ mod user_data;
 use super::apply::apply_settings;
 use super::console::refresh_console;
 use super::import::take_cloud_settings;
-use crate::appliance::machine::files::{PUBLIC, SECRET, ensure_folder, remove_file, write_file};
+use crate::appliance::machine::files::{PUBLIC, ensure_folder, remove_file, write_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::{run_program, start_unit_and_wait};
 use crate::appliance::machine::settings::load_checked;
-use crate::appliance::network::public_address::has_public_ipv4;
 use crate::error::render as render_error;
 use anyhow::{Context, Result};
 use client::{BASE, BUDGET, Client};
@@ -36,7 +35,9 @@ use std::io::Read;
 use std::time::Duration;
 use user_data::{UserData, examine};
 
-/// The unit that runs [`fetch`].
+pub use metadata::leave_metadata;
+
+/// The unit that runs [`leave_metadata`].
 const FETCHER: &str = "mailimg-metadata.service";
 /// Largest answer that is read from it, Base64 around 128 KiB of Base64.
 const ANSWER_BYTES: u64 = 256 * 1024;
@@ -242,25 +243,4 @@ fn ask(place: &Place, provider: Provider, options: &Options) -> Result<Metadata>
         // It found that there is no need to ask.
         Err(_) => Ok(Metadata::default()),
     }
-}
-
-/// Fetches the metadata and leaves it in a file, `mailctl fetch-metadata`.
-///
-/// # Errors
-/// A file that cannot be written.
-pub fn fetch(place: &Place) -> Result<String> {
-    let Some(provider) = find_provider(place) else {
-        return Ok("This machine runs in no cloud that is known.".to_owned());
-    };
-    let settled = place.path(place::CONFIGURED).exists() && has_public_ipv4(place);
-    if settled {
-        return Ok("There is nothing to ask: this machine has its public address.".to_owned());
-    }
-    let metadata = fetch_metadata(provider, &Client::new(BASE, BUDGET));
-    let text = serde_json::to_vec(&metadata).context("writing JSON")?;
-    write_file(&place.path(place::CLOUD_ANSWER), &text, SECRET, None)?;
-    Ok(match metadata.problem {
-        None => format!("Fetched the metadata of {provider}."),
-        Some(problem) => format!("Fetching the metadata of {provider}: {problem}"),
-    })
 }
