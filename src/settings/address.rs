@@ -32,10 +32,10 @@ impl fmt::Display for MailAddress {
 pub fn parse_local_part(text: &str) -> Result<String, (String, &'static str)> {
     const EXPECTED: &str = "letters, digits and any of . _ - between them";
     // RFC 5321 section 4.5.3.1.1.
-    const LONGEST: usize = 64;
+    const LOCAL_PART_BYTES_MAX: usize = 64;
     let local = text.to_ascii_lowercase();
     let good = !local.is_empty()
-        && local.len() <= LONGEST
+        && local.len() <= LOCAL_PART_BYTES_MAX
         && local
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

@@ -218,12 +218,12 @@ pub fn find_key(name: &str) -> Option<&'static Key> {
 #[must_use]
 pub(super) fn nearest_key(name: &str) -> Option<&'static str> {
     // Two slips of the finger; more would guess.
-    const FARTHEST: usize = 2;
+    const DISTANCE_MAX: usize = 2;
     let upper = name.to_ascii_uppercase();
     KEYS.iter()
         .map(|key| (edit_distance(&upper, key.name), key.name))
         .min()
-        .filter(|(distance, _)| *distance <= FARTHEST)
+        .filter(|(distance, _)| *distance <= DISTANCE_MAX)
         .map(|(_, name)| name)
 }
 

@@ -7,7 +7,7 @@ use super::name::{Wrong, untagged};
 use std::collections::BTreeMap;
 
 /// Most aliases in a row; `virtual_alias_recursion_limit` of Postfix lies above.
-const DEEPEST: usize = 100;
+const CHAIN_LENGTH_MAX: usize = 100;
 
 /// Indices of the edges that leave each alias.
 type Graph<'a> = BTreeMap<&'a str, Vec<usize>>;
@@ -103,16 +103,17 @@ impl Walk<'_> {
             if let Some(start) = self.path.iter().position(|at| edge(at).alias == target) {
                 self.drop_loop(start);
             } else if self.graph.contains_key(target.as_str()) {
-                let below = if self.path.len() < DEEPEST {
+                let below = if self.path.len() < CHAIN_LENGTH_MAX {
                     self.visit(&target)
                 } else {
-                    DEEPEST
+                    CHAIN_LENGTH_MAX
                 };
-                if below < DEEPEST {
+                if below < CHAIN_LENGTH_MAX {
                     height = height.max(1 + below);
                 } else {
-                    let wrong =
-                        format!("'{alias}' leads on to more than {DEEPEST} aliases in a row");
+                    let wrong = format!(
+                        "'{alias}' leads on to more than {CHAIN_LENGTH_MAX} aliases in a row"
+                    );
                     self.dropped
                         .insert(*index, (wrong, "a shorter way to the accounts".to_owned()));
                 }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use std::ops::Range;
 
 /// Largest file read, in bytes: some ten thousand aliases.
-const LARGEST: usize = 4 << 20;
+const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,8 +238,8 @@ pub fn load_aliases_to_change(place: &Place) -> Result<AliasText> {
 
 fn load_bytes(place: &Place) -> Result<Vec<u8>> {
     let bytes = read_optional(&place.path(place::ALIASES))?.unwrap_or_default();
-    if bytes.len() > LARGEST {
-        bail!("{} has more than {LARGEST} bytes", place::ALIASES);
+    if bytes.len() > FILE_BYTES_MAX {
+        bail!("{} has more than {FILE_BYTES_MAX} bytes", place::ALIASES);
     }
     Ok(bytes)
 }

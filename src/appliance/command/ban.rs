@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Longest wait for the guard.
 const GUARD_LIMIT: Duration = Duration::from_secs(30);
 /// The same where the answer is one fact of many.
-const GLANCE: Duration = Duration::from_secs(2);
+const GLANCE_LIMIT: Duration = Duration::from_secs(2);
 /// Lifts all bans instead of one.
 const ALL: &str = "all";
 
@@ -130,7 +130,7 @@ fn lift_ban(place: &Place, address: &str) -> Result<String> {
 
 /// How many bans run, `None` when the guard does not answer.
 pub fn count_bans(place: &Place) -> Option<usize> {
-    ask(place, &Request::List, GLANCE)
+    ask(place, &Request::List, GLANCE_LIMIT)
         .ok()
         .map(|bans| bans.len())
 }

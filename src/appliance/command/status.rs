@@ -19,9 +19,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// Columns of the screen.
-const WIDTH: usize = 80;
+const SCREEN_COLUMNS: usize = 80;
 /// Columns before the text of a line.
-const LABEL: usize = 13;
+const LABEL_COLUMNS: usize = 13;
 /// Lines of mistakes in the aliases file that fit.
 const SHOWN_PROBLEMS: usize = 2;
 /// Below this much is left of disk or files, it is said.
@@ -264,7 +264,7 @@ fn paragraph(name: &str, items: &[String], separator: &str) -> Vec<String> {
     for (index, item) in items.iter().enumerate() {
         let last = index + 1 == items.len();
         let item = format!("{item}{}", if last { "" } else { separator });
-        if !line.is_empty() && line.len() + item.trim_end().len() + LABEL > WIDTH {
+        if !line.is_empty() && line.len() + item.trim_end().len() + LABEL_COLUMNS > SCREEN_COLUMNS {
             lines.push(line.trim_end().to_owned());
             line.clear();
         }
@@ -296,10 +296,10 @@ fn render_problems(problems: &[String]) -> Vec<String> {
 
 /// A line that does not wrap.
 fn shortened(line: &str) -> String {
-    if line.chars().count() <= WIDTH {
+    if line.chars().count() <= SCREEN_COLUMNS {
         return line.trim_end().to_owned();
     }
-    let start: String = line.chars().take(WIDTH - 3).collect();
+    let start: String = line.chars().take(SCREEN_COLUMNS - 3).collect();
     format!("{start}...")
 }
 

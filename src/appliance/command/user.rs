@@ -284,7 +284,7 @@ fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
     if !purge {
         return Ok(format!("Deleted '{address}'."));
     }
-    const AGAIN: &str = "the account is gone already; run the same command again";
+    const HINT: &str = "the account is gone already; run the same command again";
     let locked = LockedUsers::open(place)?;
     if locked.users.contains(&name) {
         return Err(hinted(
@@ -292,9 +292,9 @@ fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
             format!("mailctl user del --purge-inbox {address} deletes both"),
         ));
     }
-    set_inbox_aside(place, &address).hint(AGAIN)?;
+    set_inbox_aside(place, &address).hint(HINT)?;
     drop(locked);
-    remove_set_aside(place, &address).hint(AGAIN)?;
+    remove_set_aside(place, &address).hint(HINT)?;
     Ok(format!(
         "Deleted '{address}' and purged {}.",
         inbox_name(&address)

@@ -18,7 +18,7 @@ use rsa::traits::PublicKeyParts;
 use std::path::PathBuf;
 
 /// What verifiers must accept, and what fits one DNS answer.
-const BITS: usize = 2048;
+const KEY_BITS: usize = 2048;
 
 /// The folder of a domain's keys.
 pub fn domain_folder(domain: &str) -> PathBuf {
@@ -48,7 +48,7 @@ pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) ->
                 "move the damaged file away and run `mailctl dkim ensure`, then publish the new record",
             )?,
         None => {
-            let key = RsaPrivateKey::new(&mut OsRng, BITS)?;
+            let key = RsaPrivateKey::new(&mut OsRng, KEY_BITS)?;
             let pem = key.to_pkcs8_pem(LineEnding::LF)?;
             write_file(&path, pem.as_bytes(), SECRET, signer)?;
             key
@@ -70,12 +70,12 @@ pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) ->
 /// # Errors
 /// Text that holds no RSA key, or one that verifiers refuse.
 pub fn convert_key(pem: &str) -> Result<String> {
-    const SMALLEST: usize = 1024;
+    const KEY_BITS_MIN: usize = 1024;
     let key = RsaPrivateKey::from_pkcs8_pem(pem)
         .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
         .context("reading an RSA key")?;
     let bits = key.size() * 8;
-    if bits < SMALLEST {
+    if bits < KEY_BITS_MIN {
         anyhow::bail!("the key has only {bits} bits");
     }
     Ok(key.to_pkcs8_pem(LineEnding::LF)?.to_string())

@@ -26,13 +26,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// When reading from the server ends.
-const LIMIT: Duration = Duration::from_secs(60);
+const READING_LIMIT: Duration = Duration::from_secs(60);
 /// How long the other name servers of a zone may take to follow.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(60);
 /// How often they are asked.
-const INTERVAL: Duration = Duration::from_secs(2);
+const FOLLOW_POLL_PAUSE: Duration = Duration::from_secs(2);
 /// How often a zone is read anew because somebody else changed it meanwhile.
-const TRIES: u32 = 4;
+const ZONE_TRIES: u32 = 4;
 
 /// The server that takes updates.
 struct Server<'a> {
@@ -53,7 +53,7 @@ pub async fn publish_records(
     resolver: SocketAddr,
     dry_run: bool,
 ) -> Result<(String, bool)> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + READING_LIMIT;
     let server = Server {
         address: find_server(update, resolver, deadline).await?,
         update,
@@ -197,7 +197,7 @@ impl Server<'_> {
         dry_run: bool,
         lines: &mut Vec<String>,
     ) -> Result<Vec<Change>> {
-        for _ in 0..TRIES {
+        for _ in 0..ZONE_TRIES {
             let mut notes = Vec::new();
             let mut changes = Vec::new();
             for record in records {
@@ -347,12 +347,12 @@ async fn await_followers(resolver: SocketAddr, changes: &[Change]) -> String {
         if late.is_empty() {
             return "All name servers have it.".to_owned();
         }
-        if Instant::now() + INTERVAL > end {
+        if Instant::now() + FOLLOW_POLL_PAUSE > end {
             return format!(
                 "Not all name servers have it yet: {}. mailctl dns check looks again.",
                 late.join(", ")
             );
         }
-        sleep(INTERVAL).await;
+        sleep(FOLLOW_POLL_PAUSE).await;
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 
 /// How long the server may take; it may have to sign the zone.
-const LIMIT: Duration = Duration::from_secs(15);
+const UPDATE_LIMIT: Duration = Duration::from_secs(15);
 /// How far clocks may differ, in seconds (RFC 8945 section 10).
 const FUDGE: u16 = 300;
 
@@ -100,9 +100,9 @@ pub async fn send_update(
         .to_vec()
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("writing the update")?;
-    let reply = timeout(LIMIT, over_tcp(server, &bytes))
+    let reply = timeout(UPDATE_LIMIT, over_tcp(server, &bytes))
         .await
-        .map_err(|_| anyhow::anyhow!("no answer within {} s", LIMIT.as_secs()))??;
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", UPDATE_LIMIT.as_secs()))??;
     let answer = Message::from_vec(&reply)
         .map_err(|error| anyhow::anyhow!("{error}"))
         .context("reading the answer")?;

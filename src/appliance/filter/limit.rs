@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 /// The window, in minutes.
-const WINDOW: u64 = 60;
+const WINDOW_MINUTES: u64 = 60;
 /// Most accounts remembered; only those that logged in come here.
 const MOST_ACCOUNTS: usize = 100_000;
 
@@ -27,20 +27,20 @@ impl SendingLimit {
             self.accounts.retain(|_, counts| {
                 counts
                     .back()
-                    .is_some_and(|(last, _)| last + WINDOW > minute)
+                    .is_some_and(|(last, _)| last + WINDOW_MINUTES > minute)
             });
         }
         let counts = self.accounts.entry(account.to_owned()).or_default();
         while counts
             .front()
-            .is_some_and(|(first, _)| first + WINDOW <= minute)
+            .is_some_and(|(first, _)| first + WINDOW_MINUTES <= minute)
         {
             counts.pop_front();
         }
         let sum: u64 = counts.iter().map(|(_, count)| u64::from(*count)).sum();
         if sum >= u64::from(limit) {
             let oldest = counts.front().map_or(minute, |(first, _)| *first);
-            return Err((oldest + WINDOW - minute).max(1));
+            return Err((oldest + WINDOW_MINUTES - minute).max(1));
         }
         match counts.back_mut() {
             Some((last, count)) if *last == minute => *count += 1,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// Longest line of a request.
 const LONGEST_LINE: u64 = 1024;
 /// Longest a whole conversation may take.
-const CONVERSATION: Duration = Duration::from_secs(30);
+const CONVERSATION_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is asked.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,8 @@ pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>
     loop {
         match listener.accept().await {
             // One at a time: only people ask.
-            Ok((stream, _)) => match timeout(CONVERSATION, converse(stream, &requests)).await {
+            Ok((stream, _)) => match timeout(CONVERSATION_LIMIT, converse(stream, &requests)).await
+            {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tell!("answering on the control socket: {error}"),
                 Err(_) => tell!("answering on the control socket: no end in time"),

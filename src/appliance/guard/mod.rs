@@ -38,7 +38,7 @@ pub use key::ensure_key;
 /// Reports that may wait while the kernel is told of a ban.
 const WAITING_REPORTS: usize = 1024;
 /// How often what is too old is dropped.
-const FORGETTING: Duration = Duration::from_secs(300);
+const FORGETTING_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Seconds since 1970 that never jump: what the clock said at the start, and the
 /// time that passed since. Bans in the kernel are measured the same way.
@@ -123,7 +123,7 @@ impl<'a> Keeper<'a> {
     }
 
     async fn keep(&mut self, mut attempts: Receiver<Attempt>, mut requests: Receiver<Asked>) {
-        let mut forgetting = interval(FORGETTING);
+        let mut forgetting = interval(FORGETTING_INTERVAL);
         loop {
             tokio::select! {
                 // Whoever lists bans sees what all reports before led to.

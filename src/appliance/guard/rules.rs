@@ -15,24 +15,24 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// Failures count this long.
-const WINDOW: u64 = 10 * MINUTE;
+const FAILURE_WINDOW: u64 = 10 * MINUTE;
 /// Failures that ban an address nobody logged in from.
 const STRANGER_LIMIT: usize = 6;
 /// Failures that ban an address that somebody logged in from: many people may
 /// share it, and the one with the wrong password must not lock out the rest.
 const SHARED_LIMIT: usize = 60;
 /// How long a success vouches for its address.
-const VOUCHED: u64 = HOUR;
+const VOUCHING_TIME: u64 = HOUR;
 /// The first ban; each further one is twice as long.
 const FIRST_BAN: u64 = HOUR;
 /// The longest ban.
 const LONGEST_BAN: u64 = DAY;
 /// After so long without a ban the next one is a first one.
-const FORGOTTEN: u64 = 7 * DAY;
+const BAN_MEMORY: u64 = 7 * DAY;
 /// A wrong password that comes again after more than this counts no more: a
 /// telephone with an old password tries for ever, and guesses nothing by it.
 /// Repeats that follow faster count, so that any six quick tries ban.
-const REPEAT: u64 = MINUTE;
+const REPEAT_PAUSE: u64 = MINUTE;
 /// Different wrong passwords remembered per address.
 const MOST_TRIES: usize = 8;
 /// Most addresses remembered, banned or not; the one unheard of for longest goes first.
@@ -152,7 +152,7 @@ impl Rules {
         for mut ban in bans.into_iter().take(MOST_ADDRESSES) {
             let length = ban.until.saturating_sub(ban.since).min(LONGEST_BAN);
             ban.until = ban.until.min(now.saturating_add(length));
-            if ban.until.saturating_add(FORGOTTEN) > now {
+            if ban.until.saturating_add(BAN_MEMORY) > now {
                 let record = Record {
                     heard: ban.since,
                     ban: Some(ban.clone()),
@@ -187,14 +187,14 @@ impl Rules {
         while record
             .failures
             .front()
-            .is_some_and(|first| first + WINDOW <= now)
+            .is_some_and(|first| first + FAILURE_WINDOW <= now)
         {
             record.failures.pop_front();
         }
         record.failures.push_back(now);
         let vouched = record
             .succeeded
-            .is_some_and(|success| success + VOUCHED > now);
+            .is_some_and(|success| success + VOUCHING_TIME > now);
         let limit = if vouched {
             SHARED_LIMIT
         } else {
@@ -206,7 +206,7 @@ impl Rules {
         let earlier = record
             .ban
             .as_ref()
-            .filter(|ban| ban.until + FORGOTTEN > now)
+            .filter(|ban| ban.until + BAN_MEMORY > now)
             .map_or(0, |ban| ban.earlier + 1);
         // Five doublings are beyond the longest already.
         let length = (FIRST_BAN << earlier.min(5)).min(LONGEST_BAN);
@@ -262,11 +262,11 @@ impl Rules {
     /// Drops what has no meaning any more.
     pub fn forget(&mut self, now: u64) {
         self.records.retain(|_, record| {
-            record.heard + VOUCHED > now
+            record.heard + VOUCHING_TIME > now
                 || record
                     .ban
                     .as_ref()
-                    .is_some_and(|ban| ban.until + FORGOTTEN > now)
+                    .is_some_and(|ban| ban.until + BAN_MEMORY > now)
         });
     }
 
@@ -301,7 +301,7 @@ impl Record {
             self.tries.pop_front();
         }
         self.tries.push_back((try_id, now));
-        last.is_some_and(|last| last + REPEAT <= now)
+        last.is_some_and(|last| last + REPEAT_PAUSE <= now)
     }
 }
 

@@ -25,7 +25,7 @@ const PCP_VERSION: u8 = 2;
 const PCP_MAP: u8 = 1;
 const UDP: u8 = 17;
 /// How long a mapping lives that is not taken back, in seconds.
-const LIFETIME: u32 = 30;
+const MAPPING_SECONDS: u32 = 30;
 /// Longest packet of PCP.
 const PACKET_BYTES_MAX: usize = 1100;
 
@@ -55,7 +55,7 @@ fn ask(server: SocketAddr, limit: Duration) -> Result<Ipv4Addr> {
     let mut wait = FIRST_WAIT;
     while Instant::now() < end {
         socket.send(&NAT_PMP_QUESTION)?;
-        socket.send(&pcp_map(own, port, &nonce, LIFETIME))?;
+        socket.send(&pcp_map(own, port, &nonce, MAPPING_SECONDS))?;
         let next = (Instant::now() + wait).min(end);
         while let Some(answer) = receive(&socket, next)? {
             let mapped = parse_pcp(&answer, &nonce);

@@ -19,18 +19,18 @@ const MOST_ABSENCES: usize = 10_000;
 /// Largest file of ours.
 const LARGEST_FILE: u64 = 128 << 10;
 /// A record that was seen within this time is not looked at again.
-const RECENT: u64 = 60;
+const RECORD_TRUSTED: u64 = 60;
 /// A policy is fetched again after this time at the latest, so that it never runs
 /// out while its domain is in use.
-const REFRESH: u64 = 24 * 3600;
+const REFETCH_AFTER: u64 = 24 * 3600;
 /// A policy whose domain got no mail for this long is left to run out.
-const UNUSED: u64 = 30 * 24 * 3600;
+const UNUSED_AFTER: u64 = 30 * 24 * 3600;
 /// How long a domain without record is believed to have no policy.
-const NO_RECORD: u64 = 600;
+const ABSENCE_BELIEVED: u64 = 600;
 /// How long a server that failed is left alone (RFC 8461, section 3.3).
-const FAILED: u64 = 300;
+const FAILURE_PAUSE: u64 = 300;
 /// How long a policy holds at least, or one that says 0 would never be used.
-const SHORTEST: u64 = 60;
+const LIFETIME_MIN: u64 = 60;
 
 /// A policy and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,18 +54,19 @@ pub struct Entry {
 impl Entry {
     fn ends(&self) -> u64 {
         self.fetched
-            .saturating_add(self.policy.max_age.max(SHORTEST))
+            .saturating_add(self.policy.max_age.max(LIFETIME_MIN))
     }
 
     /// A clock that was put back does not make it young again for ever.
     fn holds(&self, now: u64) -> bool {
-        now < self.ends() && self.fetched <= now.saturating_add(REFRESH)
+        now < self.ends() && self.fetched <= now.saturating_add(REFETCH_AFTER)
     }
 
     /// Whether it is time to fetch it again though its record is the same.
     fn is_due(&self, now: u64) -> bool {
         let age = now.saturating_sub(self.fetched);
-        age >= REFRESH.min(self.policy.max_age / 2) && now.saturating_sub(self.failed) >= FAILED
+        age >= REFETCH_AFTER.min(self.policy.max_age / 2)
+            && now.saturating_sub(self.failed) >= FAILURE_PAUSE
     }
 }
 
@@ -131,7 +132,7 @@ impl Cache {
         if let Some(entry) = self.entries.get_mut(domain) {
             if entry.holds(now) {
                 entry.used = now;
-                if now.saturating_sub(entry.checked) < RECENT && entry.checked <= now {
+                if now.saturating_sub(entry.checked) < RECORD_TRUSTED && entry.checked <= now {
                     return Held::Policy(entry.policy.clone());
                 }
                 return Held::Stale(Box::new(entry.clone()));
@@ -139,7 +140,7 @@ impl Cache {
             self.remove(domain);
         }
         match self.absent.get(domain) {
-            Some(until) if now < *until && *until <= now + NO_RECORD => Held::Nothing,
+            Some(until) if now < *until && *until <= now + ABSENCE_BELIEVED => Held::Nothing,
             _ => Held::Unknown,
         }
     }
@@ -147,7 +148,7 @@ impl Cache {
     /// Whether the entry is to be fetched, told what its record says now.
     pub fn wants_fetch(entry: &Entry, id: Option<&str>, now: u64) -> bool {
         match id {
-            Some(id) if id != entry.id => now.saturating_sub(entry.failed) >= FAILED,
+            Some(id) if id != entry.id => now.saturating_sub(entry.failed) >= FAILURE_PAUSE,
             // The record is gone: the policy holds, and the server may still have it.
             _ => entry.is_due(now),
         }
@@ -197,14 +198,18 @@ impl Cache {
         if self.absent.len() >= MOST_ABSENCES {
             self.absent.pop_first();
         }
-        let time = if failed { FAILED } else { NO_RECORD };
+        let time = if failed {
+            FAILURE_PAUSE
+        } else {
+            ABSENCE_BELIEVED
+        };
         self.absent.insert(domain.to_owned(), now + time);
     }
 
     /// Domains in use whose policy should be fetched again, before anybody waits for it.
     pub fn due(&self, now: u64) -> Vec<String> {
         let due = |entry: &Entry| {
-            entry.holds(now) && entry.is_due(now) && now.saturating_sub(entry.used) < UNUSED
+            entry.holds(now) && entry.is_due(now) && now.saturating_sub(entry.used) < UNUSED_AFTER
         };
         self.entries
             .iter()
@@ -264,7 +269,10 @@ fn load_entry(path: &std::path::Path) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, FAILED, Held, MOST_POLICIES, NO_RECORD, RECENT, REFRESH, UNUSED};
+    use super::{
+        ABSENCE_BELIEVED, Cache, FAILURE_PAUSE, Held, MOST_POLICIES, RECORD_TRUSTED, REFETCH_AFTER,
+        UNUSED_AFTER,
+    };
     use crate::appliance::sts::policy::{Mode, Policy};
 
     const START: u64 = 1_800_000_000;
@@ -290,11 +298,11 @@ mod tests {
         assert_eq!(cache.get("a.example", START), Held::Unknown);
         cache.put("a.example", "1", policy(WEEK), START).unwrap();
         assert_eq!(
-            cache.get("a.example", START + RECENT - 1),
+            cache.get("a.example", START + RECORD_TRUSTED - 1),
             Held::Policy(policy(WEEK))
         );
         // Every failure on the way changes nothing.
-        for later in [RECENT, REFRESH, WEEK - 1] {
+        for later in [RECORD_TRUSTED, REFETCH_AFTER, WEEK - 1] {
             let now = START + later;
             let Held::Stale(entry) = cache.get("a.example", now) else {
                 panic!("not stale after {later}");
@@ -312,29 +320,32 @@ mod tests {
         cache.put("a.example", "1", policy(WEEK), START).unwrap();
         let wants =
             |cache: &Cache, id, now| Cache::wants_fetch(cache.entry("a.example").unwrap(), id, now);
-        let soon = START + RECENT;
+        let soon = START + RECORD_TRUSTED;
         assert!(!wants(&cache, Some("1"), soon) && !wants(&cache, None, soon));
         assert!(wants(&cache, Some("2"), soon));
         cache.note_check("a.example", true, soon);
-        assert!(!wants(&cache, Some("2"), soon + FAILED - 1));
-        assert!(wants(&cache, Some("2"), soon + FAILED));
-        assert!(wants(&cache, Some("1"), START + REFRESH) && wants(&cache, None, START + REFRESH));
-        assert_eq!(cache.due(START + REFRESH - 1), Vec::<String>::new());
-        assert_eq!(cache.due(START + REFRESH), ["a.example"]);
+        assert!(!wants(&cache, Some("2"), soon + FAILURE_PAUSE - 1));
+        assert!(wants(&cache, Some("2"), soon + FAILURE_PAUSE));
+        assert!(
+            wants(&cache, Some("1"), START + REFETCH_AFTER)
+                && wants(&cache, None, START + REFETCH_AFTER)
+        );
+        assert_eq!(cache.due(START + REFETCH_AFTER - 1), Vec::<String>::new());
+        assert_eq!(cache.due(START + REFETCH_AFTER), ["a.example"]);
         // A short one at half of its life.
         cache.put("a.example", "1", policy(100), START).unwrap();
         assert_eq!(cache.due(START + 50), ["a.example"]);
         // One that nobody uses is left to run out.
         cache
-            .put("a.example", "1", policy(2 * UNUSED), START)
+            .put("a.example", "1", policy(2 * UNUSED_AFTER), START)
             .unwrap();
-        assert_eq!(cache.due(START + UNUSED), Vec::<String>::new());
+        assert_eq!(cache.due(START + UNUSED_AFTER), Vec::<String>::new());
     }
 
     #[test]
     fn absence_is_believed_for_minutes() {
         let (_folder, mut cache) = cache();
-        for (failed, time) in [(false, NO_RECORD), (true, FAILED)] {
+        for (failed, time) in [(false, ABSENCE_BELIEVED), (true, FAILURE_PAUSE)] {
             cache.put_absence("a.example", failed, START);
             assert_eq!(cache.get("a.example", START + time - 1), Held::Nothing);
             assert_eq!(cache.get("a.example", START + time), Held::Unknown);

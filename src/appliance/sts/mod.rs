@@ -61,7 +61,7 @@ pub use report::{ReportOptions, send_reports};
 pub use socketmap::MAP;
 
 /// How often policies are looked through for those that grow old.
-const TENDING: Duration = Duration::from_secs(600);
+const TENDING_INTERVAL: Duration = Duration::from_secs(600);
 /// Threads that wait for web servers.
 const MOST_THREADS: usize = 16;
 
@@ -102,7 +102,7 @@ pub fn run_sts(place: &Place, options: &StsOptions) -> Result<String> {
 }
 
 async fn tend(lookup: Rc<Lookup>) {
-    let mut ticks = interval(TENDING);
+    let mut ticks = interval(TENDING_INTERVAL);
     loop {
         ticks.tick().await;
         lookup.refresh_due().await;

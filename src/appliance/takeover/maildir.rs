@@ -20,7 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 /// Files of a mailbox that clients' caches depend on.
-const KEPT: [&str; 5] = [
+const KEPT_FILES: [&str; 5] = [
     "dovecot-uidlist",
     "dovecot-keywords",
     "dovecot-uidvalidity",
@@ -30,7 +30,7 @@ const KEPT: [&str; 5] = [
 /// Marks what a run that was cut short left behind.
 const UNFINISHED: &[u8] = b"mailctl-import.";
 /// Messages synced at once.
-const BATCH: usize = 1000;
+const SYNCED_AT_ONCE: usize = 1000;
 
 /// What a copy did, or would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Copier {
         // Lists first: Dovecot would make its own as soon as it sees a message.
         if known.is_empty() {
             for (name, kind) in entries(from)? {
-                let kept = KEPT.iter().any(|kept| name == *kept)
+                let kept = KEPT_FILES.iter().any(|kept| name == *kept)
                     || name.as_bytes().starts_with(b"dovecot-uidvalidity.");
                 if kept && kind.is_file() {
                     self.copy_small(&from.join(&name), &to.join(&name))?;
@@ -177,7 +177,7 @@ impl Copier {
                 }
             }
         }
-        for batch in wanted.chunks(BATCH) {
+        for batch in wanted.chunks(SYNCED_AT_ONCE) {
             self.copy_batch(from, to, batch)?;
         }
         Ok(())

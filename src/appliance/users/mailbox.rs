@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Unit of `st_blocks` (stat(3type)).
-const BLOCK: u64 = 512;
+const STAT_BLOCK_BYTES: u64 = 512;
 /// Where mail waits for its removal, out of Dovecot's sight, below [`place::MAIL`].
 const PURGED: &str = "purged";
 
@@ -45,7 +45,7 @@ pub fn disk_usage(folder: &Path) -> u64 {
                 || metadata.is_dir()
                 || seen.insert((metadata.dev(), metadata.ino()))
         })
-        .map(|metadata| metadata.blocks() * BLOCK)
+        .map(|metadata| metadata.blocks() * STAT_BLOCK_BYTES)
         .sum()
 }
 

@@ -27,7 +27,7 @@ const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 /// The protocol of everybody else.
 const WEB_PROTOCOL: &[u8] = b"http/1.1";
 /// Files are looked at no more often than this.
-const INTERVAL: Duration = Duration::from_secs(1);
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Longest file of certificates or keys.
 const LONGEST_FILE: u64 = 64 << 10;
 /// Most optional names.
@@ -131,7 +131,7 @@ impl Certificates {
     }
 
     fn refresh(&mut self) {
-        if self.looked.is_some_and(|time| time.elapsed() < INTERVAL) {
+        if self.looked.is_some_and(|time| time.elapsed() < LOOK_PAUSE) {
             return;
         }
         self.looked = Some(Instant::now());

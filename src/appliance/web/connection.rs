@@ -29,13 +29,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 
 /// Longest wait for a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait for all headers of a request, from the one before on.
-const HEADERS: Duration = Duration::from_secs(15);
+const HEADERS_LIMIT: Duration = Duration::from_secs(15);
 /// Longest wait for a body.
-const BODY: Duration = Duration::from_secs(15);
+const BODY_LIMIT: Duration = Duration::from_secs(15);
 /// Longest life of a connection, however busy.
-const LIFE: Duration = Duration::from_secs(300);
+const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 /// Longest request line and headers together.
 const HEADER_BYTES: usize = 16 << 10;
 
@@ -50,7 +50,7 @@ pub async fn serve_plain(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
 
 /// Serves a client on the port for HTTPS.
 pub async fn serve_tls(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
-    let deadline = Instant::now() + HANDSHAKE;
+    let deadline = Instant::now() + HANDSHAKE_LIMIT;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let Ok(Ok(start)) = timeout_at(deadline, acceptor).await else {
         return;
@@ -96,11 +96,11 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(HEADERS_LIMIT)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(Lingering::new(stream)), service);
     // What goes wrong with a stranger's connection is nobody's news.
-    let _ = timeout(LIFE, connection).await;
+    let _ = timeout(CONNECTION_LIMIT, connection).await;
 }
 
 async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> Answer {
@@ -170,7 +170,7 @@ async fn read_body(body: Incoming, length: u64) -> Result<Bytes, StatusCode> {
     if length > LONGEST_REQUEST as u64 {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    match timeout(BODY, Limited::new(body, LONGEST_REQUEST).collect()).await {
+    match timeout(BODY_LIMIT, Limited::new(body, LONGEST_REQUEST).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),

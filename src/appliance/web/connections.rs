@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use tokio::task::AbortHandle;
 
 /// Connections at once; each costs a few tens of kilobytes.
-const MOST: usize = 512;
+const CONNECTIONS_MAX: usize = 512;
 /// Connections at once from one IPv4 address or one IPv6 /64.
-const MOST_FROM_ONE: usize = 32;
+const CONNECTIONS_FROM_ONE_MAX: usize = 32;
 /// What one customer of a provider has of IPv6 (RFC 6177).
 const PREFIX_BITS: u32 = 64;
 
@@ -30,7 +30,9 @@ impl Connections {
     /// Whether another one from there fits; a trusted proxy speaks for many clients.
     pub fn has_room_for(&self, address: IpAddr, is_proxy: bool) -> bool {
         let from = counted_as(address);
-        is_proxy || self.held.values().filter(|held| held.from == from).count() < MOST_FROM_ONE
+        is_proxy
+            || self.held.values().filter(|held| held.from == from).count()
+                < CONNECTIONS_FROM_ONE_MAX
     }
 
     /// The number that the next one gets.
@@ -43,7 +45,7 @@ impl Connections {
     pub fn add(&mut self, number: u64, address: IpAddr, task: AbortHandle) {
         let from = counted_as(address);
         self.held.insert(number, Held { from, task });
-        if self.held.len() > MOST
+        if self.held.len() > CONNECTIONS_MAX
             && let Some(victim) = self.victim()
             && let Some(held) = self.held.remove(&victim)
         {
@@ -82,7 +84,7 @@ fn counted_as(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connections, MOST, MOST_FROM_ONE};
+    use super::{CONNECTIONS_FROM_ONE_MAX, CONNECTIONS_MAX, Connections};
     use std::net::{IpAddr, Ipv4Addr};
 
     #[tokio::test(flavor = "current_thread")]
@@ -95,7 +97,7 @@ mod tests {
             (number, task)
         };
         let first: IpAddr = "2001:db8::1".parse().unwrap();
-        for _ in 0..MOST_FROM_ONE {
+        for _ in 0..CONNECTIONS_FROM_ONE_MAX {
             assert!(connections.has_room_for(first, false));
             add(&mut connections, first);
         }
@@ -104,16 +106,16 @@ mod tests {
         assert!(connections.has_room_for(near, true));
         assert!(connections.has_room_for("2001:db8:0:1::1".parse().unwrap(), false));
         let crowd = (0..).map(|number| IpAddr::V4(Ipv4Addr::from_bits(number / 31)));
-        for address in crowd.take(MOST - MOST_FROM_ONE) {
+        for address in crowd.take(CONNECTIONS_MAX - CONNECTIONS_FROM_ONE_MAX) {
             add(&mut connections, address);
         }
         let (good, _task) = add(&mut connections, "198.51.100.1".parse().unwrap());
-        assert_eq!(connections.held.len(), MOST);
+        assert_eq!(connections.held.len(), CONNECTIONS_MAX);
         assert!(
             connections.has_room_for(near, false),
             "the largest group gave way"
         );
         connections.remove(good);
-        assert_eq!(connections.held.len(), MOST - 1);
+        assert_eq!(connections.held.len(), CONNECTIONS_MAX - 1);
     }
 }

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// Longest wait for a client to end his half.
-const WAIT: Duration = Duration::from_secs(5);
+const LINGERING_LIMIT: Duration = Duration::from_secs(5);
 /// Most that is still taken from him; no browser sends more headers.
-const MOST: usize = 1 << 20;
+const DISCARDED_BYTES_MAX: usize = 1 << 20;
 /// Bytes taken at once.
-const PIECE: usize = 4 << 10;
+const DISCARDED_AT_ONCE: usize = 4 << 10;
 
 /// Where a shutdown is.
 enum Stage {
@@ -72,10 +72,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             match stage {
                 Stage::Open => {
                     ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
-                    *stage = Stage::Waiting(Box::pin(sleep(WAIT)), MOST);
+                    *stage = Stage::Waiting(Box::pin(sleep(LINGERING_LIMIT)), DISCARDED_BYTES_MAX);
                 }
                 Stage::Waiting(end, left) => {
-                    let mut bytes = [0; PIECE];
+                    let mut bytes = [0; DISCARDED_AT_ONCE];
                     let mut buffer = ReadBuf::new(&mut bytes);
                     match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                         Poll::Ready(Ok(())) if (1..=*left).contains(&buffer.filled().len()) => {

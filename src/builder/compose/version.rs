@@ -28,15 +28,15 @@ use crate::error::hinted;
 use crate::settings::settings_template;
 
 /// Digits of the content's digest that a version has.
-const DIGITS: usize = 8;
+const CONTENT_DIGITS: usize = 8;
 /// How a version writes the time of its lock.
 const TIME_FORMAT: &str = "%Y%m%d%H%M";
 /// What is added to the recipe's version: `-`, the time, `-`, the digits.
-const ADDED: usize = 1 + "YYYYMMDDhhmm".len() + 1 + DIGITS;
+const SUFFIX_LENGTH: usize = 1 + "YYYYMMDDhhmm".len() + 1 + CONTENT_DIGITS;
 
 /// Refuses a recipe to whose version nothing can be added.
 pub fn check_room(recipe: &Recipe) -> Result<()> {
-    let length = recipe.name.len() + recipe.version.len() + ADDED;
+    let length = recipe.name.len() + recipe.version.len() + SUFFIX_LENGTH;
     if length <= LABEL_ROOM {
         return Ok(());
     }
@@ -50,7 +50,7 @@ pub fn check_room(recipe: &Recipe) -> Result<()> {
         format!(
             "shorten name and version in the recipe to {} characters together, or give the \
              whole version with `--image-version`",
-            LABEL_ROOM - ADDED
+            LABEL_ROOM - SUFFIX_LENGTH
         ),
     ))
 }
@@ -67,7 +67,7 @@ pub fn image_version(
         .strftime(TIME_FORMAT);
     let digest = content_digest(recipe, composed, resources)
         .context("taking the digest of the image's content")?;
-    let digits = &hex::encode(digest)[..DIGITS];
+    let digits = &hex::encode(digest)[..CONTENT_DIGITS];
     Ok(format!("{}-{made}-{digits}", recipe.version))
 }
 

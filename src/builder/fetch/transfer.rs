@@ -19,7 +19,7 @@ use crate::builder::progress::Stage;
 /// How much is read at once.
 const BUFFER: usize = 1 << 17;
 /// An attempt that brought so many bytes does not count as a failure.
-const WORTHWHILE: u64 = 1 << 20;
+const ADVANCE_BYTES_MIN: u64 = 1 << 20;
 const WEB_PAGE: &str = "answered a web page instead of it";
 
 /// One pinned file on its way into the cache.
@@ -65,7 +65,7 @@ impl Transfer<'_> {
             }) => Err(Problem::Transient {
                 reason,
                 retry_after,
-                advanced: self.counted.saturating_sub(counted) >= WORTHWHILE,
+                advanced: self.counted.saturating_sub(counted) >= ADVANCE_BYTES_MIN,
             }),
             other => other,
         }

@@ -4,7 +4,7 @@
 use super::locked::Lock;
 
 /// Versions tell minutes apart.
-const STEP: i64 = 60;
+const VERSION_STEP: i64 = 60;
 
 /// When a lock was made that replaces another.
 ///
@@ -18,7 +18,7 @@ pub fn made(lock: &Lock, previous: Option<&Lock>, now: i64) -> Option<i64> {
     if previous.sources == lock.sources && previous.packages == lock.packages {
         return previous.made;
     }
-    let next = previous.made().saturating_add(STEP);
+    let next = previous.made().saturating_add(VERSION_STEP);
     Some(now.max(lock.time()).max(next))
 }
 

@@ -12,7 +12,7 @@ use crate::builder::recipe::Recipe;
 /// Snapshots are taken some time after an index is published, so the newest at
 /// its very date may lack what came in with it. Debian keeps what was replaced
 /// for a day and a half, so the one a day later has both.
-const LATER: i64 = 24 * 60 * 60;
+const SNAPSHOT_DELAY: i64 = 24 * 60 * 60;
 
 /// How snapshots name a moment.
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
@@ -54,7 +54,7 @@ fn sources<'a>(
 fn snapshots(source: &LockedSource, package: &LockedPackage, recipe: &Recipe) -> Vec<String> {
     let held = package.held.as_ref().map(|held| held.listed);
     let date = held.unwrap_or(source.date);
-    let times: Vec<String> = [date, date.saturating_add(LATER)]
+    let times: Vec<String> = [date, date.saturating_add(SNAPSHOT_DELAY)]
         .into_iter()
         .filter_map(|moment| Timestamp::from_second(moment).ok())
         .map(|moment| moment.strftime(TIME_FORMAT).to_string())

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use ureq::{Agent, Error};
 
 /// Where clouds serve metadata.
-pub const BASE: &str = "http://169.254.169.254";
+pub const METADATA_URL: &str = "http://169.254.169.254";
 /// Time for everything, the wait for the network included.
-pub const BUDGET: Duration = Duration::from_secs(18);
+pub const TIME_BUDGET: Duration = Duration::from_secs(18);
 /// Time for one request, from connecting to the last byte.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 /// Pauses between attempts grow from the first to the longest.

@@ -12,7 +12,7 @@
 //! Whatever else they tell (keys, host names, networks) is left alone:
 //! settings.env is the one place for it.
 
-use super::client::{BASE, BUDGET, Client};
+use super::client::{Client, METADATA_URL, TIME_BUDGET};
 use super::provider::{Provider, find_provider};
 use crate::appliance::machine::files::{SECRET, write_file};
 use crate::appliance::machine::place::{self, Place};
@@ -80,7 +80,7 @@ pub fn leave_metadata(place: &Place) -> Result<String> {
     if settled {
         return Ok("There is nothing to ask: this machine has its public address.".to_owned());
     }
-    let metadata = fetch_metadata(provider, &Client::new(BASE, BUDGET));
+    let metadata = fetch_metadata(provider, &Client::new(METADATA_URL, TIME_BUDGET));
     let text = serde_json::to_vec(&metadata).context("writing JSON")?;
     write_file(&place.path(place::CLOUD_ANSWER), &text, SECRET, None)?;
     Ok(match metadata.problem {

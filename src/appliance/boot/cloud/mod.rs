@@ -28,7 +28,7 @@ use crate::appliance::machine::program::{run_program, start_unit_and_wait};
 use crate::appliance::machine::settings::load_checked;
 use crate::error::render as render_error;
 use anyhow::{Context, Result};
-use client::{BASE, BUDGET, Client};
+use client::{Client, METADATA_URL, TIME_BUDGET};
 use metadata::{Metadata, fetch_metadata};
 use provider::{Provider, find_provider};
 use std::io::Read;
@@ -224,11 +224,11 @@ fn keep_addresses(place: &Place, metadata: &Metadata) -> Result<()> {
 /// Has the metadata fetched by the unit for it, or fetches it in a test.
 fn ask(place: &Place, provider: Provider, options: &Options) -> Result<Metadata> {
     if !place.is_machine() || options.base.is_some() {
-        let base = options.base.as_deref().unwrap_or(BASE);
-        let budget = options.budget.map_or(BUDGET, Duration::from_secs);
+        let base = options.base.as_deref().unwrap_or(METADATA_URL);
+        let budget = options.budget.map_or(TIME_BUDGET, Duration::from_secs);
         return Ok(fetch_metadata(
             provider,
-            &Client::new(base, budget.min(BUDGET)),
+            &Client::new(base, budget.min(TIME_BUDGET)),
         ));
     }
     let path = place.path(place::CLOUD_ANSWER);

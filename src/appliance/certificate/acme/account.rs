@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The CA refuses for now and may say until when.
-const TOO_MANY: u16 = 429;
+const TOO_MANY_REQUESTS: u16 = 429;
 /// The CA is busy and may say until when.
-const BUSY: u16 = 503;
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 /// What is kept of the account.
 #[derive(Serialize, Deserialize)]
@@ -57,10 +57,10 @@ impl Ca {
 fn explain(error: &Error, refusal: &LastRefusal) -> Failure {
     let mut failure = Failure::of_error(error);
     if let Some(refusal) = take_refusal(refusal)
-        && matches!(refusal.status, TOO_MANY | BUSY)
+        && matches!(refusal.status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE)
     {
         failure.retry_after = refusal.retry_after;
-        if refusal.status == TOO_MANY {
+        if refusal.status == TOO_MANY_REQUESTS {
             failure.kind = Kind::RateLimited;
             "nothing has to be done: it is asked again when it allows"
                 .clone_into(&mut failure.hint);

@@ -31,13 +31,13 @@ const NONCE_TRIES: usize = 5;
 /// Pause between two looks at a network that comes up.
 const NETWORK_POLL_PAUSE: Duration = Duration::from_secs(3);
 /// How often an optional name that does not lead here is looked at, in seconds.
-const LOOK_AGAIN: i64 = 5 * 60;
+const OPTIONAL_NAME_PAUSE: i64 = 5 * 60;
 /// For how long after power-on it is waited for a network, in seconds.
-const BOOTING: i64 = 5 * 60;
+const BOOT_SECONDS: i64 = 5 * 60;
 /// Certificates of one name within a day, unless somebody insists.
-const MOST_A_DAY: usize = 3;
+const CERTIFICATES_A_DAY_MAX: usize = 3;
 /// Every how many failures the other challenge is tried, too.
-const BOTH_WAYS: u32 = 3;
+const FAILURES_BEFORE_OTHER_CHALLENGE: u32 = 3;
 /// Longest wait for a certificate to be taken into use.
 const TAKE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -230,7 +230,7 @@ impl<'a> Agent<'a> {
     /// At boot the network may come up a moment after us; later on the next run is soon.
     async fn open_patiently(&self) -> Result<Ca, Failure> {
         let began = Instant::now();
-        let patience = if uptime(self.place).is_some_and(|seconds| seconds > BOOTING) {
+        let patience = if uptime(self.place).is_some_and(|seconds| seconds > BOOT_SECONDS) {
             Duration::ZERO
         } else {
             Duration::from_secs(self.configuration.patience)
@@ -295,7 +295,7 @@ impl<'a> Agent<'a> {
             Ok(Err(reason)) => {
                 record.waiting = Some(reason);
                 record.failed = None;
-                record.pause = Some(Pause::of(LOOK_AGAIN, now()));
+                record.pause = Some(Pause::of(OPTIONAL_NAME_PAUSE, now()));
                 Ok(())
             }
             Ok(Ok(issued)) => self.conclude(name, record, Ok(issued), forced),
@@ -319,7 +319,7 @@ impl<'a> Agent<'a> {
             .iter()
             .filter(|at| (now() - **at).abs() < DAY)
             .count();
-        if !forced && today >= MOST_A_DAY {
+        if !forced && today >= CERTIFICATES_A_DAY_MAX {
             return Err(Failure::new(
                 Kind::Enough,
                 format!("{today} certificates came within a day, and another is due"),
@@ -335,7 +335,7 @@ impl<'a> Agent<'a> {
             let both = record
                 .failed
                 .as_ref()
-                .is_none_or(|failed| failed.times % BOTH_WAYS == 0);
+                .is_none_or(|failed| failed.times % FAILURES_BEFORE_OTHER_CHALLENGE == 0);
             if let Some(second) = first.after(failure.kind, tls_alpn).filter(|_| both) {
                 tell!("warning: {name}: {failure}; trying {second:?}");
                 let again = self.order_by(name, second, key).await;

@@ -17,11 +17,11 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Days before the end at which mail is sent, once each.
-const DAYS: [u16; 5] = [21, 14, 7, 3, 1];
+const ALERT_DAYS: [u16; 5] = [21, 14, 7, 3, 1];
 /// Failures before the first mail: one alone may be a clock that was just set.
-const FAILURES: u32 = 2;
+const FAILURES_BEFORE_MAIL: u32 = 2;
 /// How the journal knows an error: sd-daemon(3).
-const ERROR: &str = "<3>";
+const JOURNAL_ERROR: &str = "<3>";
 
 /// Says what is failing, as often as it should be said.
 pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &mut Record) {
@@ -30,7 +30,7 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     };
     let now = now();
     if record.logged.is_none_or(|at| (now - at).abs() >= DAY) {
-        tell!("{ERROR}{name}: no certificate: {}", failed.failure);
+        tell!("{JOURNAL_ERROR}{name}: no certificate: {}", failed.failure);
         record.logged = Some(now);
     }
     let Some(facts) = find_chain(place, configuration, name)
@@ -39,7 +39,7 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     else {
         return;
     };
-    if failed.times < FAILURES && !failed.failure.is_local() {
+    if failed.times < FAILURES_BEFORE_MAIL && !failed.failure.is_local() {
         return;
     }
     let left = (facts.not_after - now).div_euclid(DAY);
@@ -52,7 +52,7 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
     if !due.is_empty() {
         match send(configuration, name, left, record) {
             Ok(()) => told_now.extend(due),
-            Err(error) => tell!("{ERROR}{name}: sending a warning by mail: {error:#}"),
+            Err(error) => tell!("{JOURNAL_ERROR}{name}: sending a warning by mail: {error:#}"),
         }
     }
     record.alerted = Some((facts.serial, told_now));
@@ -60,7 +60,8 @@ pub fn tell(place: &Place, configuration: &Configuration, name: &str, record: &m
 
 /// Which of the days have come and were not told; one mail stands for all of them.
 fn due_alerts(left: i64, told: &[u16]) -> Vec<u16> {
-    DAYS.into_iter()
+    ALERT_DAYS
+        .into_iter()
         .filter(|day| left < i64::from(*day) && !told.contains(day))
         .collect()
 }

@@ -11,9 +11,9 @@ const FIRST_PAUSE: i64 = 300;
 /// The longest pause of our own choice.
 const PAUSE_MAX: i64 = 24 * 3600;
 /// The longest that a CA may ask for; the widest limits count by the week.
-const LONGEST_ASKED: i64 = 7 * 24 * 3600;
+const ASKED_PAUSE_MAX: i64 = 7 * 24 * 3600;
 /// How far the clock may go back by itself.
-const DRIFT: i64 = 300;
+const CLOCK_DRIFT_MAX: i64 = 300;
 
 /// A pause and its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl Pause {
     pub fn asked(until: i64, now: i64) -> Self {
         Self {
             since: now,
-            until: until.clamp(now + 1, now + LONGEST_ASKED),
+            until: until.clamp(now + 1, now + ASKED_PAUSE_MAX),
             asked: true,
         }
     }
@@ -60,8 +60,12 @@ impl Pause {
 
     /// Whether it is over.
     pub fn is_over(&self, now: i64) -> bool {
-        let moved_back = now < self.since - DRIFT;
-        let longest = if self.asked { LONGEST_ASKED } else { PAUSE_MAX };
+        let moved_back = now < self.since - CLOCK_DRIFT_MAX;
+        let longest = if self.asked {
+            ASKED_PAUSE_MAX
+        } else {
+            PAUSE_MAX
+        };
         moved_back || now >= self.until || self.until - now > longest + PAUSE_MAX / 10
     }
 }

@@ -18,9 +18,9 @@ use std::time::Duration;
 use ureq::Agent;
 
 /// Before this nothing of ours existed: 2025-06-01.
-const EARLIEST: i64 = 1_748_736_000;
+const EARLIEST_CLOCK: i64 = 1_748_736_000;
 /// How often the CA is asked though DNS looks wrong.
-const DEFIANCE: i64 = 12 * 3600;
+const DNS_DOUBT_PAUSE: i64 = 12 * 3600;
 /// Longest wait for the web server.
 const OWN_WEB_SERVER_LIMIT: Duration = Duration::from_secs(10);
 /// Longest answer of it that is looked at.
@@ -31,7 +31,7 @@ const OWN_ANSWER_BYTES_MAX: u64 = 512;
 /// # Errors
 /// It cannot.
 pub fn check_clock(now: i64) -> Result<(), Failure> {
-    if now >= EARLIEST {
+    if now >= EARLIEST_CLOCK {
         return Ok(());
     }
     Err(Failure::new(
@@ -105,7 +105,7 @@ pub fn check_host(
         )
     };
     match record.held_back {
-        Some(since) if (0..DEFIANCE).contains(&(now - since)) => Err(failure),
+        Some(since) if (0..DNS_DOUBT_PAUSE).contains(&(now - since)) => Err(failure),
         Some(_) if !resolved.addresses.is_empty() => {
             record.held_back = Some(now);
             Ok(())

@@ -78,7 +78,7 @@ impl Record {
             _ if failure.is_local() => None,
             Some(until) => Some(Pause::asked(until, now)),
             // Each time it costs the CA a certificate, and these are counted by the week.
-            None if failure.kind == Kind::Chain => Some(Pause::of(REFUSED_CHAIN, now)),
+            None if failure.kind == Kind::Chain => Some(Pause::of(REFUSED_CHAIN_PAUSE, now)),
             None => Some(Pause::after(times + 1, now, chance)),
         };
         self.failed = Some(Failed {
@@ -98,7 +98,7 @@ impl Record {
         self.held_back = None;
         self.renewal = None;
         self.logged = None;
-        self.issued.retain(|at| (now - at).abs() < DAYS_KEPT);
+        self.issued.retain(|at| (now - at).abs() < ISSUED_KEPT);
         if !forced {
             self.issued.push(now);
         }
@@ -106,9 +106,9 @@ impl Record {
 }
 
 /// The pause after a certificate that is not what was ordered.
-const REFUSED_CHAIN: i64 = 12 * 3600;
+const REFUSED_CHAIN_PAUSE: i64 = 12 * 3600;
 /// How long it is remembered that a certificate was issued.
-const DAYS_KEPT: i64 = 7 * DAY;
+const ISSUED_KEPT: i64 = 7 * DAY;
 
 /// The folder of a name.
 pub fn name_folder(place: &Place, name: &str) -> PathBuf {

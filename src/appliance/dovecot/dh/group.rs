@@ -14,7 +14,7 @@ const END: &str = "-----END DH PARAMETERS-----";
 const NAMED: [u32; 3] = [2048, 3072, 4096];
 /// Bases that a number is tried with; each lets through less than a quarter of
 /// all composites (Miller and Rabin), of random ones far less.
-const ROUNDS: usize = 16;
+const MILLER_RABIN_ROUNDS: usize = 16;
 
 /// A prime and the number whose powers are exchanged.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ fn is_prime(number: &BigUint) -> bool {
     }
     let odd = &below >> twos;
     let mut random = vec![0u8; number.to_bytes_be().len()];
-    (0..ROUNDS).all(|_| {
+    (0..MILLER_RABIN_ROUNDS).all(|_| {
         rand::rng().fill_bytes(&mut random);
         // Any of 2 to n - 2.
         let base = BigUint::from_bytes_be(&random) % (&below - &two) + &two;

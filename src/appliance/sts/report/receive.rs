@@ -13,12 +13,12 @@ use tokio::time::{MissedTickBehavior, interval};
 /// Longest datagram of libtlsrpt.
 const DATAGRAM_BYTES_MAX: usize = 128 << 10;
 /// How much is lost at most when the power goes.
-const STORING: Duration = Duration::from_secs(60);
+const STORING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Receives until the process is told to stop, and stores what it has then.
 pub async fn receive(place: &Place, socket: UnixDatagram) {
     let mut counter = Counter::new(place);
-    let mut ticks = interval(STORING);
+    let mut ticks = interval(STORING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let stop = async {

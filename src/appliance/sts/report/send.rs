@@ -18,7 +18,7 @@ use jiff::civil::Date;
 use std::net::SocketAddr;
 
 /// Days after which a report that cannot be sent is given up; the RFC asks to try for one.
-const GIVEN_UP: i32 = 3;
+const GIVEN_UP_DAYS: i32 = 3;
 /// The type of a packed report (RFC 8460, section 6.4).
 const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
 
@@ -73,7 +73,7 @@ pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
 
 fn is_given_up(date: Date, today: Date, day: &Day) -> bool {
     let age = today.since(date).map_or(0, |span| span.get_days());
-    day.domains.is_empty() || age >= GIVEN_UP
+    day.domains.is_empty() || age >= GIVEN_UP_DAYS
 }
 
 /// Sends one report to every address that is asked for; one that takes it is enough.

@@ -39,7 +39,7 @@ const fn service(name: &'static str, port: u16, preferred: u16) -> Service {
 }
 
 /// How many ports after the preferred one are tried: room for several machines.
-const ATTEMPTS: u16 = 20;
+const PORTS_TRIED: u16 = 20;
 
 /// A service and its port on localhost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub fn choose_forwards() -> Result<Vec<Forward>> {
     SERVICES
         .into_iter()
         .map(|service| {
-            let host_port = (service.preferred..service.preferred + ATTEMPTS)
+            let host_port = (service.preferred..service.preferred + PORTS_TRIED)
                 .find(|port| !taken.contains(port) && is_free(*port))
                 .ok_or_else(|| {
                     hinted(
@@ -64,7 +64,7 @@ pub fn choose_forwards() -> Result<Vec<Forward>> {
                             "forwarding {}: ports {} to {} of localhost are in use",
                             service.name,
                             service.preferred,
-                            service.preferred + ATTEMPTS - 1
+                            service.preferred + PORTS_TRIED - 1
                         ),
                         "end other machines or programs that listen there",
                     )

@@ -10,7 +10,7 @@ use crate::builder::recipe::ReviewedScript;
 /// How many lines of a rest are shown; a person asks for more with the file itself.
 const LINES_SHOWN: usize = 600;
 /// Lines around a change.
-const CONTEXT: usize = 3;
+const CONTEXT_LINES: usize = 3;
 
 /// Scripts that the recipe's tables do not know, which stop a build.
 #[derive(Debug, Error)]
@@ -94,7 +94,7 @@ impl Unreviewed {
         );
         TextDiff::from_lines(&before.rest, &self.rest)
             .unified_diff()
-            .context_radius(CONTEXT)
+            .context_radius(CONTEXT_LINES)
             .header(&labels.0, &labels.1)
             .to_string()
     }

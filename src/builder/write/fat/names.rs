@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::{ATTRIBUTE_LONG_NAME, ENTRY};
 
 /// Longest long name, in UTF-16 units.
-const LONGEST: usize = 255;
+const LONG_NAME_UNITS_MAX: usize = 255;
 /// Units of a long name that one entry holds.
 const PIECE: usize = 13;
 /// Where those units lie in an entry, in bytes.
@@ -25,7 +25,7 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         !name.is_empty()
             && !name.contains(bad)
             && !name.ends_with(['.', ' '])
-            && name.encode_utf16().count() <= LONGEST,
+            && name.encode_utf16().count() <= LONG_NAME_UNITS_MAX,
         "{name:?} is no name for a file on a FAT volume"
     );
     Ok(())
