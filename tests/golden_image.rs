@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 
-use mailimg::builder::command::workspace::{RecipeArgs, Workspace, now};
+use mailimg::builder::command::workbench::{RecipeArgs, Workbench, now};
 use mailimg::builder::compose::{
     Composed, Ingredients, Origin, compose, enabled_units, install_version,
 };
@@ -26,35 +26,35 @@ const REPART: &str = "usr/lib/repart.d";
 const SET_ID: u16 = 0o6000;
 
 fn composed() -> (Recipe, Composed) {
-    let workspace = Workspace::open(&RecipeArgs {
+    let workbench = Workbench::open(&RecipeArgs {
         recipe: "mail".to_owned(),
         offline: false,
         timeout: 30,
         json: true,
     })
     .unwrap();
-    let mut lock = workspace.lock().unwrap().clone();
-    let unpacked = workspace.unpack(&lock).or_else(|error| {
+    let mut lock = workbench.lock().unwrap().clone();
+    let unpacked = workbench.unpack(&lock).or_else(|error| {
         assert!(error.chain().any(|cause| cause.is::<Gone>()), "{error:#}");
         lock = make_lock(
-            &workspace.recipe,
-            &workspace.mirror,
+            &workbench.recipe,
+            &workbench.mirror,
             Some(&lock),
             &[],
             now(),
-            &workspace.progress,
+            &workbench.progress,
         )?;
-        workspace.unpack(&lock)
+        workbench.unpack(&lock)
     });
     let packages = unpacked.unwrap();
     let ingredients = Ingredients {
-        resources: &workspace.resources,
-        agent: None,
+        resources: &workbench.resources,
+        mailctl: None,
         lock: &lock,
     };
-    let mut composed = compose(&workspace.recipe, &packages, &ingredients).unwrap();
-    install_version(&mut composed, &workspace.recipe).unwrap();
-    (workspace.recipe, composed)
+    let mut composed = compose(&workbench.recipe, &packages, &ingredients).unwrap();
+    install_version(&mut composed, &workbench.recipe).unwrap();
+    (workbench.recipe, composed)
 }
 
 fn text(tree: &Tree, path: &str) -> String {

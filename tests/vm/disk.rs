@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use mailimg::builder::command::boot::overlay::{Format, Image, MINIMUM_DISK_BYTES, disk_arguments};
 use mailimg::builder::command::boot::qemu::escape_commas;
+use mailimg::builder::command::boot::throw_away_disk::{
+    DiskFormat, DiskImage, MINIMUM_DISK_BYTES, disk_arguments,
+};
 use tempfile::TempDir;
 
 use super::peers;
@@ -33,14 +35,14 @@ pub struct Disk {
 impl Disk {
     /// A fresh disk over an image, as large as a small VPS has.
     pub fn over(image: &Path) -> Result<Self> {
-        Self::make(&Image::open(image)?, None)
+        Self::make(&DiskImage::open(image)?, None)
     }
 
     /// A fresh disk over one whose machine has ended.
     pub fn fork(self: &Arc<Self>) -> Result<Self> {
-        let image = Image {
+        let image = DiskImage {
             path: self.path.clone(),
-            format: Format::Qcow2,
+            format: DiskFormat::Qcow2,
             bytes: self.bytes,
         };
         Self::make(&image, Some(self.clone()))
@@ -61,7 +63,7 @@ impl Disk {
         self.log.as_deref().context("the disk keeps no log")
     }
 
-    fn make(image: &Image, below: Option<Arc<Disk>>) -> Result<Self> {
+    fn make(image: &DiskImage, below: Option<Arc<Disk>>) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-disk-")
             .tempdir_in("/var/tmp")?;
@@ -88,7 +90,7 @@ impl Disk {
     /// Changes one byte of this disk, given the raw image far below it.
     pub fn flip_byte(&self, raw_image: &Path, offset: u64) -> Result<()> {
         ensure!(
-            Image::open(raw_image)?.format == Format::Raw,
+            DiskImage::open(raw_image)?.format == DiskFormat::Raw,
             "{} is not raw",
             raw_image.display()
         );

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mailimg::builder::command::boot::overlay::MINIMUM_DISK_BYTES;
+use mailimg::builder::command::boot::throw_away_disk::MINIMUM_DISK_BYTES;
 
 use super::boots_and_delivers::IMAGE;
 use super::cloud;

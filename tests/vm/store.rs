@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mailimg::builder::deb::{Package, unpack_packages};
-use mailimg::builder::fetch::{Cache, Gone, Mirror, Options};
+use mailimg::builder::fetch::{Cache, FetchOptions, Gone, Mirror};
 use mailimg::builder::lock::{Lock, make_lock, objects};
 use mailimg::builder::progress::Progress;
 use mailimg::builder::recipe::{Recipe, load_recipe};
@@ -53,7 +53,7 @@ pub fn ensure_unpacked() -> Result<PathBuf> {
 fn load_packages(recipe: &Recipe, lock: &Lock) -> Result<Vec<Package>> {
     let progress = Progress::hidden();
     let cache = Cache::open(Cache::default_path()?)?;
-    let mirror = Mirror::new(cache.clone(), Options::default(), progress.clone());
+    let mirror = Mirror::new(cache.clone(), FetchOptions::default(), progress.clone());
     let unpacked = unpack_packages(&objects(lock, recipe), &mirror, &cache, &progress);
     match unpacked {
         Err(error) if error.chain().any(|cause| cause.is::<Gone>()) => {

@@ -30,7 +30,7 @@ pub struct HealthOptions {
 
 /// How one probe ended.
 #[derive(Debug, Serialize)]
-struct Outcome {
+struct ProbeOutcome {
     name: &'static str,
     ok: bool,
     /// What was wrong at the last try.
@@ -44,7 +44,7 @@ struct Outcome {
 struct Health {
     healthy: bool,
     waiting_for_settings: bool,
-    probes: Vec<Outcome>,
+    probes: Vec<ProbeOutcome>,
 }
 
 /// Waits until mail is accepted and handed out, at most as long as asked; the flag says
@@ -86,7 +86,7 @@ fn wait_for_health(place: &Place, deadline: Duration) -> Result<Health> {
 }
 
 /// Tries all at once, each until it has passed once or the time is up.
-fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
+fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<ProbeOutcome> {
     let of_services = SERVICES.iter().flat_map(|service| service.probes);
     let probes: Vec<&Probe> = of_services.chain(&[Probe::Storage]).collect();
     let began = Instant::now();
@@ -94,7 +94,7 @@ fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
         let result = probe.run(place, domain);
         let ok = result.is_ok();
         if ok || began.elapsed() + PROBE_PAUSE > deadline {
-            return Outcome {
+            return ProbeOutcome {
                 name: probe.name(),
                 ok,
                 why: result.err().map(|error| format!("{error:#}")),
@@ -111,7 +111,7 @@ fn run_probes(place: &Place, domain: &str, deadline: Duration) -> Vec<Outcome> {
         running
             .into_iter()
             .map(|(name, thread)| {
-                thread.join().unwrap_or_else(|_| Outcome {
+                thread.join().unwrap_or_else(|_| ProbeOutcome {
                     name,
                     ok: false,
                     why: Some("the probe itself broke".to_owned()),

@@ -5,7 +5,7 @@ pub mod cloud;
 pub mod console;
 pub mod esp;
 pub mod health;
-pub mod import;
+pub mod import_settings;
 pub mod provision;
 pub mod render;
 pub mod start;

@@ -1,7 +1,7 @@
 //! `mailctl settings start`: what every boot begins with, before anything reads a configuration.
 
 use super::console::refresh_console;
-use super::import::import_settings;
+use super::import_settings::import_settings;
 use super::render::render_all;
 use crate::appliance::machine::place::Place;
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! `mailctl ban`: who is kept out, and letting them in again.
 
-use crate::appliance::guard::control::{Request, Response};
-use crate::appliance::guard::rules::{Ban, Source};
+use crate::appliance::guard::control::{ControlRequest, ControlResponse};
+use crate::appliance::guard::rules::{Ban, ClientNetwork};
 use crate::appliance::machine::place::{self, Place};
 use crate::error::{Hint, hinted};
 use anyhow::{Context, Result, bail};
@@ -73,7 +73,7 @@ impl From<&Ban> for Shown {
 /// # Errors
 /// A guard that does not answer.
 fn list_bans(place: &Place, json: bool) -> Result<String> {
-    let bans: Vec<Shown> = ask(place, &Request::List, GUARD_LIMIT)?
+    let bans: Vec<Shown> = ask(place, &ControlRequest::List, GUARD_LIMIT)?
         .iter()
         .map(Shown::from)
         .collect();
@@ -107,14 +107,18 @@ fn lift_ban(place: &Place, address: &str) -> Result<String> {
     let wanted = if address == ALL {
         None
     } else {
-        let source: Source = address
+        let source: ClientNetwork = address
             .parse()
             .with_context(|| format!("reading '{address}'"))
             .hint("give an address as in 192.0.2.1 or 2001:db8::1, or 'all'")
             .usage()?;
         Some(source)
     };
-    let lifted = ask(place, &Request::Lift { address: wanted }, GUARD_LIMIT)?;
+    let lifted = ask(
+        place,
+        &ControlRequest::Lift { address: wanted },
+        GUARD_LIMIT,
+    )?;
     match (wanted, lifted.is_empty()) {
         (Some(source), true) => Err(hinted(
             format!("{source} is not banned"),
@@ -130,17 +134,17 @@ fn lift_ban(place: &Place, address: &str) -> Result<String> {
 
 /// How many bans run, `None` when the guard does not answer.
 pub fn count_bans(place: &Place) -> Option<usize> {
-    ask(place, &Request::List, GLANCE_LIMIT)
+    ask(place, &ControlRequest::List, GLANCE_LIMIT)
         .ok()
         .map(|bans| bans.len())
 }
 
-fn ask(place: &Place, request: &Request, limit: Duration) -> Result<Vec<Ban>> {
+fn ask(place: &Place, request: &ControlRequest, limit: Duration) -> Result<Vec<Ban>> {
     let path = place.path(place::GUARD_SOCKET);
     let stream = UnixStream::connect(&path)
         .with_context(|| format!("asking the guard at {}", path.display()))
         .hint("systemctl status mailimg-guard says whether it runs; only root may ask")?;
-    let converse = || -> Result<Response> {
+    let converse = || -> Result<ControlResponse> {
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
         let mut text = serde_json::to_string(request)?;
@@ -151,8 +155,8 @@ fn ask(place: &Place, request: &Request, limit: Duration) -> Result<Vec<Ban>> {
         Ok(serde_json::from_str(&line)?)
     };
     match converse().context("asking the guard")? {
-        Response::Bans(bans) => Ok(bans),
-        Response::Error(why) => bail!("asking the guard: {why}"),
+        ControlResponse::Bans(bans) => Ok(bans),
+        ControlResponse::Error(why) => bail!("asking the guard: {why}"),
     }
 }
 
@@ -165,7 +169,7 @@ fn readable_time(second: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ban, Response, count_bans};
+    use super::{Ban, ControlResponse, count_bans};
     use crate::appliance::machine::place::{self, Place};
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
@@ -190,7 +194,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
-            let answer = serde_json::to_string(&Response::Bans(bans.to_vec())).unwrap();
+            let answer = serde_json::to_string(&ControlResponse::Bans(bans.to_vec())).unwrap();
             writeln!(stream, "{answer}").unwrap();
             line
         });

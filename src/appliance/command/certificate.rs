@@ -2,7 +2,8 @@
 
 use super::certificate_status;
 use crate::appliance::certificate::acme::{
-    self, Configuration, Record, Request, is_left, leave_request, load_configured, load_record,
+    self, Configuration, Record, RenewalRequest, is_left, leave_request, load_configured,
+    load_record,
 };
 use crate::appliance::certificate::chain::{check_links, parse_chain, read_facts};
 use crate::appliance::certificate::pair::{CHAIN, KEY, install_pair};
@@ -73,7 +74,7 @@ fn renew(place: &Place, name: Option<&str>, force: bool) -> Result<String> {
         ))
         .hint("mailctl cert status lists them");
     }
-    leave_request(place, &name, Request { force })?;
+    leave_request(place, &name, RenewalRequest { force })?;
     if place.is_machine() {
         wait_for_agent(place, &name)?;
     } else {

@@ -10,15 +10,16 @@ pub mod certificate_status;
 pub mod dkim;
 pub mod dkim_rotate;
 pub mod dns;
-pub mod facts;
 pub mod manual;
 pub mod settings;
 pub mod status;
+pub mod status_facts;
 pub mod user;
 pub mod user_list;
 
+use super::boot::cloud::{self, CloudOptions};
 use super::boot::health::{self, HealthOptions};
-use super::boot::{cloud, console, import, provision, render, start};
+use super::boot::{console, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
 use super::machine::place::{GUARD_PORT, Place};
@@ -116,7 +117,7 @@ enum Verb {
     ImportSettings,
     /// Take settings from the cloud, if this machine waits for some.
     #[command(hide = true, alias = "import-cloud")]
-    Cloud(cloud::Options),
+    Cloud(CloudOptions),
     /// Fetch the cloud's metadata for `cloud`.
     #[command(hide = true, alias = "fetch-metadata")]
     Metadata,
@@ -184,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Console => console::refresh_console(&place)?.into(),
         Verb::Render => waiting_or(render::render_all(&place)?, "Rendered all configuration."),
         Verb::Start => start::start(&place)?.into(),
-        Verb::ImportSettings => import::import_settings(&place)?.into(),
+        Verb::ImportSettings => import_settings::import_settings(&place)?.into(),
         Verb::Cloud(options) => cloud::import_cloud(&place, options)?.into(),
         Verb::Metadata => cloud::leave_metadata(&place)?.into(),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),

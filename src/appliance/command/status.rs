@@ -1,7 +1,7 @@
 //! `mailctl status`: the machine on one screen of 80 columns and 24 lines.
 
 use super::ban::count_bans;
-use super::facts::{self, Certificate, Disk, Memory, Unit};
+use super::status_facts::{self, CertificateState, DiskSpace, Memory, UnitState};
 use crate::appliance::aliases::check::check_aliases;
 use crate::appliance::aliases::load_aliases;
 use crate::appliance::aliases::name::written_aliases;
@@ -44,11 +44,11 @@ struct Status {
     aliases: usize,
     /// What is wrong with the aliases file, by line.
     alias_problems: Vec<String>,
-    services: Vec<Unit>,
+    services: Vec<UnitState>,
     queue: Counts,
-    disk: Option<Disk>,
+    disk: Option<DiskSpace>,
     memory: Option<Memory>,
-    certificate: Option<Certificate>,
+    certificate: Option<CertificateState>,
     /// Banned addresses, when the guard answers.
     bans: Option<usize>,
     /// Size of the Diffie-Hellman group that is still searched for.
@@ -78,18 +78,18 @@ fn collect(place: &Place) -> Result<Status> {
         .collect();
     let mut status = Status {
         provisioned: place.path(place::PROVISIONED).exists(),
-        image_version: facts::image_version(place),
+        image_version: status_facts::image_version(place),
         booted: uptime_seconds
             .and_then(|seconds| Timestamp::from_second(now() - seconds).ok())
             .map(|time| time.to_string()),
         uptime_seconds,
-        health: facts::health(place),
+        health: status_facts::health(place),
         accounts: users.accounts.len(),
-        services: facts::units(place, &daemons),
+        services: status_facts::units(place, &daemons),
         queue: queue::count(place),
-        disk: facts::disk(place),
-        memory: facts::memory(place),
-        certificate: facts::certificate(place),
+        disk: status_facts::disk(place),
+        memory: status_facts::memory(place),
+        certificate: status_facts::certificate(place),
         bans: count_bans(place),
         ..Status::default()
     };
@@ -202,7 +202,7 @@ fn render_queue(queue: &Counts) -> String {
     )
 }
 
-fn render_certificate(certificate: &Certificate) -> String {
+fn render_certificate(certificate: &CertificateState) -> String {
     let kind = if certificate.self_signed {
         ", self-signed"
     } else {
@@ -219,7 +219,7 @@ fn render_certificate(certificate: &Certificate) -> String {
     )
 }
 
-fn render_disk(disk: &Disk) -> String {
+fn render_disk(disk: &DiskSpace) -> String {
     format!(
         "{} free of {}{}; {} of {} inodes free{}",
         human_size(disk.available_bytes),
@@ -244,8 +244,8 @@ fn render_memory(memory: &Memory) -> String {
 }
 
 /// What runs in one paragraph, what does not in another.
-fn render_services(services: &[Unit]) -> Vec<String> {
-    let (running, other): (Vec<&Unit>, Vec<&Unit>) =
+fn render_services(services: &[UnitState]) -> Vec<String> {
+    let (running, other): (Vec<&UnitState>, Vec<&UnitState>) =
         services.iter().partition(|unit| unit.active == "active");
     let running: Vec<String> = running.iter().map(|unit| unit.name.clone()).collect();
     let other: Vec<String> = other
@@ -306,11 +306,11 @@ fn shortened(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Status, render};
-    use crate::appliance::command::facts::{Certificate, Disk, Memory, Unit};
+    use crate::appliance::command::status_facts::{CertificateState, DiskSpace, Memory, UnitState};
     use crate::appliance::postfix::queue::Counts;
 
-    fn unit(name: &str, active: &str) -> Unit {
-        Unit {
+    fn unit(name: &str, active: &str) -> UnitState {
+        UnitState {
             name: name.to_owned(),
             active: active.to_owned(),
             sub: "dead".to_owned(),
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn everything_fits_one_screen() {
         let names = super::SERVICES.iter().filter_map(|service| service.daemon);
-        let mut services: Vec<Unit> = names
+        let mut services: Vec<UnitState> = names
             .map(|name| unit(name.trim_end_matches(".service"), "active"))
             .collect();
         services[10].active = "inactive".to_owned();
@@ -345,7 +345,7 @@ mod tests {
                 hold: 0,
                 oldest_seconds: Some(7200),
             },
-            disk: Some(Disk {
+            disk: Some(DiskSpace {
                 total_bytes: 20 << 30,
                 available_bytes: 1 << 30,
                 total_inodes: 1000,
@@ -356,7 +356,7 @@ mod tests {
                 available_bytes: 1 << 29,
                 swap_bytes: 0,
             }),
-            certificate: Some(Certificate {
+            certificate: Some(CertificateState {
                 valid_until: "2026-12-01T00:00:00Z".to_owned(),
                 days_left: 8,
                 self_signed: true,

@@ -34,7 +34,7 @@ pub enum KeyUse {
 
 /// The record of a signing key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SigningKey {
+pub struct KeyRecord {
     /// The mail domain.
     pub domain: String,
     /// Where the record is published.
@@ -66,7 +66,7 @@ pub struct Facts {
     /// `ADMIN_EMAIL`, local part and domain.
     pub reports_to: (String, String),
     /// Signing keys.
-    pub keys: Vec<SigningKey>,
+    pub keys: Vec<KeyRecord>,
     /// Identifier of the MTA-STS policy; `None` when there is none.
     pub sts_id: Option<String>,
     /// Digest of the key that the served certificate has; `None` while it is self-signed.
@@ -130,12 +130,12 @@ fn is_digest(text: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn signing_keys(place: &Place, settings: &Settings) -> Result<Vec<SigningKey>> {
+fn signing_keys(place: &Place, settings: &Settings) -> Result<Vec<KeyRecord>> {
     let mut keys = Vec::new();
     for domain in settings.domains() {
         let selectors = load_selectors(place, settings, domain);
-        let key = |selector: &str, used| -> Result<SigningKey> {
-            Ok(SigningKey {
+        let key = |selector: &str, used| -> Result<KeyRecord> {
+            Ok(KeyRecord {
                 domain: domain.to_owned(),
                 name: record_name(domain, selector),
                 text: joined_text(&load_record(place, domain, selector)?),

@@ -8,7 +8,7 @@ use super::from::parse_from;
 use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
-use super::spf::Question;
+use super::spf::SpfQuestion;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -261,7 +261,7 @@ impl Session {
         if self.is_local() || self.message.account.is_some() || !self.message.spf.is_empty() {
             return;
         }
-        let question = Question {
+        let question = SpfQuestion {
             client,
             helo: self.helo.clone(),
             sender: self.message.sender.clone(),

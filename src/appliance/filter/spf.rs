@@ -20,7 +20,7 @@ const SPF_LIMIT: Duration = Duration::from_secs(10);
 
 /// One client and whom it says to write for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct SpfQuestion {
     /// The client.
     pub client: IpAddr,
     /// What it called itself.
@@ -29,7 +29,7 @@ pub struct Question {
     pub sender: String,
 }
 
-impl Question {
+impl SpfQuestion {
     /// The domain asked about and how it is called in a result.
     fn identity(&self) -> (&'static str, &str) {
         match self.sender.rsplit_once('@') {
@@ -56,8 +56,8 @@ impl SpfChecker {
     }
 
     /// The value of this host's Authentication-Results header about a client.
-    pub async fn check(&self, host: &str, question: &Question) -> String {
-        let Question {
+    pub async fn check(&self, host: &str, question: &SpfQuestion) -> String {
+        let SpfQuestion {
             client,
             helo,
             sender,
@@ -75,7 +75,7 @@ impl SpfChecker {
     }
 }
 
-fn header_value(host: &str, question: &Question, result: SpfResult) -> String {
+fn header_value(host: &str, question: &SpfQuestion, result: SpfResult) -> String {
     let (property, domain) = question.identity();
     let result = match result {
         SpfResult::Pass => "pass",
@@ -103,12 +103,12 @@ fn is_domain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Question, SpfChecker, header_value};
+    use super::{SpfChecker, SpfQuestion, header_value};
     use crate::appliance::filter::name_server;
     use mail_auth::SpfResult;
 
-    fn question(client: &str, helo: &str, sender: &str) -> Question {
-        Question {
+    fn question(client: &str, helo: &str, sender: &str) -> SpfQuestion {
+        SpfQuestion {
             client: client.parse().unwrap(),
             helo: helo.to_owned(),
             sender: sender.to_owned(),

@@ -1,6 +1,6 @@
 //! The socket over which root lists and lifts bans: one JSON line each way.
 
-use super::rules::{Ban, Source};
+use super::rules::{Ban, ClientNetwork};
 use crate::appliance::wire::serve::rest_after;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -17,20 +17,20 @@ const CONVERSATION_LIMIT: Duration = Duration::from_secs(30);
 /// What is asked.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Request {
+pub enum ControlRequest {
     /// The bans that run.
     List,
     /// The end of one ban, or of all without an address.
     Lift {
         /// Whose.
-        address: Option<Source>,
+        address: Option<ClientNetwork>,
     },
 }
 
 /// What is answered: the bans listed, or those lifted.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Response {
+pub enum ControlResponse {
     /// The newest first.
     Bans(Vec<Ban>),
     /// Why not.
@@ -38,7 +38,7 @@ pub enum Response {
 }
 
 /// A request with the way back.
-pub type Asked = (Request, oneshot::Sender<Response>);
+pub type Asked = (ControlRequest, oneshot::Sender<ControlResponse>);
 
 /// Takes requests until the process ends.
 pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>) {
@@ -59,7 +59,7 @@ pub async fn serve_control(listener: UnixListener, requests: mpsc::Sender<Asked>
 async fn converse(mut stream: UnixStream, requests: &mpsc::Sender<Asked>) -> std::io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let response = if user != 0 && user != rustix::process::geteuid().as_raw() {
-        Response::Error("only root may ask".to_owned())
+        ControlResponse::Error("only root may ask".to_owned())
     } else {
         let (reader, _) = stream.split();
         let mut line = String::new();
@@ -73,16 +73,18 @@ async fn converse(mut stream: UnixStream, requests: &mpsc::Sender<Asked>) -> std
     stream.write_all(text.as_bytes()).await
 }
 
-async fn answer(line: &str, requests: &mpsc::Sender<Asked>) -> Response {
+async fn answer(line: &str, requests: &mpsc::Sender<Asked>) -> ControlResponse {
     let request = match serde_json::from_str(line) {
         Ok(request) => request,
-        Err(error) => return Response::Error(format!("a request that cannot be read: {error}")),
+        Err(error) => {
+            return ControlResponse::Error(format!("a request that cannot be read: {error}"));
+        }
     };
     let (sender, receiver) = oneshot::channel();
     if requests.send((request, sender)).await.is_err() {
-        return Response::Error("the guard is ending".to_owned());
+        return ControlResponse::Error("the guard is ending".to_owned());
     }
     receiver
         .await
-        .unwrap_or_else(|_| Response::Error("the guard is ending".to_owned()))
+        .unwrap_or_else(|_| ControlResponse::Error("the guard is ending".to_owned()))
 }

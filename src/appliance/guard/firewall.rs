@@ -6,7 +6,7 @@
 //! address had begun. It answers with a reset instead of silence: a person who
 //! mistyped gets a plain error at once and their program does not hang.
 
-use super::rules::{Ban, Source};
+use super::rules::{Ban, ClientNetwork};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -87,7 +87,7 @@ pub fn script_ban(ban: &Ban, now: u64) -> String {
 }
 
 /// Takes one ban away; being told twice is no error.
-pub fn script_lift(source: Source) -> String {
+pub fn script_lift(source: ClientNetwork) -> String {
     let set = set_of(source);
     // Adding first: an element that the kernel has just let go cannot be deleted.
     format!(
@@ -96,10 +96,10 @@ pub fn script_lift(source: Source) -> String {
     )
 }
 
-fn set_of(source: Source) -> &'static str {
+fn set_of(source: ClientNetwork) -> &'static str {
     match source {
-        Source::Four(_) => "ban4",
-        Source::Six(_) => "ban6",
+        ClientNetwork::Four(_) => "ban4",
+        ClientNetwork::Six(_) => "ban6",
     }
 }
 

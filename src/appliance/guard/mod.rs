@@ -23,7 +23,7 @@ mod tests;
 use super::machine::place::{self, Place};
 use super::wire::serve::{BLOCKING_THREADS, bind_socket, start_runtime, tell_ready};
 use anyhow::{Context, Result};
-use control::{Asked, Request, Response, serve_control};
+use control::{Asked, ControlRequest, ControlResponse, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
 use journal::{load_bans, store_bans};
 use rules::{Attempt, Ban, Rules};
@@ -162,11 +162,11 @@ impl<'a> Keeper<'a> {
         self.store();
     }
 
-    async fn answer(&mut self, request: Request) -> Response {
+    async fn answer(&mut self, request: ControlRequest) -> ControlResponse {
         let now = self.clock.now();
         let running = self.rules.running(now);
-        let Request::Lift { address } = request else {
-            return Response::Bans(running);
+        let ControlRequest::Lift { address } = request else {
+            return ControlResponse::Bans(running);
         };
         let lifted: Vec<Ban> = running
             .into_iter()
@@ -174,7 +174,7 @@ impl<'a> Keeper<'a> {
             .filter(|ban| self.rules.lift(ban.address, now))
             .collect();
         if lifted.is_empty() {
-            return Response::Bans(lifted);
+            return ControlResponse::Bans(lifted);
         }
         for ban in &lifted {
             tell!("lift address={}", ban.address);
@@ -182,9 +182,9 @@ impl<'a> Keeper<'a> {
         let script = lifted.iter().map(|ban| script_lift(ban.address)).collect();
         self.store();
         if self.tell_kernel(script).await {
-            Response::Bans(lifted)
+            ControlResponse::Bans(lifted)
         } else {
-            Response::Error("the kernel did not take it; the journal says why".to_owned())
+            ControlResponse::Error("the kernel did not take it; the journal says why".to_owned())
         }
     }
 

@@ -4,7 +4,7 @@
 //! attributes of `auth_policy_request_attributes` and, after a login, `success`.
 //! The status that is answered would matter before a login only.
 
-use super::rules::{Attempt, Source};
+use super::rules::{Attempt, ClientNetwork};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -86,7 +86,7 @@ fn attempt(report: Report) -> Option<Attempt> {
         return None;
     }
     Some(Attempt {
-        source: Source::from(address),
+        source: ClientNetwork::from(address),
         account: report.login,
         password: report.pwhash,
         success,

@@ -43,14 +43,14 @@ const LONGEST_ACCOUNT: usize = 254;
 /// What is banned together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Source {
+pub enum ClientNetwork {
     /// One IPv4 address.
     Four(Ipv4Addr),
     /// The /64 that begins with this address.
     Six(Ipv6Addr),
 }
 
-impl From<IpAddr> for Source {
+impl From<IpAddr> for ClientNetwork {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::Four(address),
@@ -59,20 +59,20 @@ impl From<IpAddr> for Source {
     }
 }
 
-impl From<Source> for String {
-    fn from(source: Source) -> Self {
+impl From<ClientNetwork> for String {
+    fn from(source: ClientNetwork) -> Self {
         source.to_string()
     }
 }
 
-impl TryFrom<String> for Source {
+impl TryFrom<String> for ClientNetwork {
     type Error = std::net::AddrParseError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
 }
 
-impl FromStr for Source {
+impl FromStr for ClientNetwork {
     type Err = std::net::AddrParseError;
     /// Any spelling of an address, an IPv6 one also with its `/64`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -87,7 +87,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ClientNetwork {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Four(address) => write!(formatter, "{address}"),
@@ -100,7 +100,7 @@ impl fmt::Display for Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// Where it came from.
-    pub source: Source,
+    pub source: ClientNetwork,
     /// The name that was tried.
     pub account: String,
     /// Stands for name and password together, without telling them; empty when unknown.
@@ -113,7 +113,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban {
     /// Who is kept out.
-    pub address: Source,
+    pub address: ClientNetwork,
     /// When it began.
     pub since: u64,
     /// When it ends.
@@ -138,7 +138,7 @@ struct Record {
 /// All that is known about addresses.
 #[derive(Default)]
 pub struct Rules {
-    records: HashMap<Source, Record>,
+    records: HashMap<ClientNetwork, Record>,
     hasher: RandomState,
 }
 
@@ -225,7 +225,7 @@ impl Rules {
     }
 
     /// Ends a ban; `false` when there is none. What led to it is forgotten with it.
-    pub fn lift(&mut self, source: Source, now: u64) -> bool {
+    pub fn lift(&mut self, source: ClientNetwork, now: u64) -> bool {
         let running = self
             .records
             .get(&source)
@@ -307,7 +307,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Ban, DAY, FIRST_BAN, HOUR, MOST_ADDRESSES, Rules, Source};
+    use super::{Attempt, Ban, ClientNetwork, DAY, FIRST_BAN, HOUR, MOST_ADDRESSES, Rules};
     use std::net::Ipv4Addr;
 
     fn attempt(source: &str, password: &str, success: bool) -> Attempt {
@@ -450,7 +450,7 @@ mod tests {
         let mut rules = Rules::default();
         fail(&mut rules, "203.0.113.1", 6, 0);
         for number in 0..u32::try_from(MOST_ADDRESSES).unwrap() + 50 {
-            let source = Source::Four(Ipv4Addr::from(number));
+            let source = ClientNetwork::Four(Ipv4Addr::from(number));
             let attempt = Attempt {
                 source,
                 ..attempt("192.0.2.1", "x", false)
@@ -472,8 +472,8 @@ mod tests {
             ("2001:db8::/64", "2001:db8::/64"),
             (" 2001:db8:0:0:ffff::", "2001:db8::/64"),
         ] {
-            assert_eq!(text.parse::<Source>().unwrap().to_string(), expected);
+            assert_eq!(text.parse::<ClientNetwork>().unwrap().to_string(), expected);
         }
-        assert!("192.0.2".parse::<Source>().is_err());
+        assert!("192.0.2".parse::<ClientNetwork>().is_err());
     }
 }

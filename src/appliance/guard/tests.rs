@@ -1,6 +1,6 @@
 //! The guard as Dovecot and `mailctl ban` talk to it.
 
-use super::control::{Request, Response};
+use super::control::{ControlRequest, ControlResponse};
 use super::firewall::Firewall;
 use super::{Keeper, reports};
 use crate::appliance::machine::place::Place;
@@ -98,10 +98,10 @@ fn machine() -> (TempDir, Place) {
     (folder, place)
 }
 
-fn addresses(response: Response) -> Vec<String> {
+fn addresses(response: ControlResponse) -> Vec<String> {
     match response {
-        Response::Bans(bans) => bans.iter().map(|ban| ban.address.to_string()).collect(),
-        Response::Error(error) => panic!("{error}"),
+        ControlResponse::Bans(bans) => bans.iter().map(|ban| ban.address.to_string()).collect(),
+        ControlResponse::Error(error) => panic!("{error}"),
     }
 }
 
@@ -122,18 +122,18 @@ async fn bans_outlive_the_process_until_lifted() {
     }
     let mut keeper = Keeper::start(&place, Firewall::Absent).unwrap();
     let both = ["192.0.2.1", "2001:db8::/64"];
-    assert_eq!(addresses(keeper.answer(Request::List).await), both);
+    assert_eq!(addresses(keeper.answer(ControlRequest::List).await), both);
     let lift = |text: &str| {
-        serde_json::from_str::<Request>(&format!("{{\"verb\":\"lift\",\"address\":{text}}}"))
+        serde_json::from_str::<ControlRequest>(&format!("{{\"verb\":\"lift\",\"address\":{text}}}"))
     };
     let one = lift("\"2001:db8::abcd\"").unwrap();
     assert_eq!(addresses(keeper.answer(one).await), both[1..]);
     assert!(lift("\"nonsense\"").is_err());
     let mut keeper = Keeper::start(&place, Firewall::Absent).unwrap();
-    let all = Request::Lift { address: None };
+    let all = ControlRequest::Lift { address: None };
     assert_eq!(addresses(keeper.answer(all).await), both[..1]);
     let mut keeper = Keeper::start(&place, Firewall::Absent).unwrap();
-    assert!(addresses(keeper.answer(Request::List).await).is_empty());
+    assert!(addresses(keeper.answer(ControlRequest::List).await).is_empty());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 /// A system account of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub struct SystemAccount {
     /// User number.
     pub user: u32,
     /// Number of its primary group.
@@ -21,11 +21,11 @@ pub struct Account {
 ///
 /// # Errors
 /// An unreadable table, or one without the name.
-pub fn find_account(place: &Place, name: &str) -> Result<Account> {
+pub fn find_account(place: &Place, name: &str) -> Result<SystemAccount> {
     let fields = find_line(place, "/etc/passwd", name)?;
     let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
     match (number(2), number(3)) {
-        (Some(user), Some(group)) => Ok(Account { user, group }),
+        (Some(user), Some(group)) => Ok(SystemAccount { user, group }),
         _ => anyhow::bail!("the line of '{name}' in /etc/passwd is damaged"),
     }
 }

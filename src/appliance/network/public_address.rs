@@ -19,7 +19,6 @@ use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
-use ureq::Agent;
 
 /// How long the gateway has for its answer; one that does not know the question is silent.
 const GATEWAY_LIMIT: Duration = Duration::from_millis(1800);
@@ -38,7 +37,7 @@ const SOMEWHERE: (Ipv4Addr, Ipv6Addr) = (
 /// Where an address was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum AddressSource {
     /// `PUBLIC_IPV4` or `PUBLIC_IPV6`.
     Settings,
     /// The machine has it itself.
@@ -51,7 +50,7 @@ pub enum Source {
     ThirdParty,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for AddressSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Settings => "settings",
@@ -65,20 +64,20 @@ impl fmt::Display for Source {
 
 /// An address and how it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct FoundAddress {
     /// The address.
     pub address: IpAddr,
     /// Where it was found.
-    pub source: Source,
+    pub source: AddressSource,
 }
 
 /// One address of each family at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PublicAddresses {
     /// On IPv4.
-    pub ipv4: Option<Found>,
+    pub ipv4: Option<FoundAddress>,
     /// On IPv6.
-    pub ipv6: Option<Found>,
+    pub ipv6: Option<FoundAddress>,
 }
 
 /// What the cloud's metadata said, as [`place::CLOUD`] keeps it.
@@ -108,25 +107,27 @@ pub fn find_addresses(
     set6: Option<Ipv6Addr>,
 ) -> PublicAddresses {
     let cloud = load_cloud_addresses(place).unwrap_or_default();
-    let found = |address, source| Found { address, source };
+    let found = |address, source| FoundAddress { address, source };
     let ipv4 = set4
-        .map(|address| found(address.into(), Source::Settings))
-        .or_else(|| own_address(place, false).map(|own| found(own, Source::Interface)))
+        .map(|address| found(address.into(), AddressSource::Settings))
+        .or_else(|| own_address(place, false).map(|own| found(own, AddressSource::Interface)))
         .or_else(|| {
             cloud
                 .ipv4
                 .filter(|address| is_global4(*address))
-                .map(|address| found(address.into(), Source::Cloud))
+                .map(|address| found(address.into(), AddressSource::Cloud))
         })
-        .or_else(|| gateway_address(place).map(|address| found(address.into(), Source::Gateway)));
+        .or_else(|| {
+            gateway_address(place).map(|address| found(address.into(), AddressSource::Gateway))
+        });
     let ipv6 = set6
-        .map(|address| found(address.into(), Source::Settings))
-        .or_else(|| own_address(place, true).map(|own| found(own, Source::Interface)))
+        .map(|address| found(address.into(), AddressSource::Settings))
+        .or_else(|| own_address(place, true).map(|own| found(own, AddressSource::Interface)))
         .or_else(|| {
             cloud
                 .ipv6
                 .filter(|address| is_global6(*address))
-                .map(|address| found(address.into(), Source::Cloud))
+                .map(|address| found(address.into(), AddressSource::Cloud))
         });
     PublicAddresses { ipv4, ipv6 }
 }
@@ -240,9 +241,9 @@ fn is_global6(address: Ipv6Addr) -> bool {
 ///
 /// # Errors
 /// Anything but one global address, within time and size.
-pub fn ask_third_party(place: &Place, url: &str) -> Result<Found> {
+pub fn ask_third_party(place: &Place, url: &str) -> Result<FoundAddress> {
     let asking = || format!("asking {url} for the public address");
-    let response = agent(place)?.get(url).call().with_context(asking)?;
+    let response = make_client(place)?.get(url).call().with_context(asking)?;
     ensure!(
         response.status() == 200,
         "{}: it answers {}",
@@ -273,13 +274,13 @@ pub fn ask_third_party(place: &Place, url: &str) -> Result<Found> {
         "{}: {address} is no public address",
         asking()
     );
-    Ok(Found {
+    Ok(FoundAddress {
         address,
-        source: Source::ThirdParty,
+        source: AddressSource::ThirdParty,
     })
 }
 
-fn agent(place: &Place) -> Result<Agent> {
+fn make_client(place: &Place) -> Result<ureq::Agent> {
     let bundle = [place::TRUST, IMAGE_ROOTS]
         .iter()
         .map(|path| place.path(path))
@@ -300,7 +301,7 @@ fn agent(place: &Place) -> Result<Agent> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Source, find_public_addresses, is_global, parse_default_gateway};
+    use super::{AddressSource, find_public_addresses, is_global, parse_default_gateway};
     use crate::appliance::machine::place::Place;
     use crate::settings::{parse_settings, resolve_settings};
 
@@ -379,11 +380,11 @@ mod tests {
         )
         .unwrap();
         let found = find_public_addresses(&place, &settings(""));
-        assert_eq!(found.ipv4.unwrap().source, Source::Cloud);
+        assert_eq!(found.ipv4.unwrap().source, AddressSource::Cloud);
         assert_eq!(found.ipv4.unwrap().address.to_string(), "5.9.0.1");
         assert_eq!(found.ipv6, None);
         let found = find_public_addresses(&place, &settings("PUBLIC_IPV4=198.18.0.7\n"));
-        assert_eq!(found.ipv4.unwrap().source, Source::Settings);
+        assert_eq!(found.ipv4.unwrap().source, AddressSource::Settings);
         assert_eq!(found.ipv4.unwrap().address.to_string(), "198.18.0.7");
     }
 }

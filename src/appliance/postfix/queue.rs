@@ -26,7 +26,7 @@ pub struct Recipient {
 
 /// One message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct QueuedMessage {
     /// The queue it is in.
     pub queue_name: String,
     /// Its name there and in the log.
@@ -69,14 +69,14 @@ pub fn show_queue(place: &Place, json: bool) -> Result<String> {
     Ok(render(&messages, now()))
 }
 
-fn load_messages(place: &Place) -> Result<Vec<Message>> {
+fn load_messages(place: &Place) -> Result<Vec<QueuedMessage>> {
     if !place.is_machine() {
         return Ok(Vec::new());
     }
     parse(&run_program("/usr/sbin/postqueue", &["-j"])?)
 }
 
-fn parse(text: &str) -> Result<Vec<Message>> {
+fn parse(text: &str) -> Result<Vec<QueuedMessage>> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(line).context("reading the queue"))
@@ -91,7 +91,7 @@ pub fn count(place: &Place) -> Counts {
     }
 }
 
-fn count_messages(messages: &[Message], now: i64) -> Counts {
+fn count_messages(messages: &[QueuedMessage], now: i64) -> Counts {
     let mut counts = Counts {
         oldest_seconds: messages
             .iter()
@@ -136,7 +136,7 @@ pub fn readable_age(seconds: i64) -> String {
     }
 }
 
-fn render(messages: &[Message], now: i64) -> String {
+fn render(messages: &[QueuedMessage], now: i64) -> String {
     if messages.is_empty() {
         return "The queue is empty.".to_owned();
     }

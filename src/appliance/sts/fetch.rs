@@ -11,7 +11,6 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
-use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::{Uri, header};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -49,7 +48,7 @@ impl Resolver for Found {
 ///
 /// # Errors
 /// A bundle of roots that cannot be read.
-pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<Agent> {
+pub fn make_client(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<ureq::Agent> {
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
     let config = client()
         .timeout_connect(Some(CONNECT_LIMIT))
@@ -62,7 +61,7 @@ pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<Agent
         .take(MOST_ADDRESSES)
         .map(|address| SocketAddr::new(*address, port))
         .collect();
-    Ok(Agent::with_parts(
+    Ok(ureq::Agent::with_parts(
         config,
         DefaultConnector::default(),
         Found(addresses),
@@ -73,10 +72,10 @@ pub fn make_agent(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<Agent
 ///
 /// # Errors
 /// Anything but a whole and valid policy.
-pub fn fetch_policy(agent: &Agent, domain: &str) -> Result<Policy> {
+pub fn fetch_policy(client: &ureq::Agent, domain: &str) -> Result<Policy> {
     let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
     let fetch = || -> Result<Policy> {
-        let mut response = agent
+        let mut response = client
             .get(&url)
             .header(header::ACCEPT, "text/plain")
             .call()?;

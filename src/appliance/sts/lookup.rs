@@ -7,7 +7,7 @@ use super::answer::{Answer, Dane, answer};
 use super::cache::{Cache, Held};
 use super::configuration::load_configuration;
 use super::dane::find_dane;
-use super::fetch::{fetch_policy, make_agent};
+use super::fetch::{fetch_policy, make_client};
 use super::name_server::NameServer;
 use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::certificate::trust::roots_path;
@@ -199,8 +199,8 @@ impl Lookup {
         let roots = roots_path(&self.place);
         let (port, domain) = (self.https_port, domain.to_owned());
         tokio::task::spawn_blocking(move || {
-            let agent = make_agent(&roots, &addresses, port)?;
-            fetch_policy(&agent, &domain)
+            let client = make_client(&roots, &addresses, port)?;
+            fetch_policy(&client, &domain)
         })
         .await
         .context("fetching a policy")?

@@ -12,7 +12,7 @@ const OUTLOOK_SCHEMA: &str = "/outlook/responseschema/2006a";
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct AutodiscoverRequest {
     /// The address as written.
     pub address: String,
     /// Whether it takes the settings of a mail account for an answer.
@@ -20,7 +20,7 @@ pub struct Request {
 }
 
 /// Reads a request, `None` when it is not one.
-pub fn parse_request(body: &[u8]) -> Option<Request> {
+pub fn parse_request(body: &[u8]) -> Option<AutodiscoverRequest> {
     let text = std::str::from_utf8(body).ok()?;
     // A document type, a comment or CDATA: Outlook sends none.
     if text.contains("<!") {
@@ -29,7 +29,7 @@ pub fn parse_request(body: &[u8]) -> Option<Request> {
     let address = element_text(text, "EMailAddress")?.to_owned();
     let takes_mail = element_text(text, "AcceptableResponseSchema")
         .is_none_or(|schema| schema.ends_with(OUTLOOK_SCHEMA));
-    Some(Request {
+    Some(AutodiscoverRequest {
         address,
         takes_mail,
     })
@@ -56,7 +56,7 @@ fn element_text<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, parse_request};
+    use super::{AutodiscoverRequest, parse_request};
 
     #[test]
     fn picks_out_address_and_schema() {
@@ -68,7 +68,7 @@ mod tests {
             )
         };
         let parsed = |takes_mail| {
-            Some(Request {
+            Some(AutodiscoverRequest {
                 address: "Jens@a.example".to_owned(),
                 takes_mail,
             })

@@ -10,7 +10,7 @@ use super::asked::{Arrival, Asked};
 use super::autodiscover::LONGEST_REQUEST;
 use super::certificates::Chosen;
 use super::lingering::Lingering;
-use super::routes::{Route, Source};
+use super::routes::{PageMaker, Route};
 use super::site::Site;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -128,13 +128,13 @@ async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> A
     let is_covered = configuration.is_behind_proxy()
         || asked.host == configuration.hostname
         || site.certificates.borrow_mut().is_covered(&asked.host);
-    let source = Source {
+    let maker = PageMaker {
         place: &site.place,
         pages: &site.pages,
         configuration: &configuration,
         is_covered,
     };
-    let answer = source
+    let answer = maker
         .answer(route, &asked, body.as_deref())
         .unwrap_or_else(|error| {
             tell!("answering {}: {error:#}", parts_name(&parts));

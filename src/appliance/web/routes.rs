@@ -111,7 +111,7 @@ fn is_protocols(path: &str) -> bool {
 }
 
 /// What pages are made of.
-pub struct Source<'a> {
+pub struct PageMaker<'a> {
     /// The machine.
     pub place: &'a Place,
     /// Its templates.
@@ -122,7 +122,7 @@ pub struct Source<'a> {
     pub is_covered: bool,
 }
 
-impl Source<'_> {
+impl PageMaker<'_> {
     /// The page; `body` is what a client posted.
     ///
     /// # Errors

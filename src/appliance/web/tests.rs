@@ -3,7 +3,7 @@
 use super::asked::{Arrival, Asked};
 use super::configuration::Configuration;
 use super::pages::Pages;
-use super::routes::{Route, Source};
+use super::routes::{PageMaker, Route};
 use crate::appliance::machine::place::{self, Place};
 use http::header::LOCATION;
 use http::request::Parts;
@@ -56,7 +56,7 @@ fn without_a_certificate_of_its_own_a_name_leads_to_the_hosts() {
             is_proxy: false,
         };
         let asked = Asked::parse(&configuration, &parts, arrival).unwrap();
-        let source = Source {
+        let maker = PageMaker {
             place: &place,
             pages: &pages,
             configuration: &configuration,
@@ -64,7 +64,7 @@ fn without_a_certificate_of_its_own_a_name_leads_to_the_hosts() {
         };
         let route = Route::find(&asked);
         assert_eq!(route, Route::Upgrade);
-        let answer = source.answer(route, &asked, None).unwrap();
+        let answer = maker.answer(route, &asked, None).unwrap();
         let response = answer.into_response("", false);
         response.headers()[LOCATION].to_str().unwrap().to_owned()
     };
@@ -119,13 +119,13 @@ proptest::proptest! {
             let parts = request.into_parts().0;
             let arrival = Arrival { is_tls, is_proxy: false };
             let Some(asked) = Asked::parse(&configuration, &parts, arrival) else { continue };
-            let source = Source {
+            let maker = PageMaker {
                 place: &place,
                 pages: &pages,
                 configuration: &configuration,
                 is_covered: true,
             };
-            let answer = source.answer(Route::find(&asked), &asked, Some(&body)).unwrap();
+            let answer = maker.answer(Route::find(&asked), &asked, Some(&body)).unwrap();
             proptest::prop_assert!(!answer.status.is_server_error());
         }
     }

@@ -86,12 +86,12 @@ struct Stanza {
 
 /// A package as an index describes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct IndexEntry<'a> {
     index: &'a Index,
     stanza: &'a Stanza,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> IndexEntry<'a> {
     /// The value of a field, empty when absent.
     pub fn get(&self, field: Field) -> &'a str {
         let position = field as usize;
@@ -115,8 +115,8 @@ impl Index {
     }
 
     /// The packages in the order of the index.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.stanzas.iter().map(|stanza| Entry {
+    pub fn entries(&self) -> impl Iterator<Item = IndexEntry<'_>> {
+        self.stanzas.iter().map(|stanza| IndexEntry {
             index: self,
             stanza,
         })
@@ -205,7 +205,7 @@ fn finish_stanza(
     let own = &values[Field::Architecture as usize];
     if own == b"all" || own == architecture.as_bytes() {
         index.push(values)?;
-        let entry = Entry {
+        let entry = IndexEntry {
             index,
             stanza: &index.stanzas[index.stanzas.len() - 1],
         };
@@ -216,7 +216,7 @@ fn finish_stanza(
     Ok(())
 }
 
-fn check_entry(entry: &Entry<'_>) -> Result<()> {
+fn check_entry(entry: &IndexEntry<'_>) -> Result<()> {
     ensure!(
         is_package_name(entry.get(Field::Package)),
         "this is no name of a package"

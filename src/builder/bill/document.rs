@@ -34,7 +34,7 @@ pub struct Document {
     /// Identifiers of what it is about.
     pub document_describes: Vec<String>,
     /// The packages; the first is the image.
-    pub packages: Vec<Package>,
+    pub packages: Vec<SpdxPackage>,
     /// The regular files of the root.
     pub files: Vec<File>,
     /// How they belong together.
@@ -54,7 +54,7 @@ pub struct CreationInfo {
 /// A package, in SPDX's wide sense of the word.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Package {
+pub struct SpdxPackage {
     /// Its identifier.
     #[serde(rename = "SPDXID")]
     pub id: String,

@@ -7,19 +7,19 @@ use sha2::{Digest, Sha256};
 
 use super::digest::{Digests, of_files, verification_code};
 use super::document::{
-    BILL_PATH, Checksum, CreationInfo, Document, ExternalReference, File, NO_ASSERTION, Package,
-    Relationship, VerificationCode,
+    BILL_PATH, Checksum, CreationInfo, Document, ExternalReference, File, NO_ASSERTION,
+    Relationship, SpdxPackage, VerificationCode,
 };
 use super::{crates, licence};
 use crate::builder::archive::suite::join_url;
-use crate::builder::compose::{AGENT_PATH, Composed, Manifest, Origin, field};
+use crate::builder::compose::{Composed, MAILCTL_PATH, Manifest, Origin, field};
 use crate::builder::deb;
 use crate::builder::lock::Lock;
 use crate::builder::tree::{Content, Kind, Tree};
 
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 const IMAGE: &str = "SPDXRef-image";
-const AGENT: &str = "SPDXRef-mailctl";
+const MAILCTL: &str = "SPDXRef-mailctl";
 
 /// The folder whose content goes onto the boot partition and not into the root.
 const BOOT: &str = "boot/";
@@ -76,10 +76,10 @@ pub(super) fn make(
     for package in &made[1..] {
         relationships.push(relationship(IMAGE, "CONTAINS", &package.id));
     }
-    if composed.tree.contains(AGENT_PATH) {
+    if composed.tree.contains(MAILCTL_PATH) {
         for linked in crates::linked() {
             let one = crate_package(&linked);
-            relationships.push(relationship(AGENT, "STATIC_LINK", &one.id));
+            relationships.push(relationship(MAILCTL, "STATIC_LINK", &one.id));
             made.push(one);
         }
     }
@@ -168,8 +168,8 @@ fn digests(tree: &Tree, listed: &[Listed]) -> Result<Vec<Digests>> {
         .collect())
 }
 
-fn image(manifest: &Manifest, digests: &[Digests]) -> Package {
-    Package {
+fn image(manifest: &Manifest, digests: &[Digests]) -> SpdxPackage {
+    SpdxPackage {
         id: IMAGE.to_owned(),
         name: manifest.name.clone(),
         version_info: Some(manifest.version.clone()),
@@ -183,7 +183,12 @@ fn image(manifest: &Manifest, digests: &[Digests]) -> Package {
     }
 }
 
-fn debian(package: &deb::Package, lock: &Lock, tree: &Tree, distribution: &str) -> Result<Package> {
+fn debian(
+    package: &deb::Package,
+    lock: &Lock,
+    tree: &Tree,
+    distribution: &str,
+) -> Result<SpdxPackage> {
     let locked = lock.packages.iter().find(|one| one.name == package.name);
     let location = locked.and_then(|locked| {
         let mut sources = lock.sources.iter();
@@ -200,7 +205,7 @@ fn debian(package: &deb::Package, lock: &Lock, tree: &Tree, distribution: &str) 
         Some((source, version)) => (source, version.trim_end_matches(')')),
         None => (&*source, package.version.as_str()),
     };
-    Ok(Package {
+    Ok(SpdxPackage {
         id: format!("SPDXRef-deb-{}", id_text(&package.name)),
         name: package.name.clone(),
         version_info: Some(package.version.clone()),
@@ -224,18 +229,18 @@ fn debian(package: &deb::Package, lock: &Lock, tree: &Tree, distribution: &str) 
 }
 
 /// What this project itself brings.
-fn own(origin: &Origin, manifest: &Manifest) -> Package {
+fn own(origin: &Origin, manifest: &Manifest) -> SpdxPackage {
     let (version, comment) = match origin {
-        Origin::Agent => (
+        Origin::Mailctl => (
             env!("CARGO_PKG_VERSION").to_owned(),
             Some("The crates are those that the library of this mailimg links.".to_owned()),
         ),
         _ => (manifest.version.clone(), None),
     };
-    Package {
+    SpdxPackage {
         id: format!("SPDXRef-{origin}"),
         name: match origin {
-            Origin::Agent => origin.to_string(),
+            Origin::Mailctl => origin.to_string(),
             _ => format!("mailimg-{origin}"),
         },
         version_info: Some(version),
@@ -249,14 +254,14 @@ fn own(origin: &Origin, manifest: &Manifest) -> Package {
     }
 }
 
-fn crate_package(linked: &crates::Crate) -> Package {
+fn crate_package(linked: &crates::Crate) -> SpdxPackage {
     let crates::Crate {
         name,
         version,
         sha256,
         licence,
     } = linked;
-    Package {
+    SpdxPackage {
         id: format!("SPDXRef-crate-{}-{}", id_text(name), id_text(version)),
         name: (*name).to_owned(),
         version_info: Some((*version).to_owned()),
@@ -276,17 +281,17 @@ fn crate_package(linked: &crates::Crate) -> Package {
 }
 
 /// A package of which nothing is known.
-fn empty() -> Package {
-    Package {
+fn empty() -> SpdxPackage {
+    SpdxPackage {
         download_location: NO_ASSERTION.to_owned(),
         license_concluded: NO_ASSERTION.to_owned(),
         license_declared: NO_ASSERTION.to_owned(),
         copyright_text: NO_ASSERTION.to_owned(),
-        ..Package::default()
+        ..SpdxPackage::default()
     }
 }
 
-fn add_files(package: &mut Package, files: Option<Vec<usize>>, digests: &[Digests]) {
+fn add_files(package: &mut SpdxPackage, files: Option<Vec<usize>>, digests: &[Digests]) {
     let Some(files) = files else { return };
     let of_package = files.iter().map(|index| &digests[*index]);
     package.files_analyzed = true;

@@ -5,16 +5,16 @@
 //! as a systemd credential, never on a command line.
 //!
 //! The parts are public because the tests drive machines with them:
-//! [`accelerator`], [`credentials`], [`firmware`], [`overlay`] and [`qemu`].
+//! [`accelerator`], [`credentials`], [`firmware`], [`throw_away_disk`] and [`qemu`].
 //! QEMU's options: <https://www.qemu.org/docs/master/system/invocation.html>.
 
 pub mod accelerator;
 pub mod credentials;
 pub mod firmware;
 pub mod hardware;
-pub mod overlay;
 pub mod ports;
 pub mod qemu;
+pub mod throw_away_disk;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -72,7 +72,7 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         Some(path) => path.clone(),
         None => newest_image(Path::new(OUTPUT_FOLDER))?,
     };
-    let image = overlay::Image::open(&path)?;
+    let image = throw_away_disk::DiskImage::open(&path)?;
     let credentials = match &options.settings {
         Some(path) => load_settings(path)?,
         None => Vec::new(),
@@ -87,13 +87,13 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
 
     let folder = temporary_folder()?;
     let disk = folder.path().join("disk.qcow2");
-    image.make_overlay(&disk, overlay::MINIMUM_DISK_BYTES)?;
+    image.make_overlay(&disk, throw_away_disk::MINIMUM_DISK_BYTES)?;
 
     let mut command = qemu.command();
     command
         .args(Hardware::default().arguments(&qemu, choice.accelerator))
         .args(firmware.arguments(folder.path())?)
-        .args(overlay::disk_arguments(&disk))
+        .args(throw_away_disk::disk_arguments(&disk))
         .args(write_credentials(folder.path(), &credentials)?)
         .args(network_arguments(&forwards))
         .args(terminal_arguments());

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 
-use super::agent::load_agent;
+use super::mailctl::load_mailctl;
 use super::settings::{Checked, load_checked};
-use super::workspace::{RecipeArgs, Workspace};
+use super::workbench::{RecipeArgs, Workbench};
 use crate::builder::bill::install_bill;
 use crate::builder::compose::{
     Ingredients, Manifest, Sizes, UnreviewedScripts, check_room, compose, image_version,
@@ -32,7 +32,7 @@ pub struct BuildArgs {
     recipe: RecipeArgs,
     /// What to write
     #[arg(long, value_enum, value_delimiter = ',', default_value = "disk")]
-    format: Vec<Format>,
+    format: Vec<OutputFormat>,
     /// Settings to put onto the image's boot partition
     #[arg(long)]
     settings: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub struct BuildArgs {
 
 /// A kind of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Sparse raw disk image, NAME_VERSION.raw
     Disk,
     /// QEMU's format, NAME_VERSION.qcow2
@@ -77,34 +77,34 @@ pub enum Format {
 pub fn run_build(args: &BuildArgs) -> Result<()> {
     let start = Instant::now();
     let settings = args.settings.as_deref().map(load_checked).transpose()?;
-    let workspace = Workspace::open(&args.recipe)?;
-    check_buildable(&workspace.recipe)?;
-    check_version(&workspace.recipe, args.image_version.as_deref())?;
-    let agent = workspace
+    let workbench = Workbench::open(&args.recipe)?;
+    check_buildable(&workbench.recipe)?;
+    check_version(&workbench.recipe, args.image_version.as_deref())?;
+    let mailctl = workbench
         .recipe
         .overlay
-        .then(|| load_agent(args.agent.as_deref()))
+        .then(|| load_mailctl(args.agent.as_deref()))
         .transpose()?;
     prepare_folder(&args.output_dir)?;
 
-    let lock = ensure_lock(&workspace, args)?;
-    let (lock, packages) = load_packages(&workspace, lock, args)?;
+    let lock = ensure_lock(&workbench, args)?;
+    let (lock, packages) = load_packages(&workbench, lock, args)?;
     let ingredients = Ingredients {
-        resources: &workspace.resources,
-        agent,
+        resources: &workbench.resources,
+        mailctl,
         lock: &lock,
     };
-    tell_held(&workspace, &lock);
-    let mut composed = compose(&workspace.recipe, &packages, &ingredients)
-        .map_err(|error| explain_scripts(&workspace, error))?;
+    tell_held(&workbench, &lock);
+    let mut composed = compose(&workbench.recipe, &packages, &ingredients)
+        .map_err(|error| explain_scripts(&workbench, error))?;
     let version = match &args.image_version {
         Some(version) => version.clone(),
-        None => image_version(&workspace.recipe, &lock, &composed, &workspace.resources)?,
+        None => image_version(&workbench.recipe, &lock, &composed, &workbench.resources)?,
     };
     // From here on the recipe is that of this one image.
     let recipe = Recipe {
         version,
-        ..workspace.recipe.clone()
+        ..workbench.recipe.clone()
     };
     install_version(&mut composed, &recipe)?;
     let bill = install_bill(&mut composed, &packages, &lock)?;
@@ -116,21 +116,21 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let sealed = seal(
         &recipe,
         composed,
-        &workspace.resources,
-        &workspace.cache,
+        &workbench.resources,
+        &workbench.cache,
         lock.time(),
     )?;
     write_outputs(
         args,
-        &workspace,
+        &workbench,
         &recipe,
         &sealed,
         &bill,
         settings.as_ref(),
         &at,
     )?;
-    workspace.remember_built(&lock)?;
-    workspace
+    workbench.remember_built(&lock)?;
+    workbench
         .progress
         .note(&format!("done in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(())
@@ -138,7 +138,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
 
 fn write_outputs(
     args: &BuildArgs,
-    workspace: &Workspace,
+    workbench: &Workbench,
     recipe: &Recipe,
     sealed: &Sealed,
     bill: &str,
@@ -155,11 +155,11 @@ fn write_outputs(
     let authority = settings.and_then(|settings| settings.authority.as_ref());
     let disk = write_disk(recipe, sealed, text, authority, raw.file())
         .map_err(|error| explain(error, &at("raw")))?;
-    workspace
+    workbench
         .progress
         .note(&format!("root hash {}", hex::encode(disk.root_hash)));
     let mut outputs = Vec::new();
-    if args.format.contains(&Format::Qcow2) {
+    if args.format.contains(&OutputFormat::Qcow2) {
         let qcow2 = Output::create(&at("qcow2"), privacy)?;
         write_qcow2(raw.file(), qcow2.file(), &disk.editable)
             .map_err(|error| explain(error, &at("qcow2")))?;
@@ -178,17 +178,17 @@ fn write_outputs(
     };
     let manifest = serde_json::to_string_pretty(&manifest)? + "\n";
     outputs.push(write_text(&at("manifest.json"), &manifest)?);
-    if args.format.contains(&Format::Spdx) {
+    if args.format.contains(&OutputFormat::Spdx) {
         outputs.push(write_text(&at("spdx.json"), bill)?);
     }
-    if args.format.contains(&Format::Disk) {
+    if args.format.contains(&OutputFormat::Disk) {
         outputs.push(raw);
     }
     // All are whole before the first gets its name.
     for output in outputs {
         let path = output.path().to_owned();
         output.commit()?;
-        workspace
+        workbench
             .progress
             .note(&format!("wrote {}", path.display()));
     }
@@ -196,44 +196,44 @@ fn write_outputs(
 }
 
 /// The lock of the recipe, resolved anew when there is none or it is older.
-fn ensure_lock(workspace: &Workspace, args: &BuildArgs) -> Result<Lock> {
+fn ensure_lock(workbench: &Workbench, args: &BuildArgs) -> Result<Lock> {
     if !args.hold.is_empty() {
         let reason = format!("holding back {}", args.hold.join(", "));
-        return resolve_again(workspace, args, &reason);
+        return resolve_again(workbench, args, &reason);
     }
-    let reason = match &workspace.lock {
-        Some(lock) => match lock::check_fresh(&workspace.recipe, lock) {
+    let reason = match &workbench.lock {
+        Some(lock) => match lock::check_fresh(&workbench.recipe, lock) {
             Ok(()) => return Ok(lock.clone()),
             Err(error) if args.locked => return Err(error),
             Err(error) => error.to_string(),
         },
-        None if args.locked => return Err(workspace.no_lock()),
+        None if args.locked => return Err(workbench.no_lock()),
         None => "there is no lock yet".to_owned(),
     };
-    resolve_again(workspace, args, &reason)
+    resolve_again(workbench, args, &reason)
 }
 
-fn resolve_again(workspace: &Workspace, args: &BuildArgs, reason: &str) -> Result<Lock> {
-    workspace.progress.note(&format!("resolving: {reason}"));
+fn resolve_again(workbench: &Workbench, args: &BuildArgs, reason: &str) -> Result<Lock> {
+    workbench.progress.note(&format!("resolving: {reason}"));
     // A recipe out of the binary has no folder of its own for the new lock.
     let beside = args
         .output_dir
-        .join(format!("{}.lock", workspace.recipe.name));
-    let (lock, difference) = workspace.resolve(&beside, &args.hold)?;
+        .join(format!("{}.lock", workbench.recipe.name));
+    let (lock, difference) = workbench.resolve(&beside, &args.hold)?;
     let difference = difference.trim_end();
     if !difference.is_empty() {
-        workspace.progress.note(difference);
+        workbench.progress.note(difference);
     }
     Ok(lock)
 }
 
 /// Fetches and unpacks; a package that left the mirror makes the lock anew.
 fn load_packages(
-    workspace: &Workspace,
+    workbench: &Workbench,
     lock: Lock,
     args: &BuildArgs,
 ) -> Result<(Lock, Vec<Package>)> {
-    let error = match workspace.unpack(&lock) {
+    let error = match workbench.unpack(&lock) {
         Ok(packages) => return Ok((lock, packages)),
         Err(error) => error,
     };
@@ -243,31 +243,31 @@ fn load_packages(
     if args.locked || args.recipe.offline {
         return Err(error);
     }
-    let lock = resolve_again(workspace, args, &format!("{error:#}"))?;
-    let packages = workspace.unpack(&lock)?;
+    let lock = resolve_again(workbench, args, &format!("{error:#}"))?;
+    let packages = workbench.unpack(&lock)?;
     Ok((lock, packages))
 }
 
 /// Says at every build what is not the newest.
-fn tell_held(workspace: &Workspace, lock: &Lock) {
+fn tell_held(workbench: &Workbench, lock: &Lock) {
     for line in lock.packages.iter().filter_map(lock::held_text) {
-        workspace.progress.note(&line);
+        workbench.progress.note(&line);
     }
 }
 
 /// Shows what is new in scripts that nobody reviewed, and both ways on.
-fn explain_scripts(workspace: &Workspace, error: anyhow::Error) -> anyhow::Error {
+fn explain_scripts(workbench: &Workbench, error: anyhow::Error) -> anyhow::Error {
     let Some(UnreviewedScripts { scripts }) = error.downcast_ref() else {
         return error;
     };
     let mut names = Vec::new();
     let mut versions = Vec::new();
     for script in scripts {
-        let known = workspace.last_known(&script.package, &script.version);
+        let known = workbench.last_known(&script.package, &script.version);
         let before = known
             .as_ref()
-            .and_then(|known| known.script(workspace, &script.entry.kind));
-        workspace
+            .and_then(|known| known.script(workbench, &script.entry.kind));
+        workbench
             .progress
             .note(script.to_text(before.as_ref()).trim_end());
         if let Some(known) = known
@@ -277,7 +277,7 @@ fn explain_scripts(workspace: &Workspace, error: anyhow::Error) -> anyhow::Error
             versions.push(format!("{} {}", known.locked.name, known.locked.version));
         }
     }
-    let recipe = &workspace.recipe;
+    let recipe = &workbench.recipe;
     let table = recipe
         .scripts_file
         .as_deref()

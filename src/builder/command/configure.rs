@@ -161,10 +161,10 @@ mod tests {
 
     use super::configure;
     use crate::builder::command::settings::Checked;
-    use crate::builder::recipe::Disk;
+    use crate::builder::recipe::PartitionSizes;
     use crate::builder::tree::Content;
     use crate::builder::write::disk::{DiskUuids, plan_disk};
-    use crate::builder::write::fat::{Options, Volume, write_fat};
+    use crate::builder::write::fat::{Volume, VolumeOptions, write_fat};
     use crate::builder::write::qcow2::{Qcow2, write_qcow2};
     use crate::builder::write::storage::{Region, Storage};
     use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
@@ -185,7 +185,7 @@ mod tests {
                 .unwrap()
         };
         let (raw, qcow2) = (open("mail.raw"), open("mail.qcow2"));
-        let sizes = Disk {
+        let sizes = PartitionSizes {
             esp_mib: 40,
             root_mib: 1,
             verity_mib: 1,
@@ -201,7 +201,7 @@ mod tests {
         plan.write_tables(&raw).unwrap();
         let mut whole = &raw;
         let mut esp = Region::new(&mut whole, plan.esp.offset(), plan.esp.size()).unwrap();
-        let options = Options {
+        let options = VolumeOptions {
             label: "ESP".to_owned(),
             volume_id: 7,
             timestamp: 1_700_000_000,

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::workspace::Workspace;
+use super::workbench::Workbench;
 use crate::builder::compose::{Resources, Unreviewed, read_scripts, review_scripts};
 use crate::builder::deb::{Package, unpack_packages};
 use crate::builder::lock::{Held, HeldPackage, Lock, LockedPackage, objects};
@@ -19,7 +19,7 @@ use crate::error::{Hint, hinted};
 /// How the lock of the last image is named in the cache.
 const BUILT: &str = "built.lock";
 
-impl Workspace {
+impl Workbench {
     /// Remembers a lock from which an image was built.
     pub fn remember_built(&self, lock: &Lock) -> Result<()> {
         let path = self.cache.derived_path(&self.recipe_key(), BUILT)?;
@@ -143,9 +143,9 @@ pub struct LastKnown {
 
 impl LastKnown {
     /// The script of that kind, to compare a new one with.
-    pub fn script(&self, workspace: &Workspace, kind: &str) -> Option<Unreviewed> {
+    pub fn script(&self, workbench: &Workbench, kind: &str) -> Option<Unreviewed> {
         let packages = std::slice::from_ref(&self.package);
-        let scripts = read_scripts(&workspace.recipe, packages).ok()?;
+        let scripts = read_scripts(&workbench.recipe, packages).ok()?;
         scripts.into_iter().find(|one| one.entry.kind == kind)
     }
 

@@ -1,6 +1,5 @@
 //! The command line of `mailimg`: arguments in, one function per command out.
 
-pub mod agent;
 pub mod boot;
 pub mod build;
 pub mod configure;
@@ -8,12 +7,13 @@ pub mod diff;
 pub mod inspect;
 pub mod last_known;
 pub mod lock;
+pub mod mailctl;
 pub mod outdated;
 pub mod scripts;
 pub mod settings;
 mod signals;
 pub mod why;
-pub mod workspace;
+pub mod workbench;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use crate::manual::show_page;
 use crate::print::{say, say_with};
 use crate::settings::{describe_settings, settings_template};
 use signals::{stop_on_signals, wait_if_stopped};
-use workspace::{RecipeArgs, Workspace};
+use workbench::{RecipeArgs, Workbench};
 
 /// Builds an immutable operating-system image whose only job is mail.
 #[derive(Debug, Parser)]
@@ -130,9 +130,9 @@ fn run(command: Command) -> Result<u8> {
         Command::Outdated(args) => return outdated::run_outdated(&args),
         Command::Build(args) => build::run_build(&args),
         Command::Lock(args) => {
-            let workspace = Workspace::open(&args.recipe)?;
-            let here = format!("{}.lock", workspace.recipe.name);
-            let (_, difference) = workspace.resolve(Path::new(&here), &args.hold)?;
+            let workbench = Workbench::open(&args.recipe)?;
+            let here = format!("{}.lock", workbench.recipe.name);
+            let (_, difference) = workbench.resolve(Path::new(&here), &args.hold)?;
             say(&difference)
         }
         Command::Boot(args) => boot::run_boot(&args),
@@ -149,10 +149,10 @@ fn run(command: Command) -> Result<u8> {
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Diff(args) => diff::run_diff(&args),
         Command::Why(args) => {
-            let workspace = Workspace::open(&args.recipe)?;
-            let packages = workspace.unpack(workspace.lock()?)?;
+            let workbench = Workbench::open(&args.recipe)?;
+            let packages = workbench.unpack(workbench.lock()?)?;
             let controls: Vec<&str> = packages.iter().map(|one| one.control.as_str()).collect();
-            say(&(why::explain(&controls, &workspace.recipe, &args.package)? + "\n"))
+            say(&(why::explain(&controls, &workbench.recipe, &args.package)? + "\n"))
         }
         Command::Scripts(args) => scripts::run_scripts(&args),
         Command::Settings { key } => say(&describe_settings(key.as_deref())?),

@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::workspace::{RecipeArgs, Workspace, now};
-use crate::builder::lock::{Outdated, Verb, check_fresh, make_lock, outdated};
+use super::workbench::{RecipeArgs, Workbench, now};
+use crate::builder::lock::{ChangeKind, Outdated, check_fresh, make_lock, outdated};
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::print::say;
 
@@ -24,26 +24,26 @@ pub struct OutdatedArgs {
 /// Prints what a new lock would change; the exit code is 1 when anything
 /// locked is behind.
 pub fn run_outdated(args: &OutdatedArgs) -> Result<u8> {
-    let workspace = Workspace::open(&args.recipe)?;
-    let locked = workspace.lock()?;
+    let workbench = Workbench::open(&args.recipe)?;
+    let locked = workbench.lock()?;
     let offered = make_lock(
-        &workspace.recipe,
-        &workspace.mirror,
+        &workbench.recipe,
+        &workbench.mirror,
         Some(locked),
         &[],
         now(),
-        &workspace.progress,
+        &workbench.progress,
     )?;
     let changes = outdated(locked, &offered);
     let behind = changes.iter().filter(|change| is_behind(change)).count();
-    let name = &workspace.recipe.name;
+    let name = &workbench.recipe.name;
     if args.recipe.json {
         let result = json!({
             "event": "outdated", "recipe": name, "behind": behind, "packages": changes,
         });
         say(&format!("{result}\n"))?;
     } else {
-        if check_fresh(&workspace.recipe, locked).is_err() {
+        if check_fresh(&workbench.recipe, locked).is_err() {
             say("the recipe has changed since the lock was made\n")?;
         }
         say(&render(name, locked.packages.len(), &changes))?;
@@ -54,7 +54,7 @@ pub fn run_outdated(args: &OutdatedArgs) -> Result<u8> {
 /// Whether the lock lacks something that is offered; a version above all that
 /// is offered is none.
 fn is_behind(change: &Outdated) -> bool {
-    change.change != Verb::Downgraded
+    change.change != ChangeKind::Downgraded
 }
 
 fn render(recipe: &str, packages: usize, changes: &[Outdated]) -> String {
@@ -102,19 +102,19 @@ fn render(recipe: &str, packages: usize, changes: &[Outdated]) -> String {
 }
 
 /// What the versions do not say by themselves.
-fn remark(change: Verb) -> &'static str {
+fn remark(change: ChangeKind) -> &'static str {
     match change {
-        Verb::Upgraded => "",
-        Verb::Downgraded => "the locked version is higher",
-        Verb::Rebuilt => "same version, other content",
-        Verb::Added => "would be added",
-        Verb::Removed => "would be removed",
+        ChangeKind::Upgraded => "",
+        ChangeKind::Downgraded => "the locked version is higher",
+        ChangeKind::Rebuilt => "same version, other content",
+        ChangeKind::Added => "would be added",
+        ChangeKind::Removed => "would be removed",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outdated, Verb, render};
+    use super::{ChangeKind, Outdated, render};
 
     #[test]
     fn a_table_tells_what_would_change() {
@@ -129,13 +129,13 @@ mod tests {
         let changes = [
             change(
                 "openssl",
-                Verb::Upgraded,
+                ChangeKind::Upgraded,
                 "3.5.1",
                 "3.5.1+u2",
                 "trixie-security",
             ),
-            change("a", Verb::Removed, "1", "", "trixie"),
-            change("b", Verb::Downgraded, "2", "1", "trixie"),
+            change("a", ChangeKind::Removed, "1", "", "trixie"),
+            change("b", ChangeKind::Downgraded, "2", "1", "trixie"),
         ];
         assert_eq!(
             render("mail", 3, &changes),

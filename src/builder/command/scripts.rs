@@ -5,7 +5,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::workspace::{RecipeArgs, Workspace};
+use super::workbench::{RecipeArgs, Workbench};
 use crate::builder::compose::review_scripts;
 use crate::print::say;
 
@@ -19,15 +19,15 @@ pub struct ScriptsArgs {
 /// Prints every script that nobody reviewed, as a difference where an earlier
 /// version is known, and the table's lines for it.
 pub fn run_scripts(args: &ScriptsArgs) -> Result<()> {
-    let workspace = Workspace::open(&args.recipe)?;
-    let packages = workspace.unpack(workspace.lock()?)?;
-    let review = review_scripts(&workspace.recipe, &packages)?;
+    let workbench = Workbench::open(&args.recipe)?;
+    let packages = workbench.unpack(workbench.lock()?)?;
+    let review = review_scripts(&workbench.recipe, &packages)?;
     for script in &review.unreviewed {
-        let known = workspace.last_known(&script.package, &script.version);
-        let before = known.and_then(|known| known.script(&workspace, &script.entry.kind));
+        let known = workbench.last_known(&script.package, &script.version);
+        let before = known.and_then(|known| known.script(&workbench, &script.entry.kind));
         say(&(script.to_text(before.as_ref()) + "\n"))?;
     }
-    workspace.progress.note(&format!(
+    workbench.progress.note(&format!(
         "scripts: {} of {} are known",
         review.looked_at - review.unreviewed.len(),
         review.looked_at

@@ -4,8 +4,8 @@ use super::manifest::Manifest;
 use super::origin::Origins;
 use crate::builder::tree::Tree;
 
-/// Where the agent lies in the image.
-pub const AGENT_PATH: &str = "usr/bin/mailctl";
+/// Where `mailctl` lies in the image.
+pub const MAILCTL_PATH: &str = "usr/bin/mailctl";
 
 /// A composed image: the root tree, and what only boot partition and initrd need.
 #[derive(Clone, Debug)]

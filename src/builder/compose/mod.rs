@@ -9,25 +9,25 @@ mod certificates;
 mod composed;
 mod effects;
 mod factory;
+mod image_version;
 mod manifest;
 mod merge;
 mod origin;
-mod overlay;
 mod presets;
 mod record;
+mod resources;
 mod review;
-mod version;
 
-pub use composed::{AGENT_PATH, Composed};
+pub use composed::{Composed, MAILCTL_PATH};
 pub use factory::FACTORY;
+pub use image_version::{check_room, image_version};
 pub use manifest::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
 pub use merge::field;
 pub use origin::{Attributed, Origin, Origins};
-pub use overlay::Resources;
 pub use presets::{enable_units, enabled_units};
 pub use record::install_version;
+pub use resources::Resources;
 pub use review::{Review, Unreviewed, UnreviewedScripts, read_scripts, review_scripts};
-pub use version::{check_room, image_version};
 
 use anyhow::{Context, Result};
 
@@ -44,14 +44,14 @@ pub struct Ingredients<'a> {
     pub resources: &'a Resources,
     /// The `mailctl` program, already checked for a path of its own; absent
     /// for recipes without an overlay.
-    pub agent: Option<Vec<u8>>,
+    pub mailctl: Option<Vec<u8>>,
     /// The lock that the packages came from.
     pub lock: &'a Lock,
 }
 
 /// Composes the root tree of a recipe from unpacked packages.
 ///
-/// It does not say its version yet: [`image_version`] tells it from the
+/// It does not say its version yet: [`image_version()`] tells it from the
 /// content, and [`install_version`] writes it down.
 pub fn compose(
     recipe: &Recipe,
@@ -99,17 +99,17 @@ pub fn compose(
     if recipe.overlay {
         let resources = ingredients.resources;
         tree.step(Origin::Overlay, |tree| {
-            overlay::install_overlay(tree, resources)
+            resources::install_overlay(tree, resources)
         })?;
         tree.step(Origin::Units, |tree| {
-            overlay::install_units(tree, resources)
+            resources::install_units(tree, resources)
         })?;
     }
     tree.step(Origin::Builder, |tree| effects::apply_effects(tree, recipe))?;
-    if let Some(agent) = &ingredients.agent {
-        elf::check_runs_in(agent, &tree).context("checking mailctl against the image")?;
-        tree.step(Origin::Agent, |tree| {
-            tree.insert(AGENT_PATH, Node::file(0o755, agent.clone()))
+    if let Some(mailctl) = &ingredients.mailctl {
+        elf::check_runs_in(mailctl, &tree).context("checking mailctl against the image")?;
+        tree.step(Origin::Mailctl, |tree| {
+            tree.insert(MAILCTL_PATH, Node::file(0o755, mailctl.clone()))
         })?;
     }
     if recipe.image.is_some() {

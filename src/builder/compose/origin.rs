@@ -24,7 +24,7 @@ pub enum Origin {
     /// `units/`.
     Units,
     /// The program `mailctl`.
-    Agent,
+    Mailctl,
     /// The builder itself: accounts, indexes, links of enabled units, records.
     Builder,
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Origin {
             Self::Package(name) => name,
             Self::Overlay => "overlay",
             Self::Units => "units",
-            Self::Agent => "mailctl",
+            Self::Mailctl => "mailctl",
             Self::Builder => "builder",
         })
     }

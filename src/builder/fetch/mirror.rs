@@ -15,9 +15,9 @@ use indicatif::DecimalBytes;
 
 use super::cache::{Cache, discard};
 use super::object::{Fetch, Object};
-use super::options::Options;
+use super::opener::Opener;
+use super::options::FetchOptions;
 use super::problem::{Gone, Missing, Problem, Wrong};
-use super::source::Source;
 use super::transfer::{Transfer, read_document};
 use crate::builder::progress::{Progress, Stage};
 use crate::error::Hint;
@@ -39,17 +39,17 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Mirror {
     cache: Cache,
-    options: Options,
-    source: Source,
+    options: FetchOptions,
+    opener: Opener,
     progress: Progress,
 }
 
 impl Mirror {
     /// Fetches into a cache.
-    pub fn new(cache: Cache, options: Options, progress: Progress) -> Self {
+    pub fn new(cache: Cache, options: FetchOptions, progress: Progress) -> Self {
         Self {
             cache,
-            source: Source::new(options.clone()),
+            opener: Opener::new(options.clone()),
             options,
             progress,
         }
@@ -163,7 +163,7 @@ impl Mirror {
             counted: 0,
         };
         let result = self.try_all(&object.label, urls, stop, |url| {
-            transfer.run(&self.source, url).map(|()| url.to_owned())
+            transfer.run(&self.opener, url).map(|()| url.to_owned())
         });
         match result {
             Ok(url) => claim.commit().map(|()| Some(url)),
@@ -323,7 +323,7 @@ impl Fetch for Mirror {
         let never = AtomicBool::new(false);
         let bytes = self
             .try_all(label, urls, &never, |url| {
-                read_document(&self.source, url, limit)
+                read_document(&self.opener, url, limit)
             })
             .map_err(|error| hint_when_gone(error, "check the recipe's mirrors and suites"))?;
         for url in urls {

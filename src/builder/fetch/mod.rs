@@ -6,12 +6,12 @@
 //! proxies other than those of `http_proxy` and friends, mirror lists.
 
 mod cache;
+mod caching_resolver;
 mod mirror;
 mod object;
+mod opener;
 mod options;
 mod problem;
-mod resolver;
-mod source;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -19,7 +19,7 @@ mod transfer;
 pub use cache::{Cache, Claim};
 pub use mirror::Mirror;
 pub use object::{Fetch, Object};
-pub use options::Options;
+pub use options::FetchOptions;
 pub use problem::{Gone, Missing};
 
 pub(crate) use cache::storage_error;

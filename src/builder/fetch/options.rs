@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How hard a mirror is tried.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct FetchOptions {
     /// Never use the network; only what the cache holds.
     pub offline: bool,
     /// How many files are fetched at once.
@@ -24,7 +24,7 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
 }
 
-impl Default for Options {
+impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             offline: false,

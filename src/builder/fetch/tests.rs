@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::{Cache, Fetch, Gone, Mirror, Object, Options};
+use super::{Cache, Fetch, FetchOptions, Gone, Mirror, Object};
 use crate::builder::progress::Progress;
 use crate::error::render;
 use server::{Reply, Server};
@@ -30,11 +30,11 @@ fn object(bytes: &[u8], urls: &[String]) -> Object {
     }
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> FetchOptions {
+    FetchOptions {
         pause: Duration::from_millis(1),
         rounds: 3,
-        ..Options::default()
+        ..FetchOptions::default()
     }
 }
 
@@ -50,11 +50,11 @@ impl Setup {
         Self { folder, cache }
     }
 
-    fn mirror(&self, options: Options) -> Mirror {
+    fn mirror(&self, options: FetchOptions) -> Mirror {
         Mirror::new(self.cache.clone(), options, Progress::hidden())
     }
 
-    fn fetch(&self, options: Options, object: &Object) -> Result<Vec<u8>, String> {
+    fn fetch(&self, options: FetchOptions, object: &Object) -> Result<Vec<u8>, String> {
         match self.mirror(options).objects(std::slice::from_ref(object)) {
             Ok(paths) => Ok(fs::read(&paths[0]).unwrap()),
             Err(error) => Err(render(&error)),
@@ -168,7 +168,7 @@ fn a_connection_that_breaks_often_still_gets_there() {
     let served = bytes.clone();
     let server = Server::start(move |_, _| Reply::BreaksOff(served.clone(), 3 << 19));
     let object = object(&bytes, &[server.url("/a")]);
-    let once = Options {
+    let once = FetchOptions {
         rounds: 1,
         ..options()
     };
@@ -182,7 +182,7 @@ fn the_next_run_continues_what_a_failed_one_left() {
     let bytes = content(5, 500_000);
     let served = bytes.clone();
     let broken = Server::start(move |_, _| Reply::BreaksOff(served.clone(), 100_000));
-    let once = Options {
+    let once = FetchOptions {
         rounds: 1,
         ..options()
     };
@@ -246,11 +246,11 @@ fn a_stalled_or_dripping_mirror_is_left_for_the_next() {
         let served = bytes.clone();
         Server::start(move |_, _| Reply::Drips(served.clone()))
     };
-    let impatient = Options {
+    let impatient = FetchOptions {
         idle_timeout: Duration::from_millis(100),
         ..options()
     };
-    let hurried = Options {
+    let hurried = FetchOptions {
         total_timeout: Duration::from_millis(200),
         ..options()
     };
@@ -261,7 +261,7 @@ fn a_stalled_or_dripping_mirror_is_left_for_the_next() {
         let setup = Setup::new();
         let fast = Server::serving(&bytes);
         let only = object(&bytes, &[slow.url("/a")]);
-        let once = Options {
+        let once = FetchOptions {
             rounds: 1,
             ..options.clone()
         };
@@ -329,7 +329,7 @@ fn offline_only_the_cache_is_used() {
     let bytes = content(10, 1000);
     let server = Server::serving(&bytes);
     let object = object(&bytes, &[server.url("/a")]);
-    let offline = Options {
+    let offline = FetchOptions {
         offline: true,
         ..options()
     };
@@ -412,7 +412,7 @@ fn https_needs_a_certificate_that_somebody_vouches_for() {
     let trusting = |pem: &str| {
         let path = folder.path().join("ca.pem");
         fs::write(&path, pem).unwrap();
-        Options {
+        FetchOptions {
             ca_file: Some(path),
             ..options()
         }

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{Claim, storage_error};
 use super::object::Object;
+use super::opener::Opener;
 use super::problem::Problem;
-use super::source::Source;
 use crate::builder::progress::Stage;
 
 /// How much is read at once.
@@ -34,7 +34,7 @@ pub(super) struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Brings the file from one address, continuing what is there.
-    pub(super) fn run(&mut self, source: &Source, url: &str) -> Result<(), Problem> {
+    pub(super) fn run(&mut self, opener: &Opener, url: &str) -> Result<(), Problem> {
         let (mut digest, have) = self.read_part().map_err(Problem::Fatal)?;
         if have == self.object.size && self.is_whole(&digest) {
             return Ok(());
@@ -42,7 +42,7 @@ impl Transfer<'_> {
         let counted = self.counted.max(have);
         let resumed = have > 0 && have < self.object.size;
         let offset = if resumed { have } else { 0 };
-        let mut opened = source.open(url, offset)?;
+        let mut opened = opener.open(url, offset)?;
         if opened.start == 0 {
             digest = Sha256::new();
             self.restart().map_err(Problem::Fatal)?;
@@ -52,7 +52,7 @@ impl Transfer<'_> {
             Err(Problem::Bad(_)) if opened.start > 0 => {
                 // The part may be to blame: once more from the beginning.
                 self.restart().map_err(Problem::Fatal)?;
-                self.run(source, url)
+                self.run(opener, url)
             }
             Err(Problem::Bad(reason)) => {
                 self.restart().map_err(Problem::Fatal)?;
@@ -163,8 +163,8 @@ impl Transfer<'_> {
 }
 
 /// Reads a small file of at most `limit` bytes into memory.
-pub(super) fn read_document(source: &Source, url: &str, limit: u64) -> Result<Vec<u8>, Problem> {
-    let opened = source.open(url, 0)?;
+pub(super) fn read_document(opener: &Opener, url: &str, limit: u64) -> Result<Vec<u8>, Problem> {
+    let opened = opener.open(url, 0)?;
     let mut bytes = Vec::new();
     opened
         .reader

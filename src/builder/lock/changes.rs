@@ -23,7 +23,7 @@ pub struct Pinned {
 /// How a package changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verb {
+pub enum ChangeKind {
     /// It is new.
     Added,
     /// It is gone.
@@ -42,7 +42,7 @@ pub struct Change {
     /// Package name.
     pub name: String,
     /// How it changed.
-    pub change: Verb,
+    pub change: ChangeKind,
     /// The version before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
@@ -54,15 +54,15 @@ pub struct Change {
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self.change {
-            Verb::Added => "added",
-            Verb::Removed => "removed",
-            Verb::Upgraded => "upgraded",
-            Verb::Downgraded => "downgraded",
-            Verb::Rebuilt => "rebuilt",
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Upgraded => "upgraded",
+            ChangeKind::Downgraded => "downgraded",
+            ChangeKind::Rebuilt => "rebuilt",
         };
         write!(formatter, "{verb:<11} {}", self.name)?;
         match (&self.old, &self.new) {
-            (Some(old), Some(_)) if self.change == Verb::Rebuilt => {
+            (Some(old), Some(_)) if self.change == ChangeKind::Rebuilt => {
                 write!(formatter, " {old}, other content")
             }
             (Some(old), Some(new)) => write!(formatter, " {old} -> {new}"),
@@ -100,8 +100,8 @@ pub fn package_changes(old: &[Pinned], new: &[Pinned]) -> Vec<Change> {
             name: name.to_owned(),
             change: match (old, new) {
                 (Some(old), Some(new)) => changed(old, new)?,
-                (None, _) => Verb::Added,
-                (_, None) => Verb::Removed,
+                (None, _) => ChangeKind::Added,
+                (_, None) => ChangeKind::Removed,
             },
             old: old.map(|package| package.version.clone()),
             new: new.map(|package| package.version.clone()),
@@ -110,13 +110,13 @@ pub fn package_changes(old: &[Pinned], new: &[Pinned]) -> Vec<Change> {
     changes.collect()
 }
 
-fn changed(old: &Pinned, new: &Pinned) -> Option<Verb> {
+fn changed(old: &Pinned, new: &Pinned) -> Option<ChangeKind> {
     if old.version == new.version {
-        return (old.sha256 != new.sha256).then_some(Verb::Rebuilt);
+        return (old.sha256 != new.sha256).then_some(ChangeKind::Rebuilt);
     }
     // Versions came out of an index; an unreadable one was edited by hand.
     match compare_versions(&old.version, &new.version) {
-        Ok(Ordering::Greater) => Some(Verb::Downgraded),
-        _ => Some(Verb::Upgraded),
+        Ok(Ordering::Greater) => Some(ChangeKind::Downgraded),
+        _ => Some(ChangeKind::Upgraded),
     }
 }

@@ -18,7 +18,7 @@ mod solver;
 mod text;
 mod universe;
 
-pub use changes::{Change, Pinned, Verb, package_changes};
+pub use changes::{Change, ChangeKind, Pinned, package_changes};
 pub use difference::{difference, source_changes};
 pub use fresh::{check_clock, check_fresh, recipe_digest};
 pub use held::{HeldPackage, held_text};

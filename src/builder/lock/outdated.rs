@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::changes::{Change, Verb, package_changes};
+use super::changes::{Change, ChangeKind, package_changes};
 use super::locked::{Lock, LockedPackage};
 
 /// How suites of security updates are named.
@@ -12,7 +12,7 @@ const SECURITY_ENDING: &str = "-security";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outdated {
     /// What would become of it.
-    pub change: Verb,
+    pub change: ChangeKind,
     /// Package name.
     pub package: String,
     /// The version in the lock; nothing when it would be added.
@@ -41,7 +41,7 @@ pub fn outdated(locked: &Lock, offered: &Lock) -> Vec<Outdated> {
 
 fn describe(change: Change, suite: &str) -> Outdated {
     Outdated {
-        security: change.change != Verb::Removed && suite.ends_with(SECURITY_ENDING),
+        security: change.change != ChangeKind::Removed && suite.ends_with(SECURITY_ENDING),
         change: change.change,
         package: change.name,
         locked: change.old,

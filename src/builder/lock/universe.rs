@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
 
-use crate::builder::archive::index::{Entry, Field, Index};
+use crate::builder::archive::index::{Field, Index, IndexEntry};
 use crate::builder::archive::relation::{Relation, parse_relations};
 use crate::builder::archive::version::compare_versions;
 use crate::builder::recipe::Recipe;
@@ -21,7 +21,7 @@ pub type Id = u32;
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     /// What the index says.
-    pub entry: Entry<'a>,
+    pub entry: IndexEntry<'a>,
     /// Position of its source in the recipe.
     pub source: usize,
 }
@@ -81,7 +81,7 @@ impl<'a> Universe<'a> {
     }
 
     /// Makes a package the only candidate of its name.
-    pub fn hold(&mut self, entry: Entry<'a>, source: usize) -> Result<()> {
+    pub fn hold(&mut self, entry: IndexEntry<'a>, source: usize) -> Result<()> {
         let held = Candidate { entry, source };
         match self.by_name.get(entry.get(Field::Package)) {
             Some(id) => self.candidates[*id as usize] = held,

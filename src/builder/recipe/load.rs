@@ -14,7 +14,7 @@ use crate::error::{Hint, hinted};
 use super::{Accounts, Archive, Recipe, ReviewedScript};
 
 /// Where files beside a recipe are read from.
-pub trait Source {
+pub trait RecipeFiles {
     /// The content of a file beside the recipe.
     fn bytes(&self, name: &str) -> Result<Vec<u8>>;
 
@@ -24,7 +24,7 @@ pub trait Source {
     }
 }
 
-impl Source for PathBuf {
+impl RecipeFiles for PathBuf {
     fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.join(name);
         std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
@@ -52,44 +52,47 @@ pub fn load_recipe(path: &Path) -> Result<Recipe> {
 }
 
 /// Parses the recipe of that file name, with the tables beside it.
-pub fn parse_recipe(name: &str, source: &dyn Source) -> Result<Recipe> {
-    let mut recipe: Recipe = parse_table(name, source)?;
+pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
+    let mut recipe: Recipe = parse_table(name, files)?;
     check_names(&recipe.name, &recipe.version).with_context(|| format!("reading {name}"))?;
     check_snapshots(&recipe.sources).with_context(|| format!("reading {name}"))?;
     if let Some(file) = &recipe.accounts_file {
-        let accounts: Accounts = parse_table(file, source)?;
+        let accounts: Accounts = parse_table(file, files)?;
         check_accounts(&accounts).with_context(|| format!("reading {file}"))?;
         recipe.accounts = accounts;
     }
     if let Some(file) = &recipe.scripts_file {
-        recipe.scripts = parse_table::<Scripts>(file, source)?.script;
+        recipe.scripts = parse_table::<Scripts>(file, files)?.script;
     }
     if let Some(file) = &recipe.blocks_file {
-        recipe.blocks = parse_table(file, source)?;
+        recipe.blocks = parse_table(file, files)?;
     }
-    recipe.key_files = load_key_files(&recipe.sources, source)?;
+    recipe.key_files = load_key_files(&recipe.sources, files)?;
     Ok(recipe)
 }
 
-fn load_key_files(sources: &[Archive], source: &dyn Source) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
+fn load_key_files(
+    sources: &[Archive],
+    files: &dyn RecipeFiles,
+) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut keys = BTreeMap::new();
     for name in sources.iter().flat_map(|archive| &archive.keys) {
         if KEY_FILE_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             if name.contains('/') {
                 bail!("reading the keyring {name}: it must lie beside the recipe");
             }
-            let bytes = source
+            let bytes = files
                 .bytes(name)
                 .with_context(|| format!("reading the keyring {name}"))
                 .hint("a name in 'keys' that ends in .pgp or .asc is a file beside the recipe")?;
-            files.insert(name.clone(), bytes);
+            keys.insert(name.clone(), bytes);
         }
     }
-    Ok(files)
+    Ok(keys)
 }
 
-fn parse_table<T: DeserializeOwned>(name: &str, source: &dyn Source) -> Result<T> {
-    let text = source.text(name)?;
+fn parse_table<T: DeserializeOwned>(name: &str, files: &dyn RecipeFiles) -> Result<T> {
+    let text = files.text(name)?;
     parse_toml(&text)
         .with_context(|| format!("reading {name}"))
         .hint("recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean")
@@ -185,12 +188,12 @@ fn check_accounts(accounts: &Accounts) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Source, parse_recipe};
+    use super::{RecipeFiles, parse_recipe};
     use anyhow::{Context, Result};
 
     struct Texts(&'static [(&'static str, &'static str)]);
 
-    impl Source for Texts {
+    impl RecipeFiles for Texts {
         fn bytes(&self, name: &str) -> Result<Vec<u8>> {
             let found = self.0.iter().find(|(file, _)| *file == name);
             Ok(found.context("no such file")?.1.into())

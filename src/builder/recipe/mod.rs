@@ -10,7 +10,7 @@ mod load;
 
 pub use blocks::{BlockKind, Blocks, Check, Condition, Holds, Trigger};
 pub(crate) use load::parse_toml;
-pub use load::{LABEL_ROOM, Source, check_names, load_recipe, parse_recipe};
+pub use load::{LABEL_ROOM, RecipeFiles, check_names, load_recipe, parse_recipe};
 
 use std::collections::BTreeMap;
 
@@ -173,7 +173,7 @@ pub struct Image {
     /// What goes into the initrd.
     pub initrd: Initrd,
     /// Sizes of the fixed partitions.
-    pub disk: Disk,
+    pub disk: PartitionSizes,
 }
 
 /// What goes into the initrd; libraries come along by ELF closure.
@@ -189,7 +189,7 @@ pub struct Initrd {
 /// Sizes in MiB of the partitions that an image fixes for ever.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Disk {
+pub struct PartitionSizes {
     /// EFI system partition.
     pub esp_mib: u64,
     /// Root slot.

@@ -18,7 +18,7 @@ use super::gpt::{
     ATTRIBUTE_READ_ONLY, LABEL_UNITS, Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT,
     TYPE_ROOT_VERITY, Table, Uuid, write_gpt,
 };
-use crate::builder::recipe::Disk;
+use crate::builder::recipe::PartitionSizes;
 use crate::error::hinted;
 
 /// Bytes of a MiB, the alignment of every partition.
@@ -63,7 +63,12 @@ pub struct DiskUuids {
 }
 
 /// Lays the partitions of a recipe out.
-pub fn plan_disk(disk: &Disk, name: &str, version: &str, uuids: &DiskUuids) -> Result<DiskPlan> {
+pub fn plan_disk(
+    disk: &PartitionSizes,
+    name: &str,
+    version: &str,
+    uuids: &DiskUuids,
+) -> Result<DiskPlan> {
     if disk.esp_mib < SMALLEST_ESP_MIB {
         return Err(hinted(
             format!("a boot partition of {} MiB is too small", disk.esp_mib),
@@ -174,12 +179,12 @@ impl fmt::Display for DiskPlan {
 #[cfg(test)]
 mod tests {
     use super::{DiskPlan, DiskUuids, plan_disk};
-    use crate::builder::recipe::Disk;
+    use crate::builder::recipe::PartitionSizes;
     use crate::builder::write::gpt::{check_backup, read_gpt};
     use crate::error::render;
 
     fn plan(esp_mib: u64, version: &str) -> anyhow::Result<DiskPlan> {
-        let disk = Disk {
+        let disk = PartitionSizes {
             esp_mib,
             root_mib: 1024,
             verity_mib: 16,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::SETTINGS_FILE;
 use super::disk::{DiskPlan, DiskUuids, MIB, plan_disk};
-use super::fat::{Options, Volume, write_fat};
+use super::fat::{Volume, VolumeOptions, write_fat};
 use super::storage::Region;
 use crate::builder::recipe::Recipe;
 use crate::builder::seal::image::{Sealed, derive, uuid_from};
@@ -154,7 +154,7 @@ fn write_boot_partition(
         (SETTINGS_FILE.to_owned(), settings),
     ];
     let volume_id = derive(&format!("volume {}", hex::encode(root_hash)));
-    let options = Options {
+    let options = VolumeOptions {
         label: "ESP".to_owned(),
         volume_id: u32::from_le_bytes([volume_id[0], volume_id[1], volume_id[2], volume_id[3]]),
         timestamp: sealed.time,

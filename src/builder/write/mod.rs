@@ -19,7 +19,7 @@ pub const SETTINGS_FILE: &str = "settings.env";
 /// Largest settings file that an image takes, in bytes.
 ///
 /// Ours: sixteen times a full table of keys with comments, and twice of it
-/// (see [`fat::Written::editable`]) fits the space kept free for edits.
+/// (see [`fat::WrittenVolume::editable`]) fits the space kept free for edits.
 pub const SETTINGS_LIMIT: usize = 64 << 10;
 
 /// Largest root certificate that an image takes beside them, in bytes.

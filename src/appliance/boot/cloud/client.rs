@@ -9,7 +9,7 @@ use crate::appliance::wire::http::client;
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::Read;
 use std::time::{Duration, Instant};
-use ureq::{Agent, Error};
+use ureq::Error;
 
 /// Where clouds serve metadata.
 pub const METADATA_URL: &str = "http://169.254.169.254";
@@ -29,7 +29,7 @@ pub type Header<'a> = (&'a str, &'a str);
 /// Asks one server until the budget is used up.
 pub struct Client {
     base: String,
-    agent: Agent,
+    http: ureq::Agent,
     end: Instant,
 }
 
@@ -60,7 +60,7 @@ impl Client {
             .build();
         Self {
             base: base.trim_end_matches('/').to_owned(),
-            agent: config.into(),
+            http: config.into(),
             end: Instant::now() + budget,
         }
     }
@@ -126,14 +126,14 @@ impl Client {
     ) -> Attempt {
         let called = match method {
             Method::Get => {
-                let mut request = self.agent.get(url);
+                let mut request = self.http.get(url);
                 for (name, value) in headers {
                     request = request.header(*name, *value);
                 }
                 request.config().timeout_global(Some(time)).build().call()
             }
             Method::Put => {
-                let mut request = self.agent.put(url);
+                let mut request = self.http.put(url);
                 for (name, value) in headers {
                     request = request.header(*name, *value);
                 }

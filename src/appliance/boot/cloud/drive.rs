@@ -35,7 +35,7 @@ const DRIVES: [(&str, &str); 4] = [
 ];
 
 /// User-data, and the label of the drive that it was on.
-pub struct Found {
+pub struct UserDataFile {
     /// The label.
     pub label: &'static str,
     /// The file.
@@ -43,7 +43,7 @@ pub struct Found {
 }
 
 /// Reads the user-data of every drive that has any, in the order in which they count.
-pub fn read_drives(place: &Place) -> Vec<Result<Found>> {
+pub fn read_drives(place: &Place) -> Vec<Result<UserDataFile>> {
     if place.is_machine() {
         // The boot has not waited for disks that it does not need. A time-out only means
         // that something else is slow.
@@ -58,7 +58,7 @@ pub fn read_drives(place: &Place) -> Vec<Result<Found>> {
             }
             read_drive(place, &device, path)
                 .with_context(|| format!("reading the drive labelled {label}"))
-                .map(|bytes| bytes.map(|bytes| Found { label, bytes }))
+                .map(|bytes| bytes.map(|bytes| UserDataFile { label, bytes }))
                 .transpose()
         })
         .collect()

@@ -21,7 +21,7 @@ mod user_data;
 
 use super::apply::apply_settings;
 use super::console::refresh_console;
-use super::import::take_cloud_settings;
+use super::import_settings::take_cloud_settings;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, remove_file, write_file};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::{run_program, start_unit_and_wait};
@@ -44,7 +44,7 @@ const ANSWER_BYTES: u64 = 256 * 1024;
 
 /// What tests and people may set.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct CloudOptions {
     /// The provider, whatever the firmware says.
     #[arg(long, hide = true)]
     provider: Option<Provider>,
@@ -61,7 +61,7 @@ pub struct Options {
 /// # Errors
 /// State that cannot be written, a service that cannot be started. What is wrong with
 /// the cloud's answers is shown on the consoles instead.
-pub fn import_cloud(place: &Place, options: &Options) -> Result<String> {
+pub fn import_cloud(place: &Place, options: &CloudOptions) -> Result<String> {
     if !waits_for_settings(place) {
         return note_addresses(place, options);
     }
@@ -119,7 +119,7 @@ struct Offer {
 
 fn find_offer(
     place: &Place,
-    options: &Options,
+    options: &CloudOptions,
     problems: &mut Vec<String>,
 ) -> Result<Option<Offer>> {
     for drive in drive::read_drives(place) {
@@ -197,7 +197,7 @@ fn show_on_consoles(place: &Place) -> Result<()> {
 }
 
 /// Notes the public addresses of a machine that has its settings, once a boot.
-fn note_addresses(place: &Place, options: &Options) -> Result<String> {
+fn note_addresses(place: &Place, options: &CloudOptions) -> Result<String> {
     let asked = place.path(place::CLOUD_ASKED);
     let Some(provider) = options.provider.or_else(|| find_provider(place)) else {
         return Ok("Settings are there already.".to_owned());
@@ -222,7 +222,7 @@ fn keep_addresses(place: &Place, metadata: &Metadata) -> Result<()> {
 }
 
 /// Has the metadata fetched by the unit for it, or fetches it in a test.
-fn ask(place: &Place, provider: Provider, options: &Options) -> Result<Metadata> {
+fn ask(place: &Place, provider: Provider, options: &CloudOptions) -> Result<Metadata> {
     if !place.is_machine() || options.base.is_some() {
         let base = options.base.as_deref().unwrap_or(METADATA_URL);
         let budget = options.budget.map_or(TIME_BUDGET, Duration::from_secs);

@@ -3,7 +3,7 @@
 use super::account::{Ca, account_url, forget_registration, open_ca};
 use super::alert;
 use super::back_off::Pause;
-use super::challenge::{Method, clear_answers};
+use super::challenge::{ChallengeMethod, clear_answers};
 use super::configuration::Configuration;
 use super::failure::{Failure, Kind};
 use super::keys::{choose_key, ensure_next_key, key_digest, observe, publish};
@@ -328,7 +328,7 @@ impl<'a> Agent<'a> {
             ));
         }
         let tls_alpn = self.configuration.tls_alpn;
-        let first = Method::first(record.method, tls_alpn);
+        let first = ChallengeMethod::first(record.method, tls_alpn);
         let mut result = self.order_by(name, first, key.clone()).await;
         if let Err(failure) = &result {
             // Failed attempts are counted; so both ways only once in a while.
@@ -345,8 +345,8 @@ impl<'a> Agent<'a> {
                         result = Ok(issued);
                     }
                     // The first port is what most people can open.
-                    Err(other) if first == Method::TlsAlpn01 => {
-                        record.method = Method::Http01;
+                    Err(other) if first == ChallengeMethod::TlsAlpn01 => {
+                        record.method = ChallengeMethod::Http01;
                         result = Err(other);
                     }
                     Err(_) => {}
@@ -361,10 +361,10 @@ impl<'a> Agent<'a> {
     async fn order_by(
         &mut self,
         name: &str,
-        method: Method,
+        method: ChallengeMethod,
         key: Option<String>,
     ) -> Result<Issued, Failure> {
-        if method == Method::Http01 {
+        if method == ChallengeMethod::Http01 {
             self.wait_for_web_server().await?;
         }
         let mut reopened = false;

@@ -21,7 +21,7 @@ const LONGEST_TOKEN: usize = 128;
 
 /// How the CA is to reach us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Method {
+pub enum ChallengeMethod {
     /// A file on port 80.
     #[default]
     #[serde(rename = "http-01")]
@@ -31,7 +31,7 @@ pub enum Method {
     TlsAlpn01,
 }
 
-impl Method {
+impl ChallengeMethod {
     /// What the CA calls it.
     pub fn challenge(self) -> ChallengeType {
         match self {
@@ -66,28 +66,28 @@ impl Method {
 
 /// An answer that lies where the web server finds it, until dropped.
 #[derive(Debug)]
-pub struct Answer {
+pub struct PublishedAnswer {
     path: PathBuf,
 }
 
-impl Drop for Answer {
+impl Drop for PublishedAnswer {
     fn drop(&mut self) {
         // What stays is cleared by the next run.
         let _ = remove_file(&self.path);
     }
 }
 
-fn publish(folder: &Path, name: &str, bytes: &[u8]) -> Result<Answer> {
+fn publish(folder: &Path, name: &str, bytes: &[u8]) -> Result<PublishedAnswer> {
     let path = folder.join(name);
     write_file(&path, bytes, CHALLENGE_MODE, None)?;
-    Ok(Answer { path })
+    Ok(PublishedAnswer { path })
 }
 
 /// Puts the answer of HTTP-01 where it is served.
 ///
 /// # Errors
 /// A token that is none; a file that cannot be written.
-pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<Answer> {
+pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<PublishedAnswer> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(allowed) {
         bail!("the CA's token '{}' is none", token.escape_default());
@@ -99,7 +99,11 @@ pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<Answer> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn publish_alpn(place: &Place, name: &str, authorization: &KeyAuthorization) -> Result<Answer> {
+pub fn publish_alpn(
+    place: &Place,
+    name: &str,
+    authorization: &KeyAuthorization,
+) -> Result<PublishedAnswer> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut parameters = CertificateParams::new([name.to_owned()])?;
     parameters.distinguished_name = DistinguishedName::new();
@@ -140,13 +144,13 @@ pub fn clear_answers(place: &Place) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Method, clear_answers, publish_http};
+    use super::{ChallengeMethod, clear_answers, publish_http};
     use crate::appliance::certificate::acme::failure::Kind;
     use crate::appliance::machine::place::Place;
 
     #[test]
     fn the_other_port_when_one_is_shut() {
-        let (http, alpn) = (Method::Http01, Method::TlsAlpn01);
+        let (http, alpn) = (ChallengeMethod::Http01, ChallengeMethod::TlsAlpn01);
         assert_eq!(http.after(Kind::Port, true), Some(alpn));
         assert_eq!(http.after(Kind::Port, false), None);
         assert_eq!(http.after(Kind::Validation, true), None);
@@ -156,9 +160,12 @@ mod tests {
         assert_eq!(alpn.after(Kind::Port, true), Some(http));
         assert_eq!(alpn.after(Kind::Caa, true), None);
         // Somebody put a proxy in front of port 443 since.
-        assert_eq!(Method::first(alpn, false), http);
-        assert_eq!(Method::first(alpn, true), alpn);
-        assert_eq!(Method::first(Method::default(), true), http);
+        assert_eq!(ChallengeMethod::first(alpn, false), http);
+        assert_eq!(ChallengeMethod::first(alpn, true), alpn);
+        assert_eq!(
+            ChallengeMethod::first(ChallengeMethod::default(), true),
+            http
+        );
     }
 
     #[test]

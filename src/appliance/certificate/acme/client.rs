@@ -19,7 +19,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use ureq::Agent;
 
 /// Roots of the image, before a private CA's is beside them.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -78,7 +77,7 @@ pub fn take_refusal(last: &LastRefusal) -> Option<Refusal> {
 
 /// A client of one CA.
 pub struct CaClient {
-    agent: Agent,
+    http_client: ureq::Agent,
     refusal: LastRefusal,
 }
 
@@ -103,7 +102,7 @@ impl CaClient {
             .tls_config(trusting(&pem))
             .build();
         Ok(Self {
-            agent: Agent::new_with_config(config),
+            http_client: ureq::Agent::new_with_config(config),
             refusal,
         })
     }
@@ -114,7 +113,7 @@ impl HttpClient for CaClient {
         &self,
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let agent = self.agent.clone();
+        let http_client = self.http_client.clone();
         let refusal = self.refusal.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
@@ -122,7 +121,7 @@ impl HttpClient for CaClient {
                 Ok(body) => body.to_bytes(),
                 Err(never) => match never {},
             };
-            tokio::task::spawn_blocking(move || send(&agent, parts, &body, &refusal))
+            tokio::task::spawn_blocking(move || send(&http_client, parts, &body, &refusal))
                 .await
                 .map_err(|error| Error::Other(Box::new(error)))?
                 .map_err(|error| Error::Other(Box::new(error)))
@@ -131,7 +130,7 @@ impl HttpClient for CaClient {
 }
 
 fn send(
-    agent: &Agent,
+    http_client: &ureq::Agent,
     mut parts: http::request::Parts,
     body: &[u8],
     refusal: &LastRefusal,
@@ -141,9 +140,9 @@ fn send(
     let name = HeaderValue::from_static(concat!("mailimg/", env!("CARGO_PKG_VERSION")));
     parts.headers.insert(USER_AGENT, name);
     let sent = if parts.method == http::Method::POST {
-        agent.run(http::Request::from_parts(parts, body))
+        http_client.run(http::Request::from_parts(parts, body))
     } else {
-        agent.run(http::Request::from_parts(parts, ()))
+        http_client.run(http::Request::from_parts(parts, ()))
     };
     let unreachable = |error: ureq::Error| match error {
         ureq::Error::BodyExceedsLimit(_) => CaError::TooLarge { host: host.clone() },

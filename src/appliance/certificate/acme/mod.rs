@@ -40,7 +40,7 @@ pub use configuration::{Configuration, configure, load_configuration, load_confi
 pub use ready::{find_chain, ready_folder};
 pub use record::{Record, load_record};
 pub use renewal::Reason;
-pub use request::{Request, is_left, leave_request};
+pub use request::{RenewalRequest, is_left, leave_request};
 
 /// The unit that runs the agent; its timer starts it again when it has ended.
 pub const UNIT: &str = "mailimg-acme.service";

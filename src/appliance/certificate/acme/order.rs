@@ -5,7 +5,7 @@
 //! tells it: a run that is cut short goes on where it was.
 
 use super::account::Ca;
-use super::challenge::{Answer, Method, publish_alpn, publish_http};
+use super::challenge::{ChallengeMethod, PublishedAnswer, publish_alpn, publish_http};
 use super::failure::{Failure, Kind};
 use super::keys::key_digest;
 use super::record::name_folder;
@@ -55,7 +55,7 @@ pub struct Wanted<'a> {
     /// The one name.
     pub name: &'a str,
     /// How the CA is to reach us.
-    pub method: Method,
+    pub method: ChallengeMethod,
     /// The key it has to be for, or any that is kept, or a new one.
     pub key: Option<String>,
     /// The certificate that it follows.
@@ -249,7 +249,7 @@ async fn authorize(
     wanted: &Wanted<'_>,
     order: &mut Order,
 ) -> Result<(), Failure> {
-    let mut answers: Vec<Answer> = Vec::new();
+    let mut answers: Vec<PublishedAnswer> = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(|error| ca.failure(&error))?;
@@ -265,8 +265,8 @@ async fn authorize(
         };
         let text = challenge.key_authorization();
         answers.push(match wanted.method {
-            Method::Http01 => publish_http(place, &challenge.token, text.as_str())?,
-            Method::TlsAlpn01 => publish_alpn(place, wanted.name, &text)?,
+            ChallengeMethod::Http01 => publish_http(place, &challenge.token, text.as_str())?,
+            ChallengeMethod::TlsAlpn01 => publish_alpn(place, wanted.name, &text)?,
         });
         if challenge.status == ChallengeStatus::Pending {
             challenge
@@ -295,7 +295,7 @@ fn is_decided(order: &mut Order) -> bool {
 }
 
 /// Why an order came to nothing.
-async fn blame(ca: &Ca, method: Method, order: &mut Order) -> Failure {
+async fn blame(ca: &Ca, method: ChallengeMethod, order: &mut Order) -> Failure {
     let mut found = None;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -307,8 +307,8 @@ async fn blame(ca: &Ca, method: Method, order: &mut Order) -> Failure {
         }
         for challenge in &authorization.challenges {
             let port = match challenge.r#type {
-                ChallengeType::Http01 => Method::Http01.port(),
-                ChallengeType::TlsAlpn01 => Method::TlsAlpn01.port(),
+                ChallengeType::Http01 => ChallengeMethod::Http01.port(),
+                ChallengeType::TlsAlpn01 => ChallengeMethod::TlsAlpn01.port(),
                 _ => method.port(),
             };
             if let Some(problem) = &challenge.error {

@@ -15,7 +15,6 @@ use crate::appliance::network::public_address::find_addresses;
 use crate::appliance::wire::http::client;
 use std::net::IpAddr;
 use std::time::Duration;
-use ureq::Agent;
 
 /// Before this nothing of ours existed: 2025-06-01.
 const EARLIEST_CLOCK: i64 = 1_748_736_000;
@@ -148,7 +147,7 @@ pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<
             .http_status_as_error(true)
             .timeout_global(Some(OWN_WEB_SERVER_LIMIT))
             .build();
-        Agent::new_with_config(config)
+        ureq::Agent::new_with_config(config)
             .get(&url)
             .header("Host", &configuration.hostname)
             .call()?

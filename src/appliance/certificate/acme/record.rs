@@ -1,7 +1,7 @@
 //! What the agent remembers of each name, for itself and for `cert status`.
 
 use super::back_off::Pause;
-use super::challenge::Method;
+use super::challenge::ChallengeMethod;
 use super::failure::{Failure, Kind};
 use super::renewal::Renewal;
 use crate::appliance::machine::clock::DAY;
@@ -43,7 +43,7 @@ pub struct Record {
     /// Which CA the rest is about.
     pub directory: String,
     /// How the CA last reached us.
-    pub method: Method,
+    pub method: ChallengeMethod,
     /// The failure that waits to be mended.
     pub failed: Option<Failed>,
     /// Until when nothing is tried.

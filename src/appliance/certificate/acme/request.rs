@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// A wish for one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct RenewalRequest {
     /// Renew though nothing is due.
     pub force: bool,
 }
@@ -23,7 +23,7 @@ fn request_path(place: &Place, name: &str) -> PathBuf {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn leave_request(place: &Place, name: &str, request: Request) -> Result<()> {
+pub fn leave_request(place: &Place, name: &str, request: RenewalRequest) -> Result<()> {
     let path = request_path(place, name);
     let folder = path.parent().context("a path without a folder")?;
     if !folder.exists() {
@@ -45,7 +45,7 @@ pub fn is_left(place: &Place, name: &str) -> bool {
 ///
 /// # Errors
 /// A file that cannot be removed.
-pub fn take_request(place: &Place, name: &str) -> Result<Option<Request>> {
+pub fn take_request(place: &Place, name: &str) -> Result<Option<RenewalRequest>> {
     let path = request_path(place, name);
     let Some(bytes) = read_optional(&path)? else {
         return Ok(None);

@@ -21,12 +21,12 @@ pub struct Event {
     /// Its record.
     #[serde(rename = "pr")]
     pub record: String,
-    pub policies: Vec<Outcome>,
+    pub policies: Vec<PolicyOutcome>,
 }
 
 /// What became of one policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Outcome {
+pub struct PolicyOutcome {
     #[serde(flatten)]
     pub policy: Applied,
     #[serde(rename = "failure-details", default)]

@@ -8,7 +8,7 @@ use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::Place;
 use crate::appliance::sts::configuration::{Configuration, load_configuration};
-use crate::appliance::sts::fetch::make_agent;
+use crate::appliance::sts::fetch::make_client;
 use crate::appliance::sts::name_server::NameServer;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::appliance::wire::smtp::{Envelope, hand_over};
@@ -134,7 +134,7 @@ fn upload(
     let runtime = start_runtime(BLOCKING_THREADS)?;
     let work = || -> Result<()> {
         let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
-        let response = make_agent(&roots_path(place), &addresses, port)?
+        let response = make_client(&roots_path(place), &addresses, port)?
             .post(url)
             .header(ureq::http::header::CONTENT_TYPE, MEDIA_TYPE)
             .send(&document.packed[..])?;

@@ -6,7 +6,7 @@ use std::fmt;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::builder::lock::{Change, Verb};
+use crate::builder::lock::{Change, ChangeKind};
 
 /// A number of things, as in `2 files`.
 pub(super) fn count(number: usize, thing: &str) -> String {
@@ -139,7 +139,9 @@ impl Report {
         for (origin, files) in groups {
             let mut packages = self.packages.iter();
             let whole = packages.find(|package| package.name == origin);
-            if let Some(Verb::Added | Verb::Removed) = whole.map(|package| package.change) {
+            if let Some(ChangeKind::Added | ChangeKind::Removed) =
+                whole.map(|package| package.change)
+            {
                 let verb = files[0].change;
                 lines.push(format!("{origin}: {verb} {}", count(files.len(), "file")));
                 continue;

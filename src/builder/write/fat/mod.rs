@@ -14,7 +14,7 @@ mod volume;
 mod write;
 
 pub use volume::{Entry, Volume};
-pub use write::{Options, Written, write_fat};
+pub use write::{VolumeOptions, WrittenVolume, write_fat};
 
 /// Bytes in a sector.
 const SECTOR: u64 = 512;

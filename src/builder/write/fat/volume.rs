@@ -180,16 +180,16 @@ pub(super) mod tests {
 
     use super::Volume;
     use crate::builder::tree::Content;
-    use crate::builder::write::fat::{Options, Written, write_fat};
+    use crate::builder::write::fat::{VolumeOptions, WrittenVolume, write_fat};
 
     const SIZE: u64 = 34 << 20;
 
     pub(in crate::builder::write::fat) fn write(
         files: &[(String, Content)],
-    ) -> (tempfile::NamedTempFile, Written) {
+    ) -> (tempfile::NamedTempFile, WrittenVolume) {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(SIZE).unwrap();
-        let options = Options {
+        let options = VolumeOptions {
             label: "ESP".to_owned(),
             volume_id: 0x1234_abcd,
             timestamp: 1_795_354_663,

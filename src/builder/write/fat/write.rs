@@ -22,7 +22,7 @@ const COPY_BUFFER: usize = 1 << 20;
 
 /// What a volume is made with besides its files.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct VolumeOptions {
     /// Label, at most 11 characters of capital letters, digits, `-` and `_`.
     pub label: String,
     /// Serial number.
@@ -36,7 +36,7 @@ pub struct Options {
 
 /// What came of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenVolume {
     /// Bytes taken by files and folders.
     pub used: u64,
     /// Bytes that are free.
@@ -54,9 +54,9 @@ pub struct Written {
 /// lies behind all others, so that replacing it moves nothing.
 pub fn write_fat(
     storage: &mut dyn Storage,
-    options: &Options,
+    options: &VolumeOptions,
     files: &[(String, Content)],
-) -> Result<Written> {
+) -> Result<WrittenVolume> {
     let size = storage.size().context("reading the volume's size")?;
     let geometry = boot_sector::plan(size)?;
     let label = encode_label(&options.label)?;
@@ -89,7 +89,7 @@ pub fn write_fat(
             copy(storage, &geometry, content, offset).with_context(|| format!("writing {path}"))?;
         }
     }
-    Ok(Written {
+    Ok(WrittenVolume {
         used: used * geometry.cluster_size(),
         free: free * geometry.cluster_size(),
         editable: places
@@ -261,7 +261,7 @@ fn editable(geometry: &Geometry, place: &Place) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, write_fat};
+    use super::{VolumeOptions, write_fat};
     use crate::builder::tree::Content;
     use crate::error::render;
 
@@ -270,7 +270,7 @@ mod tests {
             .iter()
             .map(|path| ((*path).to_owned(), Content::from("x")))
             .collect();
-        let options = Options {
+        let options = VolumeOptions {
             label: "ESP".to_owned(),
             volume_id: 1,
             timestamp: 0,

@@ -5,14 +5,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use ureq::Agent;
 use ureq::http::{Response, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::options::Options;
+use super::caching_resolver::CachingResolver;
+use super::options::FetchOptions;
 use super::problem::Problem;
-use super::resolver::CachingResolver;
 
 /// Where distributions keep the bundle of trusted CAs: Debian and Arch, Fedora, SUSE.
 const CA_BUNDLES: [&str; 3] = [
@@ -32,16 +31,16 @@ pub(super) struct Opened {
 
 /// Opens addresses; connections are kept for the next file.
 #[derive(Debug)]
-pub(super) struct Source {
-    options: Options,
-    agents: [OnceLock<Result<Agent, String>>; 2],
+pub(super) struct Opener {
+    options: FetchOptions,
+    clients: [OnceLock<Result<ureq::Agent, String>>; 2],
 }
 
-impl Source {
-    pub(super) fn new(options: Options) -> Self {
+impl Opener {
+    pub(super) fn new(options: FetchOptions) -> Self {
         Self {
             options,
-            agents: [OnceLock::new(), OnceLock::new()],
+            clients: [OnceLock::new(), OnceLock::new()],
         }
     }
 
@@ -58,11 +57,11 @@ impl Source {
     }
 
     fn request(&self, url: &str, offset: u64, tls: bool) -> Result<Opened, Problem> {
-        let agent = self.agents[usize::from(tls)]
-            .get_or_init(|| make_agent(&self.options, tls))
+        let client = self.clients[usize::from(tls)]
+            .get_or_init(|| make_client(&self.options, tls))
             .as_ref()
             .map_err(|reason| Problem::Bad(reason.clone()))?;
-        let mut request = agent.get(url);
+        let mut request = client.get(url);
         if offset > 0 {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
@@ -99,14 +98,14 @@ impl Opened {
     }
 }
 
-fn make_agent(options: &Options, tls: bool) -> Result<Agent, String> {
+fn make_client(options: &FetchOptions, tls: bool) -> Result<ureq::Agent, String> {
     let roots = if tls {
         load_roots(options)?
     } else {
         RootCerts::Specific(Arc::new(Vec::new()))
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(options.connect_timeout))
@@ -122,14 +121,14 @@ fn make_agent(options: &Options, tls: bool) -> Result<Agent, String> {
                 .build(),
         )
         .build();
-    Ok(Agent::with_parts(
+    Ok(ureq::Agent::with_parts(
         config,
         DefaultConnector::default(),
         CachingResolver::default(),
     ))
 }
 
-fn load_roots(options: &Options) -> Result<RootCerts, String> {
+fn load_roots(options: &FetchOptions) -> Result<RootCerts, String> {
     let path = match &options.ca_file {
         Some(path) => path.clone(),
         None => CA_BUNDLES

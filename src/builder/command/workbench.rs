@@ -9,10 +9,10 @@ use clap::Args;
 use super::lock;
 use crate::builder::compose::Resources;
 use crate::builder::deb::{Package, unpack_packages};
-use crate::builder::fetch::{Cache, Mirror, Options};
+use crate::builder::fetch::{Cache, FetchOptions, Mirror};
 use crate::builder::lock::{HeldPackage, Lock, difference, make_lock, objects};
 use crate::builder::progress::{Progress, Style};
-use crate::builder::recipe::{Recipe, Source, parse_recipe};
+use crate::builder::recipe::{Recipe, RecipeFiles, parse_recipe};
 use crate::error::{self, Hint};
 
 /// Which recipe, and where its packages come from.
@@ -35,7 +35,7 @@ pub struct RecipeArgs {
 
 /// A recipe with everything needed to work on it.
 #[derive(Debug)]
-pub struct Workspace {
+pub struct Workbench {
     /// Recipes, overlay and units.
     pub resources: Resources,
     /// The parsed recipe.
@@ -52,7 +52,7 @@ pub struct Workspace {
     pub progress: Progress,
 }
 
-impl Workspace {
+impl Workbench {
     /// Finds a recipe by name or path, and its lock.
     pub fn open(args: &RecipeArgs) -> Result<Self> {
         let progress = Progress::new(if args.json { Style::Json } else { Style::Auto });
@@ -86,15 +86,15 @@ impl Workspace {
             let lock_path = Path::new("recipes").join(format!("{}.lock", args.recipe));
             let lock_path = Path::new("recipes").is_dir().then_some(lock_path);
             (
-                parse_recipe(&name, &resources as &dyn Source)?,
+                parse_recipe(&name, &resources as &dyn RecipeFiles)?,
                 lock,
                 lock_path,
             )
         };
         let cache = Cache::open(Cache::default_path()?)?;
         let patience = Duration::from_secs(args.timeout);
-        let defaults = Options::default();
-        let options = Options {
+        let defaults = FetchOptions::default();
+        let options = FetchOptions {
             offline: args.offline,
             connect_timeout: defaults.connect_timeout.min(patience),
             idle_timeout: patience,

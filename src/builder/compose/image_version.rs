@@ -20,7 +20,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
 
 use super::composed::Composed;
-use super::overlay::Resources;
+use super::resources::Resources;
 use crate::builder::lock::Lock;
 use crate::builder::recipe::{LABEL_ROOM, Recipe};
 use crate::builder::tree::{Content, Kind, Tree};

@@ -32,14 +32,14 @@ const CLOUD: &str = "cloud";
 /// Per source the digests that count as the last import.
 type Imports = BTreeMap<String, Vec<String>>;
 
-struct Source {
+struct SettingsSource {
     name: &'static str,
     bytes: Vec<u8>,
     /// The root certificate that the settings name, if it is there.
     authority: Option<Vec<u8>>,
 }
 
-impl Source {
+impl SettingsSource {
     fn digest(&self) -> String {
         self.digest_as(&self.bytes)
     }
@@ -122,7 +122,7 @@ pub fn import_settings(place: &Place) -> Result<String> {
 /// Settings with mistakes, and none at all; state that cannot be written.
 pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> Result<()> {
     ensure_version(place)?;
-    let source = Source {
+    let source = SettingsSource {
         name: CLOUD,
         bytes: bytes.to_vec(),
         // User data is one file.
@@ -145,7 +145,7 @@ fn describe(name: &str) -> &'static str {
     }
 }
 
-fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<Source> {
+fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<SettingsSource> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map_or(Ok(None), |folder| read_credential(Path::new(&folder)));
     [credential, read_esp(place)]
@@ -159,7 +159,7 @@ fn collect_sources(place: &Place, problems: &mut Vec<String>) -> Vec<Source> {
         .collect()
 }
 
-fn read_credential(folder: &Path) -> Result<Option<Source>> {
+fn read_credential(folder: &Path) -> Result<Option<SettingsSource>> {
     let Some(bytes) = read_optional(&folder.join("settings.env"))? else {
         return Ok(None);
     };
@@ -167,14 +167,14 @@ fn read_credential(folder: &Path) -> Result<Option<Source>> {
         Some(_) => read_optional(&folder.join(AUTHORITY_CREDENTIAL))?,
         None => None,
     };
-    Ok(Some(Source {
+    Ok(Some(SettingsSource {
         name: CREDENTIAL,
         bytes,
         authority,
     }))
 }
 
-fn read_esp(place: &Place) -> Result<Option<Source>> {
+fn read_esp(place: &Place) -> Result<Option<SettingsSource>> {
     let Some(esp) = open_esp(place, false)? else {
         return Ok(None);
     };
@@ -185,7 +185,7 @@ fn read_esp(place: &Place) -> Result<Option<Source>> {
         Some(name) => esp.read_authority(&name)?,
         None => None,
     };
-    Ok(Some(Source {
+    Ok(Some(SettingsSource {
         name: ESP,
         bytes,
         authority,
@@ -213,8 +213,8 @@ fn load_stored_text(place: &Place) -> Option<Written> {
 /// Checks and keeps one source; false when it sets nothing.
 fn take(
     place: &Place,
-    source: &Source,
-    sources: &[Source],
+    source: &SettingsSource,
+    sources: &[SettingsSource],
     stored: Option<&Written>,
     imports: &mut Imports,
 ) -> Result<bool> {
@@ -261,7 +261,7 @@ fn take(
 }
 
 /// The certificates of the file that a source's settings name.
-fn check_authority(source: &Source, name: &str) -> Result<String> {
+fn check_authority(source: &SettingsSource, name: &str) -> Result<String> {
     let (what, hint) = if source.name == ESP {
         (
             format!("{AUTHORITY_KEY}: the file {name} on the EFI system partition"),

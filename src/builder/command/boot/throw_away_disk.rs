@@ -31,14 +31,14 @@ const SECTOR: u64 = 512;
 
 /// How a disk image is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum DiskFormat {
     /// As on a disk.
     Raw,
     /// QEMU's format.
     Qcow2,
 }
 
-impl Format {
+impl DiskFormat {
     /// The name QEMU has for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,16 +50,16 @@ impl Format {
 
 /// A disk image that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub struct DiskImage {
     /// Absolute path.
     pub path: PathBuf,
     /// How it is stored.
-    pub format: Format,
+    pub format: DiskFormat,
     /// Size of the disk, in bytes.
     pub bytes: u64,
 }
 
-impl Image {
+impl DiskImage {
     /// Looks at the head of a file; what is no disk image is refused.
     pub fn open(path: &Path) -> Result<Self> {
         let doing = || format!("opening image {}", path.display());
@@ -76,10 +76,10 @@ impl Image {
         }
         let (format, bytes) = if header[..4] == QCOW2_MAGIC {
             let size = header[QCOW2_SIZE_OFFSET..QCOW2_SIZE_OFFSET + 8].try_into()?;
-            (Format::Qcow2, u64::from_be_bytes(size))
+            (DiskFormat::Qcow2, u64::from_be_bytes(size))
         } else if header[HEADER_BYTES - 2..] == MBR_SIGNATURE {
             (
-                Format::Raw,
+                DiskFormat::Raw,
                 file.seek(SeekFrom::End(0)).with_context(doing)?,
             )
         } else {
@@ -130,10 +130,10 @@ pub fn disk_arguments(disk: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, Image};
+    use super::{DiskFormat, DiskImage};
 
     fn message(path: &std::path::Path) -> String {
-        crate::error::render(&Image::open(path).unwrap_err())
+        crate::error::render(&DiskImage::open(path).unwrap_err())
     }
 
     #[test]
@@ -143,15 +143,15 @@ mod tests {
         let mut bytes = vec![0; 4096];
         bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
         std::fs::write(&raw, &bytes).unwrap();
-        let image = Image::open(&raw).unwrap();
-        assert_eq!((image.format, image.bytes), (Format::Raw, 4096));
+        let image = DiskImage::open(&raw).unwrap();
+        assert_eq!((image.format, image.bytes), (DiskFormat::Raw, 4096));
 
         let qcow2 = folder.path().join("disk.qcow2");
         bytes[..4].copy_from_slice(b"QFI\xfb");
         bytes[24..32].copy_from_slice(&(3_u64 << 30).to_be_bytes());
         std::fs::write(&qcow2, &bytes).unwrap();
-        let image = Image::open(&qcow2).unwrap();
-        assert_eq!((image.format, image.bytes), (Format::Qcow2, 3 << 30));
+        let image = DiskImage::open(&qcow2).unwrap();
+        assert_eq!((image.format, image.bytes), (DiskFormat::Qcow2, 3 << 30));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::error::{Hint, hinted};
 
-/// Reads the agent from a given path, or from beside this program.
-pub fn load_agent(given: Option<&Path>) -> Result<Vec<u8>> {
+/// Reads it from a given path, or from beside this program.
+pub fn load_mailctl(given: Option<&Path>) -> Result<Vec<u8>> {
     const HINT: &str =
         "`cargo build --release` makes both programs; `--agent PATH` names a mailctl elsewhere";
     let path = match given {

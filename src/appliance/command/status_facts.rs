@@ -16,7 +16,7 @@ const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// The state of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unit {
+pub struct UnitState {
     /// Its name, without `.service`.
     pub name: String,
     /// `active`, `failed`...
@@ -26,7 +26,7 @@ pub struct Unit {
 }
 
 /// States of services, those that the image lacks left out.
-pub fn units(place: &Place, names: &[&str]) -> Vec<Unit> {
+pub fn units(place: &Place, names: &[&str]) -> Vec<UnitState> {
     if !place.is_machine() {
         return Vec::new();
     }
@@ -42,12 +42,12 @@ fn field(block: &str, key: &str) -> Option<String> {
 }
 
 /// Blocks of `KEY=value` separated by empty lines, one per unit.
-fn parse_units(text: &str) -> Vec<Unit> {
+fn parse_units(text: &str) -> Vec<UnitState> {
     text.split("\n\n")
         .filter(|block| field(block, "LoadState").is_none_or(|state| state != "not-found"))
         .filter_map(|block| {
             let name = field(block, "Id")?;
-            Some(Unit {
+            Some(UnitState {
                 name: name.strip_suffix(".service").unwrap_or(&name).to_owned(),
                 active: field(block, "ActiveState")?,
                 sub: field(block, "SubState").unwrap_or_default(),
@@ -81,7 +81,7 @@ fn parse_health(text: &str) -> Option<String> {
 
 /// Space of the file system with all state.
 #[derive(Debug, Clone, Serialize)]
-pub struct Disk {
+pub struct DiskSpace {
     /// All of it.
     pub total_bytes: u64,
     /// What is left.
@@ -93,9 +93,9 @@ pub struct Disk {
 }
 
 /// Space of /var.
-pub fn disk(place: &Place) -> Option<Disk> {
+pub fn disk(place: &Place) -> Option<DiskSpace> {
     let stat = rustix::fs::statvfs(place.path("/var")).ok()?;
-    Some(Disk {
+    Some(DiskSpace {
         total_bytes: stat.f_blocks * stat.f_frsize,
         available_bytes: stat.f_bavail * stat.f_frsize,
         total_inodes: stat.f_files,
@@ -140,7 +140,7 @@ fn parse_memory(text: &str) -> Option<Memory> {
 
 /// The certificate of HOSTNAME.
 #[derive(Debug, Clone, Serialize)]
-pub struct Certificate {
+pub struct CertificateState {
     /// `YYYY-MM-DDTHH:MM:SSZ`.
     pub valid_until: String,
     /// Days left, negative when it ran out.
@@ -152,10 +152,10 @@ pub struct Certificate {
 }
 
 /// The certificate in use, and what its agent says.
-pub fn certificate(place: &Place) -> Option<Certificate> {
+pub fn certificate(place: &Place) -> Option<CertificateState> {
     let pem = std::fs::read(place.path(certificate::chain_path())).ok()?;
     let end = read_facts(&pem).ok()?.not_after;
-    Some(Certificate {
+    Some(CertificateState {
         days_left: (end - now()).div_euclid(DAY),
         valid_until: Timestamp::from_second(end).ok()?.to_string(),
         self_signed: certificate::is_self_signed(place),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};
 use walkdir::WalkDir;
 
-use crate::builder::recipe::Source;
+use crate::builder::recipe::RecipeFiles;
 use crate::builder::tree::{Node, Tree};
 use crate::manual;
 
@@ -107,7 +107,7 @@ impl Resources {
     }
 }
 
-impl Source for Resources {
+impl RecipeFiles for Resources {
     fn bytes(&self, name: &str) -> Result<Vec<u8>> {
         let found = self.recipes.get(name).cloned();
         found.with_context(|| format!("reading recipes/{name}: there is no such file"))
