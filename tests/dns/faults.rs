@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::knot::{Knot, empty_zones, first};
-use super::unbound::Unbound;
-use super::wait::until;
-use super::world::{
+use super::site::{
     ZONES, Zones, check, check_by, dns, dns_by, empty_server, machine, printed_zones,
 };
-use super::{network, query};
+use super::unbound::Unbound;
+use crate::world::wait::until;
+use crate::world::{network, query};
 
 /// How long a resolver may go on with what it has.
 const LIMIT: Duration = Duration::from_secs(20);

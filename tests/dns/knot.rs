@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::network::{OUTSIDE_DNS, OUTSIDE_DNS6, OUTSIDE_SERVERS};
-use super::process::{Process, last_lines, run};
-use super::wait::until;
-use super::{peers, query};
+use crate::world::network::{OUTSIDE_DNS, OUTSIDE_DNS6, OUTSIDE_SERVERS};
+use crate::world::process::{Process, last_lines, run};
+use crate::world::wait::until;
+use crate::world::{peers, query};
 
 /// Name of the name server that every zone has.
 pub const SERVER: &str = "a.nic.example.";

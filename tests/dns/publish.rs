@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 
 use super::knot::{KEY, SECRET};
-use super::machine::Machine;
-use super::network::{self, OUTSIDE_DNS};
-use super::world::{ZONES, check, dns, empty_server, machine};
+use super::site::{ZONES, check, dns, empty_server, machine};
+use crate::world::machine::Machine;
+use crate::world::network::{self, OUTSIDE_DNS};
 
 fn update_settings(key: &str, secret: &str) -> String {
     format!("DNS_UPDATE_SERVER={OUTSIDE_DNS}\nDNS_UPDATE_KEY={key}\nDNS_UPDATE_SECRET={secret}\n")

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::knot::{Knot, second};
-use super::network;
-use super::world::{check, dns, empty_server, machine, printed_zones};
+use super::site::{check, dns, empty_server, machine, printed_zones};
+use crate::world::network;
 
 const WOMBAT: &str = "wombat.example.";
 const SERVERS: &str = "servers wombat.example wrong required";

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::knot::SERVER;
-use super::network::{OUTSIDE_DNS, OUTSIDE_DNS6};
-use super::process::{Process, last_lines};
-use super::wait::until;
-use super::{peers, query};
+use crate::world::network::{OUTSIDE_DNS, OUTSIDE_DNS6};
+use crate::world::process::{Process, last_lines};
+use crate::world::wait::until;
+use crate::world::{peers, query};
 
 /// How long it may take to start.
 const LIMIT: Duration = Duration::from_secs(20);

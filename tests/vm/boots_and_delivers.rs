@@ -11,11 +11,11 @@ use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 use super::disk::Disk;
 use super::gpt::find_partition;
 use super::machine::{BOOT_LIMIT, Machine, Start};
-use super::network::{CLIENTS, inside};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::{Account, read_banner, submit};
 use super::ssh::SshKey;
 use super::{dkim, dns, imap};
+use crate::world::network::{CLIENTS, inside};
 
 /// Names the image.
 pub const IMAGE: &str = "MAILIMG_IMAGE";

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use super::network::GATEWAY;
+use crate::world::network::GATEWAY;
 
 /// Seconds from 1900, where NTP counts from, to 1970.
 const EPOCH_OFFSET: u64 = 2_208_988_800;

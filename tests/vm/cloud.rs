@@ -1,7 +1,7 @@
 //! A cloud around the machine: settings from its metadata address and from its
 //! drives, and a metadata server that never comes to an end.
 //!
-//! What each provider serves is in `tests/mailctl_cloud`; here one of them
+//! What each provider serves is in `tests/mailctl/cloud`; here one of them
 //! shows the way through the units, from power-on to mail. A machine of its own has
 //! only the server without an end: that of [`super::power_cut`] has its settings from
 //! metadata, that of [`super::promises`] from a drive.
@@ -19,11 +19,11 @@ use tempfile::TempDir;
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
 use super::machine::{BOOT_LIMIT, Machine, Start};
-use super::network::{BRIDGE, inside, run_ip};
-use super::peers;
-use super::process::run;
 use super::site::{HOST_NAME, Site};
 use super::ssh::SshKey;
+use crate::world::network::{BRIDGE, inside, run_ip};
+use crate::world::peers;
+use crate::world::process::run;
 
 /// Where clouds serve metadata.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);

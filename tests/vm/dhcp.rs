@@ -7,11 +7,11 @@ use std::fmt::Write;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::network::{
+use crate::world::network::{
     BRIDGE, GATEWAY, GATEWAY6, PUBLIC_GATEWAY, PUBLIC_TAP, TAPS, machine_address, machine_mac,
 };
-use super::peers;
-use super::process::Process;
+use crate::world::peers;
+use crate::world::process::Process;
 
 /// A running DHCP server.
 pub struct Dhcp {

@@ -15,8 +15,8 @@ use mailimg::builder::command::boot::throw_away_disk::{
 };
 use tempfile::TempDir;
 
-use super::peers;
-use super::process::run;
+use crate::world::peers;
+use crate::world::process::run;
 
 /// Smallest piece that is written.
 const SECTOR: usize = 512;

@@ -19,7 +19,7 @@ use mail_auth::{
     AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
 };
 
-use super::query::lookup_txt;
+use crate::world::query::lookup_txt;
 
 /// What a signature that holds was made with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,11 +14,11 @@ use anyhow::{Context, Result, bail};
 use mailimg::builder::command::boot::credentials::Credential;
 use tempfile::TempDir;
 
-use super::network::{GATEWAY, GATEWAY6, OUTSIDE_DNS, OUTSIDE_DNS6};
-use super::peers;
-use super::process::{Process, run};
-use super::query;
-use super::wait::until;
+use crate::world::network::{GATEWAY, GATEWAY6, OUTSIDE_DNS, OUTSIDE_DNS6};
+use crate::world::peers;
+use crate::world::process::{Process, run};
+use crate::world::query;
+use crate::world::wait::until;
 
 /// Name of the only name server.
 const SERVER: &str = "a.nic.example.";
@@ -135,7 +135,7 @@ impl Dns {
                 .all(|zone| matches!(query::soa_serial(address(), &zone.name), Ok(Some(_))));
             Ok(served.then_some(()))
         })
-        .with_context(|| super::process::last_lines(&log))?;
+        .with_context(|| crate::world::process::last_lines(&log))?;
         Ok(Self {
             folder,
             zones,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::smtp::Account;
-use super::wait::until;
 use super::wire::{LIMIT, Wire};
+use crate::world::wait::until;
 
 /// The port with TLS from the first byte.
 const PORT: u16 = 993;

@@ -18,13 +18,13 @@ use mailimg::builder::command::boot::qemu::{Qemu, escape_commas};
 use tempfile::TempDir;
 
 use super::disk::Disk;
-use super::network::{machine_address, machine_mac, tap_name};
-use super::peers;
-use super::process::{Process, last_lines};
 use super::qmp::Qmp;
 use super::smtp::read_banner;
 use super::ssh::SshKey;
-use super::wait::until;
+use crate::world::network::{machine_address, machine_mac, tap_name};
+use crate::world::peers;
+use crate::world::process::{Process, last_lines};
+use crate::world::wait::until;
 
 /// Generous: emulated, on a busy host with two CPUs, a boot takes minutes.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(600);

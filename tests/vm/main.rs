@@ -1,13 +1,13 @@
 //! Tests with machines: the real image in QEMU, in a network of their own.
 //!
-//! They need root, and the programs that [`peers`] names. The image is the
+//! They need root, and the programs that [`world::peers`] names. The image is the
 //! file that `MAILIMG_IMAGE` names, as `mailimg build` made it (raw).
 //!
 //! ```text
 //! MAILIMG_IMAGE=out/mail_VERSION.raw cargo test --test vm -- --nocapture
 //! ```
 //!
-//! A test begins with [`network::inside`]; [`site::Site`] is the world around
+//! A test begins with [`world::network::inside`]; [`site::Site`] is the world around
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 
 mod boots_and_delivers;
@@ -25,14 +25,10 @@ mod https;
 mod imap;
 mod machine;
 mod managesieve;
-mod network;
 mod pebble;
-mod peers;
 mod power_cut;
-mod process;
 mod promises;
 mod qmp;
-mod query;
 mod resolver;
 mod self_test;
 mod served;
@@ -41,8 +37,9 @@ mod site;
 mod small_guest;
 mod smtp;
 mod ssh;
-mod store;
 mod tls_scan;
-mod wait;
 mod wire;
 mod write_log;
+
+#[path = "../world/mod.rs"]
+mod world;

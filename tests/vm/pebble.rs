@@ -21,10 +21,10 @@ use tempfile::TempDir;
 
 use super::certificate::Authority;
 use super::https::{self, Request};
-use super::peers;
-use super::process::{Process, last_lines};
 use super::resolver::{self, Resolver};
-use super::wait::until;
+use crate::world::peers;
+use crate::world::process::{Process, last_lines};
+use crate::world::wait::until;
 
 /// The authority's name, which the zone of the outside has.
 pub const AUTHORITY_NAME: &str = "acme.outside.example";

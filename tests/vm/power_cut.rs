@@ -26,14 +26,14 @@ use super::cloud;
 use super::disk::Disk;
 use super::imap::Imap;
 use super::machine::{BOOT_LIMIT, Machine, Start};
-use super::network::{CLIENTS, OUTSIDE_CLIENTS, inside};
-use super::process::run as run_program;
 use super::promises::world::friend;
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::{Account, Conversation};
 use super::ssh::SshKey;
-use super::wait::until;
 use super::write_log::replay;
+use crate::world::network::{CLIENTS, OUTSIDE_CLIENTS, inside};
+use crate::world::process::run as run_program;
+use crate::world::wait::until;
 
 /// How many cuts there are; ci/full has a hundred.
 const CUTS: &str = "MAILIMG_POWER_CUTS";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::wait::until;
+use crate::world::wait::until;
 
 /// QEMU answers at once unless the host is overloaded.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::process::{Process, last_lines};
-use super::wait::until;
-use super::{peers, query};
+use crate::world::process::{Process, last_lines};
+use crate::world::wait::until;
+use crate::world::{peers, query};
 
 /// Where it answers.
 pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);

@@ -13,17 +13,18 @@ use rsa::rand_core::OsRng;
 use rustls::pki_types::PrivateKeyDer;
 
 use super::dns::UPDATE_KEY;
-use super::network::{
-    CLIENTS, CLIENTS6, GATEWAY, OUTSIDE_AUTHORITY, OUTSIDE_CLIENTS, OUTSIDE_MAIL, OUTSIDE_MAIL6,
-    OUTSIDE_POLICIES, connect_from, inside, machine_address, machine_address6,
-};
 use super::pebble::{AUTHORITY_NAME, Pebble};
-use super::process::run;
 use super::resolver::Resolver;
 use super::site::{OUTSIDE_DOMAIN, STS_DOMAINS, Site, reverse_name};
 use super::smtp::Conversation;
-use super::wait::until;
-use super::{dkim, dns, https, pebble, peers, query};
+use super::{dkim, dns, https, pebble};
+use crate::world::network::{
+    CLIENTS, CLIENTS6, GATEWAY, OUTSIDE_AUTHORITY, OUTSIDE_CLIENTS, OUTSIDE_MAIL, OUTSIDE_MAIL6,
+    OUTSIDE_POLICIES, connect_from, inside, machine_address, machine_address6,
+};
+use crate::world::process::run;
+use crate::world::wait::until;
+use crate::world::{peers, query};
 
 /// Everything here is local.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -10,12 +10,12 @@ use super::clock;
 use super::dhcp::Dhcp;
 use super::dns::{Dns, Zone};
 use super::https::serve_texts;
-use super::network::{
+use super::sink::{Manner, Sink};
+use super::smtp::Account;
+use crate::world::network::{
     GATEWAY, GATEWAY6, OUTSIDE_AUTHORITY, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_POLICIES,
     OUTSIDE_SERVERS, STS_SERVERS, machine_address, machine_address6,
 };
-use super::sink::{Manner, Sink};
-use super::smtp::Account;
 
 /// The domain whose mail the machine handles.
 pub const DOMAIN: &str = "wombat.example";

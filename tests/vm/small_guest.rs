@@ -16,12 +16,12 @@ use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
 use super::machine::{BOOT_LIMIT, Machine, Start};
-use super::network::{STRANGERS, inside};
 use super::promises::world::{friend, letter};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::Conversation;
 use super::ssh::SshKey;
-use super::wait::until;
+use crate::world::network::{STRANGERS, inside};
+use crate::world::wait::until;
 
 /// Memory of the smallest machines that providers rent out.
 const MEMORY_MIB: u32 = 512;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::peers;
-use super::process::{Process, run};
-use super::wait::until;
+use crate::world::peers;
+use crate::world::process::{Process, run};
+use crate::world::wait::until;
 
 /// Under emulation, on a busy host.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
 use super::machine::{Machine, Start};
-use super::network::inside;
-use super::peers;
 use super::site::{DOMAIN, HOST_NAME, Site};
+use crate::world::network::inside;
+use crate::world::peers;
 
 /// Debian's name for it.
 const PROGRAM: &str = "testssl";

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mailimg::any_certificate::{TlsStream, start_tls};
 use rustls::pki_types::CertificateDer;
 
-use super::network::connect_from;
+use crate::world::network::connect_from;
 
 /// A busy emulated machine takes its time to answer.
 pub const LIMIT: Duration = Duration::from_secs(120);

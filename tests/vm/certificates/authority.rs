@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::super::pebble::EXTERNAL_ACCOUNT;
 use super::super::promises::world::letter;
 use super::super::site::HOST_NAME;
-use super::super::wait::until;
 use super::Row;
 use super::world::{DELIVERY_LIMIT, ORDER_LIMIT, World};
+use crate::world::wait::until;
 
 /// Seconds that a refusing authority asks for.
 const RETRY_AFTER: u32 = 3600;

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 
 use super::super::served::TLS_PORTS;
 use super::super::site::HOST_NAME;
-use super::super::wait::until;
 use super::Row;
 use super::world::{ORDER_LIMIT, World};
+use crate::world::wait::until;
 
 /// Between two questions for the same name.
 const PAUSE: Duration = Duration::from_secs(10);

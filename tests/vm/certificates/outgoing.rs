@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 
-use super::super::network::STS_SERVERS;
 use super::super::promises::world::letter;
 use super::super::site::{DOMAIN, REPORTS_ADDRESS, STS_DOMAINS};
-use super::super::wait::until;
 use super::super::{dkim, dns};
 use super::Row;
 use super::world::{DELIVERY_LIMIT, World};
+use crate::world::network::STS_SERVERS;
+use crate::world::wait::until;
 
 pub const ROWS: &[Row] = &[
     Row {

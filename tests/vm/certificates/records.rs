@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::super::dns;
 use super::super::site::{DOMAIN, SECOND_DOMAIN};
-use super::super::wait::until;
-use super::super::{dns, query};
 use super::Row;
 use super::world::{ORDER_LIMIT, World};
+use crate::world::query;
+use crate::world::wait::until;
 
 pub const ROWS: &[Row] = &[
     Row {

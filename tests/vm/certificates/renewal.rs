@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use super::super::dns;
 use super::super::imap::Imap;
-use super::super::network::CLIENTS;
 use super::super::promises::world::{friend, letter};
 use super::super::served::TLS_PORTS;
 use super::super::site::{DOMAIN, HOST_NAME};
 use super::super::smtp::Conversation;
-use super::super::wait::until;
 use super::super::wire::Wire;
-use super::super::{dns, query};
 use super::Row;
 use super::world::{DELIVERY_LIMIT, ORDER_LIMIT, World};
+use crate::world::network::CLIENTS;
+use crate::world::query;
+use crate::world::wait::until;
 
 /// From the new certificate on one port to the same on all.
 const SPREAD_LIMIT: Duration = Duration::from_secs(30);

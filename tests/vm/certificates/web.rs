@@ -208,7 +208,7 @@ fn bad_requests(world: &mut World) -> Result<()> {
         .must_be(&[250], "the message")?;
     world.read(&world.account("bert"), &subject)?;
     let first = get(
-        super::super::network::CLIENTS[3].into(),
+        crate::world::network::CLIENTS[3].into(),
         world.port(443),
         HOST_NAME,
         "/",

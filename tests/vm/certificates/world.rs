@@ -12,16 +12,16 @@ use super::super::disk::Disk;
 use super::super::dns::{self, UPDATE_KEY};
 use super::super::imap::wait_for_message;
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
-use super::super::network::{
-    CLIENTS, OUTSIDE_AUTHORITY, PUBLIC_GATEWAY6, PUBLIC_TAP, machine_address, machine_address6,
-};
 use super::super::pebble::{self, Pebble};
 use super::super::resolver::Resolver;
 use super::super::served::{self, Served};
 use super::super::site::{DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation};
 use super::super::ssh::SshKey;
-use super::super::wait::until;
+use crate::world::network::{
+    CLIENTS, OUTSIDE_AUTHORITY, PUBLIC_GATEWAY6, PUBLIC_TAP, machine_address, machine_address6,
+};
+use crate::world::wait::until;
 
 /// The credential that carries the root of a private authority.
 const AUTHORITY_CREDENTIAL: &str = "private-ca.pem";

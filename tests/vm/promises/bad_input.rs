@@ -3,11 +3,11 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::super::network::STRANGERS;
 use super::super::smtp::Reply;
-use super::super::wait::until;
 use super::Promise;
 use super::world::{DELIVERY_LIMIT, MESSAGE_SIZE, World, friend, letter};
+use crate::world::network::STRANGERS;
+use crate::world::wait::until;
 
 pub const PROMISES: &[Promise] = &[
     Promise {

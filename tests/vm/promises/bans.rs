@@ -11,12 +11,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::super::imap::Imap;
 use super::super::managesieve::ManageSieve;
-use super::super::network::{CLIENTS, STRANGERS, STRANGERS6, connect_from, machine_address6};
 use super::super::site::HOST_NAME;
 use super::super::smtp::{Account, Conversation};
-use super::super::wait::until;
 use super::Promise;
 use super::world::World;
+use crate::world::network::{CLIENTS, STRANGERS, STRANGERS6, connect_from, machine_address6};
+use crate::world::wait::until;
 
 /// Wrong passwords that are one too many.
 const GUESSES: usize = 6;

@@ -28,7 +28,7 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 
 use super::boots_and_delivers::IMAGE;
-use super::network::inside;
+use crate::world::network::inside;
 use world::World;
 
 /// Chooses rows by comma-separated words.

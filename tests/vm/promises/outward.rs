@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 
-use super::super::network::machine_address6;
-use super::super::network::{OUTSIDE_CLIENTS6, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_SERVERS};
 use super::super::site::{DANE_DOMAIN, FORGED_DOMAIN, FOUR_DOMAIN, SIX_DOMAIN};
 use super::super::smtp::Conversation;
-use super::super::wait::until;
 use super::Promise;
 use super::world::{DELIVERY_LIMIT, World, friend, letter};
+use crate::world::network::machine_address6;
+use crate::world::network::{OUTSIDE_CLIENTS6, OUTSIDE_MAIL, OUTSIDE_MAIL6, OUTSIDE_SERVERS};
+use crate::world::wait::until;
 
 pub const PROMISES: &[Promise] = &[
     Promise {

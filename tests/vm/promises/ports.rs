@@ -4,12 +4,12 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::hello::{Version, is_accepted};
 use super::super::managesieve::{self, ManageSieve};
-use super::super::network::OUTSIDE_CLIENTS;
 use super::super::site::HOST_NAME;
 use super::super::smtp::Conversation;
 use super::super::wire::Wire;
 use super::Promise;
 use super::world::{World, must_refuse};
+use crate::world::network::OUTSIDE_CLIENTS;
 
 /// AUTH PLAIN of `anna` with some password.
 const LOGIN: &str = "AUTH PLAIN AGFubmFAd29tYmF0LmV4YW1wbGUAeA==";

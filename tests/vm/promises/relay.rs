@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::network::OUTSIDE_CLIENTS;
 use super::super::smtp::Account;
 use super::Promise;
 use super::world::{ADMIN_PASSWORD, World, friend, letter, must_refuse};
+use crate::world::network::OUTSIDE_CLIENTS;
 
 /// How many refusals one conversation takes; after twenty the machine hangs up.
 const PER_CONVERSATION: usize = 6;

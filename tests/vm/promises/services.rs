@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::network::OUTSIDE_SERVERS;
 use super::super::site::{RELAY_HOST_NAME, RELAY_PORT};
-use super::super::wait::until;
 use super::Promise;
 use super::world::{DELIVERY_LIMIT, World};
+use crate::world::network::OUTSIDE_SERVERS;
+use crate::world::wait::until;
 
 /// The highest exposure that `systemd-analyze security` may find.
 const EXPOSURE: f64 = 2.5;

@@ -4,8 +4,6 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 
-use super::super::network::OUTSIDE_MAIL;
-use super::super::query::lookup_txt;
 use super::super::site::{
     DOMAIN, HOST_NAME, OUTSIDE_DOMAIN, QUARANTINE_DOMAIN, REJECT_DOMAIN, SECOND_DOMAIN,
 };
@@ -13,6 +11,8 @@ use super::super::smtp::{Conversation, Reply};
 use super::super::{dkim, dns};
 use super::Promise;
 use super::world::{World, friend, header_values, letter, must_refuse};
+use crate::world::network::OUTSIDE_MAIL;
+use crate::world::query::lookup_txt;
 
 pub const PROMISES: &[Promise] = &[
     Promise {
@@ -120,7 +120,7 @@ fn dmarc_quarantine(world: &World) -> Result<()> {
 
 fn spf_is_marked(world: &World) -> Result<()> {
     let sender = format!("someone@{OUTSIDE_DOMAIN}");
-    let client = IpAddr::from(super::super::network::OUTSIDE_CLIENTS[0]);
+    let client = IpAddr::from(crate::world::network::OUTSIDE_CLIENTS[0]);
     for (source, expected) in [(client, "fail"), (OUTSIDE_MAIL.into(), "pass")] {
         let subject = world.unique("spf");
         let letter = letter(&sender, "kurt@wombat.example", &subject, "Hello.");
@@ -200,7 +200,7 @@ fn bounces_are_signed(world: &World) -> Result<()> {
         .submit(&mona, &recipient, &world.unique("to nobody"))?
         .must_be(&[250], "the message")?;
     let mut mailbox = world.mailbox(&mona)?;
-    let bounce = super::super::wait::until("a bounce", super::world::DELIVERY_LIMIT, || {
+    let bounce = crate::world::wait::until("a bounce", super::world::DELIVERY_LIMIT, || {
         Ok(mailbox
             .messages("INBOX")?
             .into_iter()
@@ -243,7 +243,7 @@ fn signer_down(world: &World) -> Result<()> {
     next.must_be(&[235, 451, 454], "a login while the signer is down")?;
     let recipient = format!("{}@outside.example", world.unique("later"));
     let subject = world.unique("later");
-    super::super::wait::until("mail to go on", super::world::DELIVERY_LIMIT, || {
+    crate::world::wait::until("mail to go on", super::world::DELIVERY_LIMIT, || {
         let reply = world.submit(&nils, &recipient, &subject);
         Ok(reply.is_ok_and(|reply| reply.code == 250).then_some(()))
     })?;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 
 use super::super::imap::wait_in;
-use super::super::network::{OUTSIDE_CLIENTS, STRANGERS};
 use super::super::wire::Wire;
 use super::Promise;
 use super::world::{World, friend, letter};
+use crate::world::network::{OUTSIDE_CLIENTS, STRANGERS};
 
 /// Longer than the machine lets a talker wait before it speaks.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 
-use super::super::network::CLIENTS;
 use super::super::site::HOST_NAME;
 use super::super::smtp::{CLIENT_NAME, Conversation};
 use super::Promise;
 use super::world::{World, letter, must_refuse};
+use crate::world::network::CLIENTS;
 
 pub const PROMISES: &[Promise] = &[
     Promise {

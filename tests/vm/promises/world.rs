@@ -11,11 +11,11 @@ use super::super::cloud::Drives;
 use super::super::disk::Disk;
 use super::super::imap::{Imap, wait_in};
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
-use super::super::network::{CLIENTS, OUTSIDE_CLIENTS};
 use super::super::site::{DOMAIN, FRIENDS_DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation, Reply};
 use super::super::ssh::SshKey;
-use super::super::wait::until;
+use crate::world::network::{CLIENTS, OUTSIDE_CLIENTS};
+use crate::world::wait::until;
 
 /// `MESSAGE_SIZE_LIMIT`, in bytes.
 pub const MESSAGE_SIZE: usize = 200 << 10;

@@ -1,9 +1,0 @@
-//! Images that stay current: versions that rise, locks that outlive mirrors,
-//! and what is behind.
-
-mod outdated;
-mod snapshots;
-mod version;
-
-#[path = "../support/mod.rs"]
-mod support;

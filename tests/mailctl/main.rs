@@ -1,0 +1,19 @@
+//! `mailctl` as units and people call it, on a folder that stands for the machine: one
+//! file or folder for each subject.
+
+mod aliases;
+mod cert;
+mod cloud;
+mod dkim;
+mod dns;
+mod guard;
+mod import;
+mod render;
+mod settings;
+mod sts;
+mod trust;
+mod users;
+mod web;
+
+#[path = "../world/mod.rs"]
+mod world;

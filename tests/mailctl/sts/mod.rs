@@ -1,0 +1,5 @@
+//! `mailctl sts`, asked as Postfix asks, about domains of every kind.
+
+mod policy;
+mod report;
+mod world;

@@ -1,0 +1,11 @@
+//! `mailimg` as a user runs it: one file or folder for each subject.
+
+mod bad_input;
+mod bill;
+mod current;
+mod diff;
+mod image;
+mod reproducible;
+
+#[path = "../world/mod.rs"]
+mod world;
