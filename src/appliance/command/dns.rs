@@ -11,21 +11,20 @@ use crate::appliance::dns::publish::publish_records;
 use crate::appliance::dns::zone_text::Zones;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
+use crate::appliance::wire::dns::RESOLVER;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::error::hinted;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long printing may wait for DNS, which it can do without.
 const APEX_LIMIT: Duration = Duration::from_secs(5);
-/// Unbound.
-const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
 /// What can be said of our records.
 #[derive(Debug, Subcommand)]

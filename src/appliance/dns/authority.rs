@@ -4,9 +4,11 @@
 //! says something else. So every server of the zone gets every question, and
 //! differing answers are kept apart as views.
 
-use super::data::{Data, plain_name, wire_name};
-use super::exchange::{Failure, Question, ask};
-use super::zone::{Resolver, Server, Zone};
+use super::data::{Data, plain_name};
+use super::zone::{PATIENCE, Resolver, Server, Zone};
+use crate::appliance::wire::dns::course::Failure;
+use crate::appliance::wire::dns::exchange::ask;
+use crate::appliance::wire::dns::message::Question;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -193,11 +195,10 @@ impl Authority {
         kind: RecordType,
     ) -> Result<Vec<View>, Unknown> {
         let zone = self.zone(name).await?;
+        let question = Question::new(name, kind).map_err(|error| Unknown(format!("{error:#}")))?;
         let question = Question {
-            name: wire_name(name).map_err(|error| Unknown(format!("{error:#}")))?,
-            kind,
             recursive: false,
-            unchecked: false,
+            ..question
         };
         let mut tasks = JoinSet::new();
         for server in zone.servers.clone() {
@@ -310,7 +311,7 @@ impl Authority {
         if let Some(failure) = lock(&self.silent).get(&address) {
             return Err(failure.clone());
         }
-        ask(SocketAddr::new(address, PORT), question, deadline).await
+        ask(SocketAddr::new(address, PORT), question, PATIENCE, deadline).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! (RFC 1035 section 5, <https://www.rfc-editor.org/rfc/rfc1035#section-5>).
 //! Names carry no last dot and are in lower case.
 
+use crate::appliance::wire::dns::message::wire_name;
 use anyhow::{Context, Result};
 use hickory_proto::rr::rdata::caa::CAA;
 use hickory_proto::rr::rdata::name::{CNAME, PTR};
@@ -209,16 +210,6 @@ fn quoted(text: &str) -> String {
 pub fn plain_name(name: &Name) -> String {
     let text = name.to_lowercase().to_ascii();
     text.strip_suffix('.').unwrap_or(&text).to_owned()
-}
-
-/// A name for the wire.
-///
-/// # Errors
-/// Text that is no name.
-pub fn wire_name(name: &str) -> Result<Name> {
-    Name::from_ascii(format!("{name}."))
-        .map_err(|error| anyhow::anyhow!("{error}"))
-        .with_context(|| format!("reading the name '{name}'"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ pub mod authority;
 pub mod check;
 pub mod configuration;
 pub mod data;
-pub mod exchange;
 pub mod expected;
 pub mod facts;
 pub mod publish;

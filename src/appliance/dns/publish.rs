@@ -9,13 +9,14 @@
 use super::amend::amend;
 use super::authority::{Authority, View, read_answer};
 use super::check::{SpfJudge, Verdict, judge_view};
-use super::data::{Data, plain_name, wire_name};
-use super::exchange::{Failure, Question, ask};
+use super::data::{Data, plain_name};
 use super::expected::{Expected, Purpose, expected_records};
 use super::facts::Facts;
 use super::update::{Change, Outcome, send_update};
-use super::zone::Resolver;
+use super::zone::{PATIENCE, Resolver};
 use super::zone_text::TIME_TO_LIVE;
+use crate::appliance::wire::dns::exchange::ask;
+use crate::appliance::wire::dns::message::Question;
 use crate::error::{Hint, hinted};
 use crate::settings::DnsUpdate;
 use anyhow::{Context, Result, bail};
@@ -127,20 +128,14 @@ type ByZone = Vec<(String, Vec<Expected>)>;
 impl Server<'_> {
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Message> {
         let question = Question {
-            name: wire_name(name)?,
-            kind,
             recursive: false,
-            unchecked: false,
+            ..Question::new(name, kind)?
         };
-        ask(self.address, &question, self.deadline)
+        ask(self.address, &question, PATIENCE, self.deadline)
             .await
             .map_err(|failure| {
-                let wrong = match failure {
-                    Failure::Silent => "it does not answer".to_owned(),
-                    Failure::Unreachable(error) | Failure::Garbled(error) => error,
-                };
                 hinted(
-                    format!("asking the name server {}: {wrong}", self.address),
+                    format!("asking the name server {}: {failure}", self.address),
                     "see whether DNS_UPDATE_SERVER is right and reachable from here",
                 )
             })

@@ -4,8 +4,9 @@
 //! Every change of a record set says what the set was when it was read; if
 //! somebody changed it meanwhile, the server refuses and nothing is changed.
 
-use super::data::{Data, wire_name};
-use super::exchange::over_tcp;
+use super::data::Data;
+use crate::appliance::wire::dns::exchange::over_tcp;
+use crate::appliance::wire::dns::message::wire_name;
 use crate::error::hinted;
 use crate::settings::DnsUpdate;
 use anyhow::{Context, Result, bail};

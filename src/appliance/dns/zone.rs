@@ -3,14 +3,22 @@
 //! Asked of the machine's own resolver, with validation off, so that a zone
 //! whose signatures are broken is found and reported instead of missing.
 
-use super::data::{plain_name, wire_name};
-use super::exchange::{Failure, Question, ask};
+use super::data::plain_name;
+use crate::appliance::wire::dns::course::Patience;
+use crate::appliance::wire::dns::exchange::ask;
+use crate::appliance::wire::dns::message::Question;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio::time::Instant;
 
+/// How every server is asked. Many are, and one of them is waited for only once.
+pub const PATIENCE: Patience = Patience {
+    one_answer: Duration::from_secs(2),
+    tries: 2,
+};
 /// More name servers than any zone has; a stranger's list is not walked further.
 const MOST_SERVERS: usize = 16;
 
@@ -66,30 +74,20 @@ impl Resolver {
         kind: RecordType,
         unchecked: bool,
     ) -> Result<Message, String> {
+        let question = Question::new(name, kind).map_err(|error| format!("{error:#}"))?;
         let question = Question {
-            name: wire_name(name).map_err(|error| format!("{error:#}"))?,
-            kind,
-            recursive: true,
             unchecked,
+            ..question
         };
-        let answer = ask(self.address, &question, self.deadline)
+        let answer = ask(self.address, &question, PATIENCE, self.deadline)
             .await
-            .map_err(|failure| self.words(&failure))?;
+            .map_err(|failure| failure.of_resolver(self.address))?;
         match answer.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
             ResponseCode::ServFail => {
                 Err(format!("the resolver finds nobody who answers for {name}"))
             }
             code => Err(format!("the resolver refuses to look {name} up: {code}")),
-        }
-    }
-
-    fn words(&self, failure: &Failure) -> String {
-        let at = self.address;
-        match failure {
-            Failure::Silent => format!("the resolver at {at} does not answer"),
-            Failure::Unreachable(error) => format!("the resolver at {at} is out of reach: {error}"),
-            Failure::Garbled(error) => format!("the resolver at {at}: {error}"),
         }
     }
 

@@ -1,14 +1,13 @@
-//! What the filter needs of the settings, which it may not read itself.
-//!
-//! settings.env holds secrets and is root's alone; the filter runs as a user
-//! of its own. So these two values are rendered for it.
+//! What the filter needs of the settings.
 
-use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::rendered::Rendered;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+
+/// Where the values lie.
+pub const CONFIGURATION: Rendered<Configuration> = Rendered::public(place::FILTER_CONFIGURATION);
 
 /// The values of the settings that the filter acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +19,6 @@ pub struct Configuration {
     pub sending_limit: Option<u32>,
 }
 
-/// Where the values lie.
-pub fn configuration_path(place: &Place) -> PathBuf {
-    place.path(place::RENDERED).join("filter.json")
-}
-
-/// Reads what [`configure`] wrote.
-///
-/// # Errors
-/// Anything else.
-pub fn parse_configuration(text: &str) -> Result<Configuration> {
-    serde_json::from_str(text).context("reading the filter's configuration")
-}
-
 /// Writes the values; a running filter takes them with the next session.
 ///
 /// # Errors
@@ -42,7 +28,5 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         hostname: settings.hostname.clone(),
         sending_limit: settings.sending_limit,
     };
-    let mut text = serde_json::to_string(&configuration).context("writing JSON")?;
-    text.push('\n');
-    ensure_file(&configuration_path(place), text.as_bytes(), PUBLIC, None).map(|_| ())
+    CONFIGURATION.write(place, &configuration)
 }

@@ -21,6 +21,7 @@ pub mod spf;
 mod tests;
 
 use super::machine::place::{self, Place};
+use super::wire::dns::RESOLVER;
 use super::wire::serve::{
     BLOCKING_THREADS, bind_socket, serve_connections, start_runtime, tell_ready,
 };
@@ -28,7 +29,6 @@ use anyhow::{Context, Result};
 use protocol::{Replies, parse_command, read_packet};
 use session::{Session, Step};
 use shared::Shared;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -38,8 +38,6 @@ use tokio::time::timeout;
 
 pub use configuration::configure;
 
-/// Unbound, the machine's only resolver.
-const NAME_SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 /// Most sessions at once; the `default_process_limit` of Postfix is a fifth of it.
 const MOST_SESSIONS: usize = 500;
 /// Longest wait for Postfix to take an answer.
@@ -57,7 +55,7 @@ pub fn run_filter(place: &Place) -> Result<String> {
         // The group's: Postfix is a member.
         let path = place.path(place::FILTER_SOCKET);
         let listener = bind_socket(&path, 0o660, |path| UnixListener::bind(path))?;
-        let shared = Rc::new(Shared::new(place, NAME_SERVER)?);
+        let shared = Rc::new(Shared::new(place, RESOLVER)?);
         tell_ready()?;
         serve(listener, shared).await;
         Ok("The filter has ended.".to_owned())

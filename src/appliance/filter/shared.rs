@@ -1,6 +1,6 @@
 //! What all sessions know.
 
-use super::configuration::{Configuration, configuration_path, parse_configuration};
+use super::configuration::{CONFIGURATION, Configuration};
 use super::limit::SendingLimit;
 use super::senders::Senders;
 use super::spf::SpfChecker;
@@ -27,10 +27,7 @@ impl Shared {
     pub fn new(place: &Place, name_server: SocketAddr) -> Result<Self> {
         let senders = place.path(place::RENDERED).join("postfix/senders");
         Ok(Self {
-            configuration: RefCell::new(Watched::new(
-                configuration_path(place),
-                parse_configuration,
-            )),
+            configuration: RefCell::new(CONFIGURATION.watch(place)),
             senders: RefCell::new(Watched::new(senders, Senders::parse)),
             limit: RefCell::default(),
             revoked: place.path(place::REVOKED),

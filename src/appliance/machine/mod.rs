@@ -5,6 +5,7 @@ pub mod clock;
 pub mod files;
 pub mod place;
 pub mod program;
+pub mod rendered;
 pub mod settings;
 pub mod template;
 pub mod watched;

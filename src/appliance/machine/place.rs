@@ -64,6 +64,8 @@ pub const ACME_CONFIGURATION: &str = "/run/mailimg/acme.json";
 pub const HTTP_CHALLENGES: &str = "/run/mailimg-acme/http";
 /// Certificates that answer TLS-ALPN-01, NAME.pem with its key (RFC 8737).
 pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
+/// What the mail filter acts on, rendered from settings.
+pub const FILTER_CONFIGURATION: &str = "/run/mailimg/filter.json";
 /// What the web server serves, rendered from settings.
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
 /// What the service of policies and reports goes by, rendered from settings.

@@ -1,11 +1,13 @@
 //! What the service goes by, rendered from settings.
 
-use crate::appliance::machine::accounts::owner;
-use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::rendered::Rendered;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+
+/// Where the values lie.
+pub const CONFIGURATION: Rendered<Configuration> = Rendered::public(place::STS_CONFIGURATION);
 
 /// What the service goes by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,18 +33,5 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         domain: settings.domains().next().unwrap_or_default().to_owned(),
         contact: settings.admin_email.to_string(),
     };
-    let bytes = serde_json::to_vec(&configuration).context("writing JSON")?;
-    let path = place.path(place::STS_CONFIGURATION);
-    ensure_file(&path, &bytes, PUBLIC, owner(place, "root", "root")?)?;
-    Ok(())
-}
-
-/// Reads it, as it is at the moment.
-///
-/// # Errors
-/// A file that is missing or damaged.
-pub fn load_configuration(place: &Place) -> Result<Configuration> {
-    let path = place.path(place::STS_CONFIGURATION);
-    let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
+    CONFIGURATION.write(place, &configuration)
 }

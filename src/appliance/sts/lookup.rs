@@ -5,7 +5,7 @@
 
 use super::answer::{Answer, Dane, answer};
 use super::cache::{Cache, Held};
-use super::configuration::load_configuration;
+use super::configuration::CONFIGURATION;
 use super::dane::find_dane;
 use super::fetch::{fetch_policy, make_client};
 use super::name_server::NameServer;
@@ -94,7 +94,7 @@ impl Lookup {
     }
 
     async fn find_dane(&self, domain: &str) -> Result<Dane> {
-        if load_configuration(&self.place)?.dnssec {
+        if CONFIGURATION.load(&self.place)?.dnssec {
             find_dane(self.server, domain).await
         } else {
             Ok(Dane::None)

@@ -1,14 +1,14 @@
-//! What the web server needs of the settings, which it may not read itself.
-//!
-//! settings.env holds secrets and is root's alone; nothing in here is one.
+//! What the web server needs of the settings; nothing in here is a secret.
 
-use crate::appliance::machine::files::{PUBLIC, ensure_file};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::rendered::Rendered;
 use crate::appliance::sts::published::sts_policy;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+/// Where the values lie.
+pub const CONFIGURATION: Rendered<Configuration> = Rendered::public(place::WEB_CONFIGURATION);
 /// Ports that a web server has unless it stands behind another one.
 const PUBLIC_PORTS: (u16, u16) = (80, 443);
 
@@ -50,18 +50,9 @@ impl Configuration {
     }
 }
 
-/// Reads what [`configure`] wrote.
-///
-/// # Errors
-/// Anything else.
-pub fn parse_configuration(text: &str) -> Result<Configuration> {
-    serde_json::from_str(text).context("reading the web server's configuration")
-}
-
 /// The ports that the rendered configuration names, `None` when there is none.
 pub fn load_ports(place: &Place) -> Option<(u16, u16)> {
-    let text = std::fs::read_to_string(place.path(place::WEB_CONFIGURATION)).ok()?;
-    Some(parse_configuration(&text).ok()?.ports())
+    Some(CONFIGURATION.load_optional(place).ok()??.ports())
 }
 
 /// Writes the values; a running server takes all but the ports with the next request.
@@ -69,8 +60,5 @@ pub fn load_ports(place: &Place) -> Option<(u16, u16)> {
 /// # Errors
 /// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
-    let mut text = serde_json::to_string(&Configuration::new(settings)).context("writing JSON")?;
-    text.push('\n');
-    let path = place.path(place::WEB_CONFIGURATION);
-    ensure_file(&path, text.as_bytes(), PUBLIC, None).map(|_| ())
+    CONFIGURATION.write(place, &Configuration::new(settings))
 }

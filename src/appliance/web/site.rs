@@ -1,10 +1,10 @@
 //! What all connections know.
 
 use super::certificates::Certificates;
-use super::configuration::{Configuration, parse_configuration};
+use super::configuration::{CONFIGURATION, Configuration};
 use super::connections::Connections;
 use super::pages::Pages;
-use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::place::Place;
 use crate::appliance::machine::watched::Watched;
 use anyhow::Result;
 use std::cell::RefCell;
@@ -23,8 +23,7 @@ pub struct Site {
 impl Site {
     /// Reads what the machine has now.
     pub fn new(place: &Place) -> Result<Self> {
-        let path = place.path(place::WEB_CONFIGURATION);
-        let mut configuration = Watched::new(path, parse_configuration);
+        let mut configuration = CONFIGURATION.watch(place);
         let last = configuration.get()?;
         Ok(Self {
             place: place.clone(),

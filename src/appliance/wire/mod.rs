@@ -1,7 +1,7 @@
 //! Speaking with others: lines of a conversation, questions to the resolver, sockets.
 
 pub mod authenticator;
-pub mod dns_text;
+pub mod dns;
 pub mod http;
 pub mod line;
 pub mod serve;

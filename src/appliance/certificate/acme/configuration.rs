@@ -1,23 +1,23 @@
-//! What the agent needs of the settings, which it may not read itself.
+//! What the agent needs of the settings.
 //!
-//! settings.env holds other secrets and is root's alone; the agent runs as a
-//! user of its own. The secret of an external account (RFC 8555, section 7.3.4,
+//! The secret of an external account (RFC 8555, section 7.3.4,
 //! <https://www.rfc-editor.org/rfc/rfc8555#section-7.3.4>) is among these
 //! values, so only the agent's group reads them.
 
-use crate::appliance::machine::accounts::owner;
-use crate::appliance::machine::files::{ensure_file, read_optional};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::rendered::Rendered;
+use crate::appliance::wire::dns::RESOLVER;
 use crate::error::hinted;
 use crate::settings::{Settings, StsMode};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-/// Group `mailimg-acme` reads it.
-const CONFIGURATION_MODE: u32 = 0o640;
+/// Where the values lie.
+const CONFIGURATION: Rendered<Configuration> =
+    Rendered::for_group(place::ACME_CONFIGURATION, "mailimg-acme");
 /// Where web servers are asked for TLS-ALPN-01, RFC 8737 section 3.
 const HTTPS_PORT: u16 = 443;
 /// How long a run waits for a network that comes up.
@@ -76,7 +76,7 @@ pub struct Configuration {
 }
 
 fn name_server() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 53))
+    RESOLVER
 }
 
 fn smtp_port() -> u16 {
@@ -141,15 +141,7 @@ fn optional_names(settings: &Settings) -> Vec<String> {
 /// # Errors
 /// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
-    let mut text = serde_json::to_string(&Configuration::of(settings)).context("writing JSON")?;
-    text.push('\n');
-    ensure_file(
-        &place.path(place::ACME_CONFIGURATION),
-        text.as_bytes(),
-        CONFIGURATION_MODE,
-        owner(place, "root", "mailimg-acme")?,
-    )
-    .map(|_| ())
+    CONFIGURATION.write(place, &Configuration::of(settings))
 }
 
 /// Reads the values, `None` before there are settings.
@@ -157,12 +149,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
 /// # Errors
 /// A file that is not ours.
 pub fn load_configuration(place: &Place) -> Result<Option<Configuration>> {
-    let path = place.path(place::ACME_CONFIGURATION);
-    read_optional(&path)?
-        .map(|bytes| {
-            serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
-        })
-        .transpose()
+    CONFIGURATION.load_optional(place)
 }
 
 /// What the agent acts on.

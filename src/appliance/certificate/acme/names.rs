@@ -1,24 +1,23 @@
 //! What DNS says of our names, asked of the machine's own resolver.
 //!
-//! Queries by RFC 1035 (<https://www.rfc-editor.org/rfc/rfc1035>), over UDP
-//! and, when the answer does not fit, over TCP. Unbound validates; an answer
-//! that it calls bogus does not reach us. The names are few and asked one
-//! after the other.
+//! Unbound validates; an answer that it calls bogus does not reach us. The names are
+//! few and asked one after the other.
 
 use super::failure::{Failure, Kind};
-use anyhow::{Context, Result, bail, ensure};
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use crate::appliance::wire::dns::blocking;
+use crate::appliance::wire::dns::course::Patience;
+use crate::appliance::wire::dns::message::{Question, accept};
+use anyhow::Result;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{RData, RecordType};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Longest wait for one answer; Unbound gives up on a lame zone by itself.
-const ANSWER_LIMIT: Duration = Duration::from_secs(8);
-/// How often a lost datagram is sent again.
-const TRIES: usize = 2;
-/// Largest datagram, as DNS flag day 2020 has it.
-const DATAGRAM: u16 = 1232;
+/// Unbound gives up on a lame zone by itself.
+const PATIENCE: Patience = Patience {
+    one_answer: Duration::from_secs(8),
+    tries: 2,
+};
 
 /// Where a name leads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,16 +62,9 @@ pub fn resolve(server: SocketAddr, name: &str) -> Result<Resolved, Failure> {
             )
         })?;
         resolved.exists |= answer.metadata.response_code != ResponseCode::NXDomain;
-        resolved.addresses.extend(
-            answer
-                .answers
-                .iter()
-                .filter_map(|record| match &record.data {
-                    RData::A(address) => Some(IpAddr::V4(address.0)),
-                    RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-                    _ => None,
-                }),
-        );
+        let records = answer.answers.iter();
+        let addresses = records.filter_map(|record| record.data.ip_addr());
+        resolved.addresses.extend(addresses);
     }
     Ok(resolved)
 }
@@ -102,66 +94,7 @@ pub fn find_tlsa(server: SocketAddr, host: &str) -> Tlsa {
 }
 
 fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Result<Message> {
-    let mut name = Name::from_ascii(name).context("no name")?;
-    name.set_fqdn(true);
-    let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    let query = Query::query(name, kind);
-    message.add_query(query.clone());
-    let mut edns = Edns::new();
-    edns.set_max_payload(DATAGRAM);
-    message.set_edns(edns);
-    let bytes = message.to_vec()?;
-    let mut answer = ask_by_datagram(server, &bytes)?;
-    if answer.metadata.truncation {
-        answer = ask_by_stream(server, &bytes).context("asking over TCP")?;
-    }
-    ensure!(
-        answer.queries.first() == Some(&query),
-        "the answer is to another question"
-    );
-    match answer.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
-        code => bail!("{code}"),
-    }
-}
-
-fn ask_by_datagram(server: SocketAddr, query: &[u8]) -> Result<Message> {
-    let any: SocketAddr = if server.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0u16; 8], 0).into()
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(ANSWER_LIMIT))?;
-    // From then on only this server's datagrams arrive.
-    socket.connect(server)?;
-    let mut buffer = [0; DATAGRAM as usize];
-    for _ in 0..TRIES {
-        socket.send(query)?;
-        while let Ok(length) = socket.recv(&mut buffer) {
-            if length > 2 && buffer[..2] == query[..2] {
-                return Message::from_vec(&buffer[..length]).context("reading the answer");
-            }
-        }
-    }
-    bail!("the resolver at {server} does not answer")
-}
-
-fn ask_by_stream(server: SocketAddr, query: &[u8]) -> Result<Message> {
-    let mut stream = TcpStream::connect_timeout(&server, ANSWER_LIMIT)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-    let length = u16::try_from(query.len()).context("a question too long")?;
-    stream.write_all(&[&length.to_be_bytes(), query].concat())?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
-    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut answer)?;
-    let answer = Message::from_vec(&answer).context("reading the answer")?;
-    ensure!(
-        answer.metadata.id.to_be_bytes() == query[..2],
-        "the answer is to another question"
-    );
-    Ok(answer)
+    let question = Question::new(name, kind)?;
+    let answer = blocking::ask(server, &question, PATIENCE);
+    accept(answer.map_err(|failure| anyhow::anyhow!(failure.of_resolver(server)))?)
 }

@@ -7,7 +7,7 @@ use super::message::write_message;
 use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::clock::unsigned_now;
 use crate::appliance::machine::place::Place;
-use crate::appliance::sts::configuration::{Configuration, load_configuration};
+use crate::appliance::sts::configuration::{CONFIGURATION, Configuration};
 use crate::appliance::sts::fetch::make_client;
 use crate::appliance::sts::name_server::NameServer;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
@@ -40,7 +40,7 @@ pub struct ReportOptions {
 /// # Errors
 /// Configuration that is missing, state that cannot be written.
 pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
-    let configuration = load_configuration(place)?;
+    let configuration = CONFIGURATION.load(place)?;
     let today = date_of(unsigned_now());
     let (mut sent, mut waiting) = (0, 0);
     for date in list_days(place) {
