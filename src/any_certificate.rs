@@ -18,9 +18,6 @@ use std::sync::Arc;
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Speaks TLS on a connection from now on.
-///
-/// # Errors
-/// No TLS is spoken there, or a signature is wrong.
 pub fn start_tls(stream: TcpStream, name: &str) -> Result<TlsStream> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())

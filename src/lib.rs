@@ -7,7 +7,7 @@
 //! - Both stand on [`settings`], [`error`], [`mod@print`], [`manual`] and [`version`]. [`any_certificate`] is
 //!   there for the health gate and for tests.
 //!
-//! Imports run downwards and never in a circle; `tests/house.rs` reads them.
+//! Imports run downwards and never in a circle; `tests/house` reads them.
 
 // Tests may.
 #![cfg_attr(

@@ -21,9 +21,6 @@ struct Values<'a> {
 }
 
 /// Writes its configuration and the keys that may log in.
-///
-/// # Errors
-/// A wrong template, a file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         rendered: place::RENDERED,
@@ -39,9 +36,6 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
 }
 
 /// Switches it on or off: the one service that settings decide about.
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn take(_: &Place, settings: &Settings) -> Result<()> {
     if settings.ssh.keys.is_empty() {
         return stop_unit(UNIT);
@@ -51,9 +45,6 @@ pub fn take(_: &Place, settings: &Settings) -> Result<()> {
 }
 
 /// Makes the host key when ssh is wanted and none is there.
-///
-/// # Errors
-/// ssh-keygen's failure.
 pub fn ensure_host_key(place: &Place, settings: &Settings) -> Result<()> {
     let folder = place.path(place::SSH_HOST_KEYS);
     let key = folder.join("ssh_host_ed25519_key");

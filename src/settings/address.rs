@@ -27,8 +27,7 @@ impl fmt::Display for MailAddress {
 /// `+` is refused because it separates the tag of an address; `/`, `:` and
 /// white space because they separate fields and path components.
 ///
-/// # Errors
-/// What is wrong and what is expected.
+/// The error says what is wrong, and what is expected.
 pub fn parse_local_part(text: &str) -> Result<String, (String, &'static str)> {
     const EXPECTED: &str = "letters, digits and any of . _ - between them";
     // RFC 5321 section 4.5.3.1.1.
@@ -52,10 +51,7 @@ pub fn parse_local_part(text: &str) -> Result<String, (String, &'static str)> {
     }
 }
 
-/// Checks and lower-cases a whole address.
-///
-/// # Errors
-/// What is wrong and what is expected.
+/// Checks and lower-cases a whole address. The error says what is wrong, and what is expected.
 pub fn parse_mail_address(text: &str) -> Result<MailAddress, (String, &'static str)> {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return Err((

@@ -38,10 +38,8 @@ pub fn named_authority(written: &Written) -> Option<String> {
     parse_file_name(value.trim()).ok()
 }
 
-/// Checks such a file and returns its certificates, as PEM and nothing else.
-///
-/// # Errors
-/// No certificate, one that nobody could trust, a private key, or too many bytes.
+/// Checks such a file and returns its certificates, as PEM and nothing else. A private key
+/// in it is refused.
 pub fn parse_authority(bytes: &[u8]) -> Result<String> {
     if bytes.len() > MAXIMUM_AUTHORITY_BYTES {
         bail!(

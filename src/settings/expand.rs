@@ -6,10 +6,7 @@
 use super::key::find_key;
 use super::written::{MAXIMUM_BYTES, Written};
 
-/// Expands the value of a key, or its default.
-///
-/// # Errors
-/// What is wrong, as a text for the key's line.
+/// Expands the value of a key, or its default; the error is a text for the key's line.
 pub(super) fn expand_key(written: &Written, key: &str) -> Result<String, String> {
     expand(written, key, &mut Vec::new())
 }

@@ -15,10 +15,8 @@ use anyhow::{Context, Result};
 use std::io::Read;
 use std::path::Path;
 
-/// Splits the text of a settings file into its entries.
-///
-/// # Errors
-/// All lines that cannot be read, with their numbers.
+/// Splits the text of a settings file into its entries; the error has all lines that it
+/// cannot read.
 pub fn parse_settings(bytes: &[u8]) -> Result<Written, Problems> {
     let whole = |wrong: String, expected: &str| {
         Problems(vec![Problem {
@@ -118,9 +116,6 @@ fn parse_line(raw: &[u8]) -> Result<Option<(String, String)>, LineError> {
 }
 
 /// Reads a settings file, no more than [`MAXIMUM_BYTES`] of it.
-///
-/// # Errors
-/// An unreadable file, or one that [`parse_settings`] refuses.
 pub fn load_settings(path: &Path) -> Result<Written> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)

@@ -4,10 +4,7 @@
 //! ASCII only. Internationalised names are asked for as A-labels; converting
 //! them here would hide which name DNS must carry.
 
-/// Checks and lower-cases a full host name.
-///
-/// # Errors
-/// What is wrong and what is expected.
+/// Checks and lower-cases a full host name. The error says what is wrong, and what is expected.
 pub fn parse_host_name(text: &str) -> Result<String, (String, &'static str)> {
     const EXPECTED: &str = "a full name such as mail.example.org";
     // RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters.

@@ -13,10 +13,7 @@ use super::value::{
 use super::warning::{unknown_keys, warnings};
 use super::written::Written;
 
-/// Checks every key and fills in defaults.
-///
-/// # Errors
-/// All findings at once: missing required keys, bad values, broken references.
+/// Checks every key and fills in defaults; the error has all findings at once.
 pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
     let mut reader = Reader {
         written,

@@ -209,10 +209,7 @@ pub(super) fn parse_message_size(text: &str) -> Result<u64, Wrong> {
     }
 }
 
-/// The storage of one mailbox, `none` for no limit.
-///
-/// # Errors
-/// Anything but a size of at least one mebibyte or `none`.
+/// The storage of one mailbox, a mebibyte or more, `none` for no limit.
 pub fn parse_quota(text: &str) -> Result<Option<u64>, Wrong> {
     if text.eq_ignore_ascii_case("none") {
         return Ok(None);

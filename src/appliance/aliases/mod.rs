@@ -217,18 +217,12 @@ impl AliasText {
 }
 
 /// Reads the aliases for use: bytes that are no text spoil their own line alone.
-///
-/// # Errors
-/// An unreadable or absurdly large file.
 pub fn load_aliases(place: &Place) -> Result<AliasText> {
     let bytes = load_bytes(place)?;
     Ok(AliasText::parse(&String::from_utf8_lossy(&bytes)))
 }
 
-/// Reads the aliases for a change, which must give back every byte.
-///
-/// # Errors
-/// An unreadable file, or one that is not UTF-8.
+/// Reads the aliases for a change, which must give back every byte: what is not UTF-8 is refused.
 pub fn load_aliases_to_change(place: &Place) -> Result<AliasText> {
     let text = String::from_utf8(load_bytes(place)?)
         .with_context(|| format!("reading {}", place::ALIASES))
@@ -244,10 +238,7 @@ fn load_bytes(place: &Place) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces the file.
-///
-/// # Errors
-/// A write that failed; the old file is then still there.
+/// Replaces the file; when that fails, the old one is still there.
 pub fn store_aliases(place: &Place, text: &AliasText) -> Result<()> {
     ensure_file(
         &place.path(place::ALIASES),

@@ -46,9 +46,6 @@ pub fn written_aliases(settings: &Settings, text: &AliasText) -> BTreeSet<String
 }
 
 /// Checks the left side: an address in a served domain, or the whole domain.
-///
-/// # Errors
-/// What is wrong and what is expected.
 pub fn parse_alias(settings: &Settings, text: &str) -> Result<String, Wrong> {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return Err((
@@ -78,9 +75,6 @@ pub fn parse_alias(settings: &Settings, text: &str) -> Result<String, Wrong> {
 }
 
 /// Checks a target: a full address, or a name in the first domain.
-///
-/// # Errors
-/// What is wrong and what is expected.
 pub fn parse_target(settings: &Settings, text: &str) -> Result<String, Wrong> {
     const EXPECTED: &str = "a full address, or a user name of the first domain";
     let (local, domain) = text

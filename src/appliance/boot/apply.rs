@@ -17,8 +17,7 @@ use anyhow::Result;
 /// Keys come before the tables that name them, and all of them before the
 /// services that read them, so that nothing runs with half of a change.
 ///
-/// # Errors
-/// Settings that are wrong: nothing is changed then; a service that cannot be reloaded.
+/// Wrong settings change nothing.
 pub fn apply_settings(place: &Place) -> Result<String> {
     let resolved = load_stored(place)?;
     let settings = &resolved.settings;
@@ -122,9 +121,6 @@ fn shortened(names: &[&str]) -> String {
 }
 
 /// Renders the signer's tables after a change of keys and has it read them.
-///
-/// # Errors
-/// Tables that cannot be written; a signer that cannot be reloaded.
 pub fn take_keys_into_use(place: &Place) -> Result<()> {
     render::render_all(place)?;
     if place.is_machine() {
@@ -134,9 +130,6 @@ pub fn take_keys_into_use(place: &Place) -> Result<()> {
 }
 
 /// Has the records published, where the machine may do that itself.
-///
-/// # Errors
-/// The unit for it cannot be started.
 pub fn publish_keys(place: &Place) -> Result<()> {
     if place.is_machine() {
         program::start_unit(dns::UNIT)?;

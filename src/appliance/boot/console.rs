@@ -23,9 +23,6 @@ const ISSUE: &str = "/run/issue.d/50-mailimg.issue";
 const FIRST_CONSOLE_ISSUE: &str = "/run/mailimg/console/tty1.issue";
 
 /// Brings what the consoles show up to date and returns it.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn refresh_console(place: &Place) -> Result<String> {
     let text = console_text(place);
     let issue = place.path(ISSUE);

@@ -32,9 +32,6 @@ impl Drop for Esp {
 }
 
 /// Opens the ESP, `None` when the initrd left no link to one.
-///
-/// # Errors
-/// A partition that cannot be mounted.
 pub fn open_esp(place: &Place, writable: bool) -> Result<Option<Esp>> {
     let device = place.path(place::ESP_LINK);
     let Ok(metadata) = fs::metadata(&device) else {
@@ -62,17 +59,11 @@ pub fn open_esp(place: &Place, writable: bool) -> Result<Option<Esp>> {
 
 impl Esp {
     /// The settings file, `None` when there is none.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
     pub fn read_settings(&self) -> Result<Option<Vec<u8>>> {
         self.read(NAME, MAXIMUM_BYTES)
     }
 
     /// The root certificate that settings name, `None` when there is no such file.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
     pub fn read_authority(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(name, MAXIMUM_AUTHORITY_BYTES)
     }
@@ -92,9 +83,6 @@ impl Esp {
     }
 
     /// Replaces the settings file and wipes the clusters that held the old one.
-    ///
-    /// # Errors
-    /// A partition that cannot be written.
     pub fn replace_settings(&self, bytes: &[u8]) -> Result<()> {
         replace(&self.folder, bytes).context("writing settings.env on the EFI system partition")
     }

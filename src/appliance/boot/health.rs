@@ -49,9 +49,6 @@ struct Health {
 
 /// Waits until mail is accepted and handed out, at most as long as asked; the flag says
 /// whether all is well.
-///
-/// # Errors
-/// Settings that cannot be read; unless JSON tells of it, what did not answer in time.
 pub fn run_health(place: &Place, options: &HealthOptions) -> Result<(String, bool)> {
     let deadline = Duration::from_secs(options.timeout);
     let health = wait_for_health(place, deadline)?;

@@ -58,9 +58,6 @@ impl SettingsSource {
 }
 
 /// Takes new settings over if there are any, and returns what to say.
-///
-/// # Errors
-/// State that cannot be read or written.
 pub fn import_settings(place: &Place) -> Result<String> {
     ensure_version(place)?;
     ensure_folder(&place.path(place::RENDERED), 0o755, None)?;
@@ -116,10 +113,7 @@ pub fn import_settings(place: &Place) -> Result<String> {
     }))
 }
 
-/// Takes the settings that a cloud offers.
-///
-/// # Errors
-/// Settings with mistakes, and none at all; state that cannot be written.
+/// Takes the settings that a cloud offers; a file without a value is refused like a mistake.
 pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> Result<()> {
     ensure_version(place)?;
     let source = SettingsSource {

@@ -24,8 +24,7 @@ use anyhow::{Context, Result};
 
 /// Makes what is missing, and says whether there were settings to do it for.
 ///
-/// # Errors
-/// Anything that cannot be made: the machine must not go on to serve mail.
+/// After an error the machine must not go on to serve mail.
 pub fn provision(place: &Place) -> Result<bool> {
     ensure_version(place)?;
     let Some(resolved) = load_checked(place, place::SETTINGS)? else {

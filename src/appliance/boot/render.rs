@@ -17,9 +17,7 @@ use anyhow::{Context, Result};
 /// service that cannot be configured is in no other's way: with a damaged file of
 /// accounts, root's ssh is what mends it.
 ///
-/// # Errors
-/// Wrong settings, wrong templates, files that cannot be written: the first service's
-/// trouble, after the rest was told.
+/// The error is the first service's; those of the others are told.
 pub fn render_all(place: &Place) -> Result<bool> {
     check_state(place)?;
     ensure_folder(&place.path(place::RENDERED), 0o755, None)?;

@@ -46,10 +46,7 @@ impl CertificateFacts {
     }
 }
 
-/// The certificates of a PEM file.
-///
-/// # Errors
-/// None in it, or too many.
+/// The certificates of a PEM file, at least one.
 pub fn parse_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
@@ -61,9 +58,6 @@ pub fn parse_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 /// What the first certificate of a chain says.
-///
-/// # Errors
-/// One that cannot be read.
 pub fn read_facts(pem: &[u8]) -> Result<CertificateFacts> {
     let chain = parse_chain(pem)?;
     let leaf = parse(&chain[0])?;
@@ -121,9 +115,6 @@ fn describe_issuer(certificate: &X509Certificate<'_>) -> String {
 }
 
 /// Whether a key belongs to the first certificate of a chain.
-///
-/// # Errors
-/// It does not, or is none.
 pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> Result<()> {
     let key = PrivateKeyDer::from_pem_slice(key_pem)
         .map_err(|error| anyhow::anyhow!("{error}"))
@@ -138,9 +129,6 @@ pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> Result<()
 }
 
 /// Whether each certificate was signed by the next, for this name, at this time.
-///
-/// # Errors
-/// What does not fit.
 pub fn check_links(chain: &[CertificateDer<'static>], name: &str, now: i64) -> Result<()> {
     for pair in chain.windows(2) {
         let (below, above) = (parse(&pair[0])?, parse(&pair[1])?);

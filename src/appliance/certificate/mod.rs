@@ -24,9 +24,6 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 /// Writes which roots are trusted, and what the agent needs of the settings.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     trust::ensure_trust(place, settings)?;
     acme::configure(place, settings)
@@ -53,9 +50,6 @@ pub fn names_folder(name: &str) -> PathBuf {
 }
 
 /// Whose the keys are: whoever serves TLS is a member of the group.
-///
-/// # Errors
-/// An image without the group.
 pub fn key_owner(place: &Place) -> Result<Owner> {
     owner(place, "root", "mailimg-tls")
 }
@@ -66,9 +60,6 @@ fn marker_path() -> PathBuf {
 }
 
 /// Makes a self-signed certificate unless a fitting or a real one is there.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn ensure_certificate(place: &Place, hostname: &str) -> Result<()> {
     ensure_folder(&place.path(place::TLS), 0o755, None)?;
     let chain = read_optional(&place.path(chain_path()))?;
@@ -131,9 +122,6 @@ pub enum Taken {
 }
 
 /// Replaces the self-signed certificate by a real one, unless only asked whether it would do.
-///
-/// # Errors
-/// One for another name, out of date, or without its key; files that cannot be written.
 pub fn take_certificate(
     place: &Place,
     hostname: &str,
@@ -152,9 +140,6 @@ pub fn take_certificate(
 }
 
 /// Puts a checked pair in place of whatever HOSTNAME has.
-///
-/// # Errors
-/// Files that cannot be written.
 pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> Result<()> {
     install_pair(
         &place.path(place::TLS),
@@ -167,9 +152,6 @@ pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> Result<()> 
 }
 
 /// Whether a chain is for this host, in date, and belongs to the key.
-///
-/// # Errors
-/// What does not fit.
 pub fn check_pair(hostname: &str, chain: &str, key: &str) -> Result<()> {
     let certificates = parse_chain(chain.as_bytes())?;
     let facts = read_facts(chain.as_bytes())?;

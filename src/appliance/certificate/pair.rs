@@ -39,10 +39,7 @@ const CURRENT: &str = "current";
 /// The folder of all pairs.
 const PAIRS: &str = "pairs";
 
-/// Puts a pair in place; it has been checked.
-///
-/// # Errors
-/// Files that cannot be written; the old pair is then still in use.
+/// Puts a pair in place; it has been checked. When that fails, the old one stays in use.
 pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<()> {
     ensure_folder(folder, 0o755, None)?;
     link_pair(folder, owner)?;
@@ -54,9 +51,6 @@ pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Re
 
 /// Makes links of plain files, so that nothing is ever mixed, and of what they hold the
 /// file of both, which older releases did not have and nobody writes by hand.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn link_pair(folder: &Path, owner: Owner) -> Result<()> {
     let (Some(chain), Some(key)) = (
         read_optional(&folder.join(CHAIN))?,

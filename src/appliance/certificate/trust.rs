@@ -17,9 +17,6 @@ const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Renders the bundle.
 ///
 /// A private authority whose certificate is gone leaves the others in use.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn ensure_trust(place: &Place, settings: &Settings) -> Result<()> {
     let mut bundle = read_optional(&place.path(IMAGE_ROOTS))?.unwrap_or_default();
     if settings.acme.ca_file.is_some() {

@@ -43,9 +43,6 @@ pub enum AliasVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &AliasVerb) -> Result<String> {
     match verb {
         AliasVerb::Add { alias, targets } => add_alias(place, alias, targets),
@@ -88,9 +85,6 @@ fn written_targets(settings: &Settings, text: &AliasText, alias: &str) -> Option
 }
 
 /// Adds targets to an alias, which may be new, and returns what to say.
-///
-/// # Errors
-/// A bad alias or target, one that is there already, a loop; state that cannot be written.
 fn add_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
@@ -145,9 +139,6 @@ fn refuse_new(before: &[Problem], after: Vec<Problem>) -> Result<()> {
 }
 
 /// Removes targets of an alias, or all of it, and returns what to say.
-///
-/// # Errors
-/// An unknown alias or target, one that others lead to; state that cannot be written.
 fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
@@ -210,8 +201,7 @@ fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String
 
 /// Takes the file into use as it is, and returns what to say.
 ///
-/// # Errors
-/// Any mistake in the file: nothing is changed then.
+/// A mistake anywhere in the file changes nothing.
 pub fn update_aliases(place: &Place) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
@@ -255,9 +245,6 @@ fn written(settings: &Settings, text: &AliasText) -> BTreeMap<String, Vec<usize>
 }
 
 /// Lists the aliases as text or JSON.
-///
-/// # Errors
-/// Unreadable state.
 fn list_aliases(place: &Place, json: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let text = load_aliases(place)?;

@@ -36,9 +36,6 @@ pub enum BanVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &BanVerb) -> Result<String> {
     match verb {
         BanVerb::List { json } => list_bans(place, *json),
@@ -69,9 +66,6 @@ impl From<&Ban> for Shown {
 }
 
 /// Lists the bans that run, as text or JSON.
-///
-/// # Errors
-/// A guard that does not answer.
 fn list_bans(place: &Place, json: bool) -> Result<String> {
     let bans: Vec<Shown> = ask(place, &ControlRequest::List, GUARD_LIMIT)?
         .iter()
@@ -100,9 +94,6 @@ fn list_bans(place: &Place, json: bool) -> Result<String> {
 }
 
 /// Ends the ban of an address, or all bans.
-///
-/// # Errors
-/// No address, one that is not banned, a guard that does not answer.
 fn lift_ban(place: &Place, address: &str) -> Result<String> {
     let wanted = if address == ALL {
         None

@@ -54,9 +54,6 @@ pub enum CertificateVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &CertificateVerb) -> Result<String> {
     match verb {
         CertificateVerb::Status { json } => certificate_status::show_status(place, *json),

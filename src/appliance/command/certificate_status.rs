@@ -55,9 +55,6 @@ struct Name {
 }
 
 /// Collects the state of all certificates as text or JSON.
-///
-/// # Errors
-/// A machine without settings.
 pub fn show_status(place: &Place, json: bool) -> Result<String> {
     let configuration = load_configured(place)?;
     let names: Vec<Name> = configuration

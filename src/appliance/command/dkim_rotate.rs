@@ -27,9 +27,6 @@ const PATIENCE: Patience = Patience {
 };
 
 /// Makes the next key of each domain and returns the records to publish.
-///
-/// # Errors
-/// A domain that is not served; keys that cannot be made or written.
 pub fn prepare(place: &Place, only: Option<&str>) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let domains = chosen_domains(&settings, only)?;
@@ -57,8 +54,7 @@ pub fn prepare(place: &Place, only: Option<&str>) -> Result<String> {
 
 /// Signs with the keys that wait, and returns what to say.
 ///
-/// # Errors
-/// No key waits, or its record is not published: nothing is changed then.
+/// Without `force` nothing is changed before all of their records are published.
 pub fn activate(place: &Place, only: Option<&str>, force: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let domains = chosen_domains(&settings, only)?;

@@ -82,9 +82,6 @@ impl Common {
 }
 
 /// Does what was asked; the flag says whether all is good.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &DnsVerb) -> Result<(String, bool)> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     match verb {

@@ -6,9 +6,6 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
 /// Shows a page, or lists all.
-///
-/// # Errors
-/// No such page; pages that cannot be read.
 pub fn show_manual(place: &Place, page: Option<&str>) -> Result<String> {
     let folder = place.path("/").join(FOLDER);
     let mut pages = BTreeMap::new();

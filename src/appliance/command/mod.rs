@@ -161,9 +161,6 @@ enum DhVerb {
 }
 
 /// Does what was asked, prints the outcome and returns the exit code.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let place = Place::new(arguments.root.as_deref());
     let said: Said = match &arguments.verb {

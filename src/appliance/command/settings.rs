@@ -33,9 +33,6 @@ pub enum SettingsVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &SettingsVerb) -> Result<String> {
     match verb {
         SettingsVerb::Check { file } => check_settings(place, file.as_deref()),
@@ -47,9 +44,6 @@ pub fn run_verb(place: &Place, verb: &SettingsVerb) -> Result<String> {
 }
 
 /// Checks a file, or the settings in use, and returns what to say.
-///
-/// # Errors
-/// Everything that is wrong with it.
 fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
     let path = file.map_or_else(|| place.path(place::SETTINGS), Path::to_path_buf);
     let written = load_settings(&path)?;
@@ -65,9 +59,6 @@ fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
 }
 
 /// Shows every key with its value, secrets hidden.
-///
-/// # Errors
-/// Unreadable settings.
 fn show_settings(place: &Place) -> Result<String> {
     load_stored(place)?;
     let written = load_settings(&place.path(place::SETTINGS))?;

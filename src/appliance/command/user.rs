@@ -71,9 +71,6 @@ pub enum UserVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &UserVerb) -> Result<String> {
     match verb {
         UserVerb::Add {
@@ -137,9 +134,6 @@ fn given_password(argument: Option<&str>, stdin: bool) -> Result<Option<String>>
 }
 
 /// Makes an account and returns what to say.
-///
-/// # Errors
-/// A bad, foreign or taken address; state that cannot be written.
 fn add_user(place: &Place, text: &str, password: Option<&str>, stdin: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;
@@ -181,9 +175,6 @@ fn refuse_alias(place: &Place, settings: &Settings, address: &MailAddress) -> Re
 }
 
 /// Sets a new password and returns what to say.
-///
-/// # Errors
-/// An unknown address; state that cannot be written.
 fn change_password(
     place: &Place,
     text: &str,
@@ -216,9 +207,6 @@ fn change_password(
 }
 
 /// Gives an account its own quota, or takes it away, and returns what to say.
-///
-/// # Errors
-/// An unknown address, a bad size; state that cannot be written.
 fn change_quota(place: &Place, text: &str, size: &str) -> Result<String> {
     check_state(place)?;
     let address = parse_address(text)?;
@@ -250,9 +238,6 @@ fn parse_own_quota(text: &str) -> Result<Quota> {
 ///
 /// First nobody can log in and no mail arrives, then open sessions end, then
 /// the mail goes: nothing can write what is about to be removed.
-///
-/// # Errors
-/// An unknown address; state that cannot be written; mail that cannot be removed.
 fn delete_user(place: &Place, text: &str, purge: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;

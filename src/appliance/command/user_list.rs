@@ -31,9 +31,6 @@ struct Row {
 }
 
 /// Lists the accounts as text or JSON.
-///
-/// # Errors
-/// Unreadable state.
 pub fn list_users(place: &Place, json: bool) -> Result<String> {
     let settings = load_stored(place)?.settings;
     let aliases = written_aliases(&settings, &load_aliases(place)?);

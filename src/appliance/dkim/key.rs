@@ -35,9 +35,6 @@ fn record_path(domain: &str, selector: &str) -> PathBuf {
 }
 
 /// Makes a key unless it is there, and its record in any case.
-///
-/// # Errors
-/// A key that cannot be made, read or written.
 pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) -> Result<()> {
     let path = place.path(key_path(domain, selector));
     ensure_folder(&place.path(domain_folder(domain)), 0o755, signer)?;
@@ -66,9 +63,6 @@ pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) ->
 }
 
 /// Reads a key of opendkim-genkey, which older releases wrote as PKCS #1, into our form.
-///
-/// # Errors
-/// Text that holds no RSA key, or one that verifiers refuse.
 pub fn convert_key(pem: &str) -> Result<String> {
     const KEY_BITS_MIN: usize = 1024;
     let key = RsaPrivateKey::from_pkcs8_pem(pem)
@@ -111,9 +105,6 @@ pub fn record_name(domain: &str, selector: &str) -> String {
 }
 
 /// The record of a key as a line of a zone.
-///
-/// # Errors
-/// A key not made yet.
 pub fn load_record(place: &Place, domain: &str, selector: &str) -> Result<String> {
     let path = place.path(record_path(domain, selector));
     std::fs::read_to_string(&path)
@@ -123,9 +114,6 @@ pub fn load_record(place: &Place, domain: &str, selector: &str) -> Result<String
 }
 
 /// Removes the record of a key that got another selector.
-///
-/// # Errors
-/// Any failure but absence.
 pub fn remove_record(place: &Place, domain: &str, selector: &str) -> Result<()> {
     remove_file(&place.path(record_path(domain, selector)))
 }

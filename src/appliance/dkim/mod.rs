@@ -158,9 +158,6 @@ pub struct LockedKeys<'a> {
 
 impl<'a> LockedKeys<'a> {
     /// Waits for its turn.
-    ///
-    /// # Errors
-    /// State that cannot be locked.
     pub fn open(place: &'a Place) -> Result<Self> {
         ensure_folder(&place.path(place::DKIM), 0o755, None)?;
         Ok(Self {
@@ -170,10 +167,7 @@ impl<'a> LockedKeys<'a> {
         })
     }
 
-    /// Keeps the state of a domain.
-    ///
-    /// # Errors
-    /// A write that failed; the old state is then still there.
+    /// Keeps the state of a domain; when that fails, the old one is still there.
     pub fn store(&self, domain: &str, selectors: &Selectors) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(selectors).context("writing JSON")?;
         bytes.push(b'\n');
@@ -192,18 +186,12 @@ impl<'a> LockedKeys<'a> {
     }
 
     /// Makes the folder of a domain's keys.
-    ///
-    /// # Errors
-    /// Any failure of the file system.
     pub fn ensure_folder(&self, domain: &str) -> Result<()> {
         ensure_folder(&self.place.path(domain_folder(domain)), 0o755, self.signer)
     }
 }
 
 /// Makes the keys that are missing, `DOMAIN`'s first, and removes those long retired.
-///
-/// # Errors
-/// Keys that cannot be made, read or written.
 pub fn ensure_keys(place: &Place, settings: &Settings) -> Result<()> {
     let locked = LockedKeys::open(place)?;
     for domain in settings.domains() {
@@ -222,10 +210,7 @@ pub fn ensure_keys(place: &Place, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Served domains, or the one asked for.
-///
-/// # Errors
-/// A domain that is not served.
+/// Served domains, or the one asked for, which must be served.
 pub fn chosen_domains(settings: &Settings, only: Option<&str>) -> Result<Vec<String>> {
     let only = only.map(str::to_ascii_lowercase);
     let chosen: Vec<String> = settings
@@ -261,9 +246,6 @@ struct Row {
 }
 
 /// The records to publish, of one domain or of all.
-///
-/// # Errors
-/// A domain that is not served, or keys not made yet.
 pub fn show_records(
     place: &Place,
     settings: &Settings,

@@ -29,9 +29,6 @@ impl Addresses {
 }
 
 /// The given addresses, or what a page says; only without both, those of the machine.
-///
-/// # Errors
-/// A page that does not say it.
 pub fn find_addresses(
     place: &Place,
     settings: &Settings,

@@ -95,9 +95,6 @@ impl Authority {
     }
 
     /// The apex of the zone of a name.
-    ///
-    /// # Errors
-    /// In words.
     pub async fn apex(&self, name: &str) -> Result<String, Unknown> {
         let once = Arc::clone(lock(&self.apexes).entry(name.to_owned()).or_default());
         let found = once.get_or_init(|| async {
@@ -108,9 +105,6 @@ impl Authority {
     }
 
     /// The zone of a name.
-    ///
-    /// # Errors
-    /// In words.
     pub async fn zone(&self, name: &str) -> Result<Arc<Zone>, Unknown> {
         let apex = self.apex(name).await?;
         let once = Arc::clone(lock(&self.zones).entry(apex.clone()).or_default());
@@ -148,9 +142,6 @@ impl Authority {
     }
 
     /// What the servers of a name's zone answer, at least one view.
-    ///
-    /// # Errors
-    /// In words, when none of them answers.
     pub async fn look_up(
         self: &Arc<Self>,
         name: &str,
@@ -315,10 +306,7 @@ impl Authority {
     }
 }
 
-/// What a responsible server says.
-///
-/// # Errors
-/// In words, of a server that is not responsible or refuses.
+/// What a server says; the error says in words that it refuses or is not responsible.
 pub fn read_answer(answer: &Message, name: &str, kind: RecordType) -> Result<View, String> {
     let exists = match answer.response_code {
         ResponseCode::NoError => true,

@@ -135,9 +135,6 @@ impl Data {
     }
 
     /// Data for the wire.
-    ///
-    /// # Errors
-    /// Data that we never publish, or a name that is none.
     pub fn to_wire(&self) -> Result<RData> {
         Ok(match self {
             Self::A(address) => RData::A(A(*address)),

@@ -91,9 +91,6 @@ struct AcmePublic {
 }
 
 /// Gathers all of it.
-///
-/// # Errors
-/// A certificate or key that cannot be read.
 pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) -> Result<Facts> {
     let acme = load_acme(place)?;
     Ok(Facts {

@@ -44,10 +44,7 @@ struct Server<'a> {
     deadline: Instant,
 }
 
-/// Publishes, and returns what to say and whether all went well.
-///
-/// # Errors
-/// A server that cannot be found or asked. One zone's failure is said, not returned.
+/// Publishes, and returns what to say and whether all went well: a zone's failure is no error.
 pub async fn publish_records(
     facts: &Facts,
     update: &DnsUpdate,

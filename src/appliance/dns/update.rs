@@ -68,9 +68,6 @@ pub enum Outcome {
 }
 
 /// Sends all changes of one zone in one step.
-///
-/// # Errors
-/// A server out of reach, or one that refuses.
 pub async fn send_update(
     server: SocketAddr,
     update: &DnsUpdate,

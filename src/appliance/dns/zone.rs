@@ -64,10 +64,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Asks the resolver.
-    ///
-    /// # Errors
-    /// In words: no answer, or a refusal.
+    /// Asks the resolver; that there is no such name is an answer like others.
     pub async fn ask(
         &self,
         name: &str,
@@ -92,9 +89,6 @@ impl Resolver {
     }
 
     /// Finds the apex of the zone that a name lies in.
-    ///
-    /// # Errors
-    /// In words: no answer.
     pub async fn find_apex(&self, name: &str) -> Result<String, String> {
         let mut name = name;
         loop {
@@ -127,9 +121,6 @@ impl Resolver {
     }
 
     /// Finds a zone's servers.
-    ///
-    /// # Errors
-    /// In words: no answer.
     pub async fn find_zone(&self, apex: &str) -> Result<Zone, String> {
         let answer = self.ask(apex, RecordType::NS, true).await?;
         let mut names: Vec<String> = answer

@@ -90,9 +90,6 @@ impl<'a> Zones<'a> {
     }
 
     /// The same for programs.
-    ///
-    /// # Errors
-    /// None in practice.
     pub fn json(&self) -> Result<String> {
         let rows: Vec<Row<'_>> = self
             .zones

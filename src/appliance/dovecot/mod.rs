@@ -32,9 +32,6 @@ struct Values<'a> {
 }
 
 /// Writes its configuration.
-///
-/// # Errors
-/// A wrong template, a file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         hostname: &settings.hostname,

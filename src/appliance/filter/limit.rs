@@ -19,8 +19,7 @@ pub struct SendingLimit {
 impl SendingLimit {
     /// Counts one recipient at this second of a steady clock.
     ///
-    /// # Errors
-    /// The minutes to wait when the limit is reached; nothing is counted then.
+    /// Over the limit nothing is counted, and the error is the minutes to wait.
     pub fn take(&mut self, account: &str, limit: u32, second: u64) -> Result<(), u64> {
         let minute = second / 60;
         if !self.accounts.contains_key(account) && self.accounts.len() >= MOST_ACCOUNTS {

@@ -46,9 +46,6 @@ const SEND_LIMIT: Duration = Duration::from_secs(30);
 const KEPT_BUFFER: usize = 8 << 10;
 
 /// Serves Postfix until the process is stopped.
-///
-/// # Errors
-/// A socket that cannot be made.
 pub fn run_filter(place: &Place) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {

@@ -169,9 +169,6 @@ impl<'a> Data<'a> {
 }
 
 /// Reads one packet without its length.
-///
-/// # Errors
-/// The first thing about it that the protocol does not allow.
 pub fn parse_command(packet: &[u8]) -> Result<Command<'_>, Malformed> {
     let (command, rest) = packet.split_first().ok_or(Malformed::Empty)?;
     let mut data = Data {
@@ -226,10 +223,7 @@ pub fn parse_command(packet: &[u8]) -> Result<Command<'_>, Malformed> {
     Ok(parsed)
 }
 
-/// Reads the next packet into the buffer; `false` when the peer has closed.
-///
-/// # Errors
-/// A length outside the limits, a peer that stops within a packet.
+/// Reads the next packet into the buffer; `false` when the peer has closed between two.
 pub async fn read_packet(
     reader: &mut (impl AsyncRead + Unpin),
     packet: &mut Vec<u8>,

@@ -16,10 +16,7 @@ const DELIMITER: char = '+';
 pub struct Senders(HashMap<String, Vec<String>>);
 
 impl Senders {
-    /// Reads `KEY owner,owner` lines.
-    ///
-    /// # Errors
-    /// None; the signature is that of other parsers.
+    /// Reads `KEY owner,owner` lines. Never fails: the signature is that of other parsers.
     pub fn parse(text: &str) -> Result<Self> {
         let table = text
             .lines()

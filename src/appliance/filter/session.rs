@@ -65,9 +65,6 @@ pub struct Session {
 
 impl Session {
     /// A session that begins now.
-    ///
-    /// # Errors
-    /// A missing configuration.
     pub fn new(shared: Rc<Shared>) -> Result<Self> {
         let configuration = shared.configuration.borrow_mut().get()?;
         Ok(Self {
@@ -81,10 +78,7 @@ impl Session {
         })
     }
 
-    /// Takes one command and says what is to be done.
-    ///
-    /// # Errors
-    /// A command out of order, or trouble of ours that ends the session.
+    /// Takes one command and says what is to be done. An error ends the session.
     pub async fn take(&mut self, command: Command<'_>) -> Result<Step> {
         let begins = matches!(command, Command::Negotiate { .. });
         ensure!(begins != self.negotiated, "a command out of order");

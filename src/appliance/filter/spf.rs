@@ -46,9 +46,6 @@ pub struct SpfChecker {
 
 impl SpfChecker {
     /// A checker that asks this server.
-    ///
-    /// # Errors
-    /// A resolver that cannot be set up.
     pub fn new(server: SocketAddr) -> Result<Self> {
         Ok(Self {
             authenticator: authenticator(server)?,

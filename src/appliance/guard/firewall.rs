@@ -29,9 +29,6 @@ pub enum Firewall {
 
 impl Firewall {
     /// Carries out a script, all of it or nothing.
-    ///
-    /// # Errors
-    /// What nft said.
     pub fn apply(self, script: &str) -> Result<()> {
         if self == Self::Absent {
             return Ok(());

@@ -21,10 +21,7 @@ pub fn load_bans(place: &Place) -> Vec<Ban> {
     })
 }
 
-/// Replaces the file.
-///
-/// # Errors
-/// A write that failed; the old file is then still there.
+/// Replaces the file; when that fails, the old one is still there.
 pub fn store_bans(place: &Place, bans: &[Ban]) -> Result<()> {
     let mut text = serde_json::to_string(bans).context("writing JSON")?;
     text.push('\n');

@@ -13,9 +13,6 @@ use rand::RngExt;
 const KEY_MODE: u32 = 0o640;
 
 /// Writes the key for both sides where it is missing.
-///
-/// # Errors
-/// Files that cannot be written.
 pub fn ensure_key(place: &Place) -> Result<()> {
     let path = place.path(place::GUARD_KEY);
     let configuration = place.path(place::GUARD_CONFIGURATION);

@@ -62,9 +62,6 @@ impl Clock {
 }
 
 /// Guards until the process is stopped; bans in the kernel then run out by themselves.
-///
-/// # Errors
-/// A missing key, sockets that cannot be made, a kernel that takes no table.
 pub fn run_guard(place: &Place, listen: SocketAddr) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(async {

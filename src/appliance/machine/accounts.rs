@@ -18,9 +18,6 @@ pub struct SystemAccount {
 }
 
 /// Looks an account up in `/etc/passwd`.
-///
-/// # Errors
-/// An unreadable table, or one without the name.
 pub fn find_account(place: &Place, name: &str) -> Result<SystemAccount> {
     let fields = find_line(place, "/etc/passwd", name)?;
     let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok());
@@ -31,9 +28,6 @@ pub fn find_account(place: &Place, name: &str) -> Result<SystemAccount> {
 }
 
 /// Looks a group up in `/etc/group`.
-///
-/// # Errors
-/// An unreadable table, or one without the name.
 pub fn find_group(place: &Place, name: &str) -> Result<u32> {
     find_line(place, "/etc/group", name)?
         .get(2)
@@ -53,9 +47,6 @@ fn find_line(place: &Place, table: &str, name: &str) -> Result<Vec<String>> {
 }
 
 /// Owner to give to a path: by name on the machine, nobody's business in a test folder.
-///
-/// # Errors
-/// A name that the image lacks.
 pub fn owner(place: &Place, user: &str, group: &str) -> Result<Owner> {
     if !place.is_machine() {
         return Ok(None);

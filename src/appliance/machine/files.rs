@@ -20,10 +20,8 @@ pub const PUBLIC: u32 = 0o644;
 /// User and group of a path, `None` to leave it with the caller.
 pub type Owner = Option<(u32, u32)>;
 
-/// Replaces a file so that a reader sees the old or the new bytes, never a part.
-///
-/// # Errors
-/// Any failure of the file system; the old file is then still there.
+/// Replaces a file so that a reader sees the old or the new bytes, never a part; when that
+/// fails, the old ones.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<()> {
     write_aside(path, bytes, mode, owner).with_context(|| format!("writing {}", path.display()))
 }
@@ -83,9 +81,6 @@ pub fn remove_unfinished(path: &Path) {
 }
 
 /// Makes the names in a folder durable.
-///
-/// # Errors
-/// Any failure of the file system.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)?
         .sync_all()
@@ -93,9 +88,6 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 }
 
 /// Writes only what differs, and says whether it did.
-///
-/// # Errors
-/// Any failure of the file system.
 pub fn ensure_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
@@ -110,9 +102,6 @@ pub fn ensure_file(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result
 }
 
 /// Makes a folder with mode and owner; one that exists is corrected.
-///
-/// # Errors
-/// Any failure of the file system.
 pub fn ensure_folder(path: &Path, mode: u32, owner: Owner) -> Result<()> {
     let make = || -> std::io::Result<()> {
         fs::DirBuilder::new()
@@ -128,9 +117,6 @@ pub fn ensure_folder(path: &Path, mode: u32, owner: Owner) -> Result<()> {
 }
 
 /// Reads a file that may be absent.
-///
-/// # Errors
-/// Any failure but absence.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -140,9 +126,6 @@ pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Removes a file that may be absent.
-///
-/// # Errors
-/// Any failure but absence.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -153,9 +136,6 @@ pub fn remove_file(path: &Path) -> Result<()> {
 }
 
 /// Notes the state's version, and refuses state of a newer image.
-///
-/// # Errors
-/// A newer or unreadable version.
 pub fn ensure_version(place: &Place) -> Result<()> {
     let path = place.path(place::STATE_VERSION);
     let Some(bytes) = read_optional(&path)? else {
@@ -166,9 +146,6 @@ pub fn ensure_version(place: &Place) -> Result<()> {
 }
 
 /// Refuses state of a newer image, and takes none for new.
-///
-/// # Errors
-/// A newer or unreadable version.
 pub fn check_state(place: &Place) -> Result<()> {
     let path = place.path(place::STATE_VERSION);
     match read_optional(&path)? {
@@ -193,9 +170,6 @@ fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Waits for the lock on a file and holds it until dropped.
-///
-/// # Errors
-/// A file that cannot be made or locked.
 pub fn lock_file(path: &Path) -> Result<File> {
     let file = fs::OpenOptions::new()
         .write(true)

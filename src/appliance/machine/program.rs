@@ -9,10 +9,7 @@ use std::process::{Command, Stdio};
 /// Where units lie; the root is read-only, so nobody else adds any.
 const UNIT_FOLDERS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system"];
 
-/// Runs a program to its end and returns what it printed.
-///
-/// # Errors
-/// A program that is missing or fails, with what it said.
+/// Runs a program to its end and returns what it printed; the error has what it complained of.
 pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -34,51 +31,33 @@ pub fn run_program<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<St
 }
 
 /// Asks systemd to take a unit's new configuration into use, if it runs, and goes on.
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn reload_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "try-reload-or-restart"], unit)
 }
 
-/// The same, and waits until it is in use; never called by a unit's program, since
-/// waiting for a job that waits for the caller would hang.
-///
-/// # Errors
-/// systemctl's own failure, or the unit's.
+/// The same, and waits until it is in use or the unit has failed, which is an error; never
+/// called by a unit's program, since waiting for a job that waits for the caller would hang.
 pub fn reload_unit_and_wait(unit: &str) -> Result<()> {
     ask_systemd(&["try-reload-or-restart"], unit)
 }
 
 /// Asks systemd to start a unit, if it does not run.
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn start_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "start"], unit)
 }
 
-/// The same, and waits until it has started, which is the end of a oneshot service;
-/// never for a unit that waits for the caller's.
-///
-/// # Errors
-/// systemctl's own failure, or the unit's.
+/// The same, and waits until it has started, which is the end of a oneshot service, or has
+/// failed, which is an error; never for a unit that waits for the caller's.
 pub fn start_unit_and_wait(unit: &str) -> Result<()> {
     ask_systemd(&["start"], unit)
 }
 
 /// Asks systemd to stop a unit.
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn stop_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "stop"], unit)
 }
 
 /// What systemd says of a unit: `active`, `activating`, `inactive`, `failed`...
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn unit_state(unit: &str) -> Result<String> {
     let arguments = ["show", "--property=ActiveState", "--value", unit];
     run_program("/usr/bin/systemctl", &arguments).map(|text| text.trim().to_owned())

@@ -5,10 +5,7 @@ use crate::error::{Hint, hinted};
 use crate::settings::{Resolved, load_settings, resolve_settings};
 use anyhow::{Context, Result};
 
-/// The settings in use.
-///
-/// # Errors
-/// None stored yet, or stored ones that a person has since broken.
+/// The settings in use; that there are none is an error.
 pub fn load_stored(place: &Place) -> Result<Resolved> {
     load_checked(place, place::SETTINGS)?.ok_or_else(|| {
         hinted(
@@ -19,9 +16,6 @@ pub fn load_stored(place: &Place) -> Result<Resolved> {
 }
 
 /// The settings in use, `None` when there are none.
-///
-/// # Errors
-/// Stored settings that a person has broken.
 pub fn load_checked(place: &Place, path: &str) -> Result<Option<Resolved>> {
     let path = place.path(path);
     if !path.exists() {

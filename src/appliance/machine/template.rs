@@ -11,9 +11,6 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// Renders one template of the image.
-///
-/// # Errors
-/// A template that is missing, wrong, or asks for a variable nobody defines.
 pub fn render_template(place: &Place, name: &str, values: &impl Serialize) -> Result<String> {
     let path = place.path(place::TEMPLATES).join(name);
     let text =
@@ -28,18 +25,12 @@ pub fn render_template(place: &Place, name: &str, values: &impl Serialize) -> Re
 }
 
 /// Fills a template in and puts it below /run/mailimg, under the same name.
-///
-/// # Errors
-/// What [`render_template`] fails with; a file that cannot be written.
 pub fn ensure_rendered(place: &Place, name: &str, values: &impl Serialize) -> Result<()> {
     let text = render_template(place, name, values)?;
     ensure_below_run(place, name, &text, PUBLIC)
 }
 
 /// Puts a text below /run/mailimg.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn ensure_below_run(place: &Place, name: &str, text: &str, mode: u32) -> Result<()> {
     let path = place.path(place::RENDERED).join(name);
     let folder = path.parent().context("a file without a folder")?;

@@ -26,10 +26,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// The content as it is now.
-    ///
-    /// # Errors
-    /// A file that is missing or cannot be parsed.
+    /// The content as it is now; that the file is gone is an error, whatever is held.
     pub fn get(&mut self) -> Result<Rc<T>> {
         let load = || -> Result<(Stamp, Rc<T>)> {
             let stamp = stamp(&std::fs::metadata(&self.path)?);

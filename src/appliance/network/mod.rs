@@ -19,9 +19,6 @@ use std::fmt::Write;
 const STATIC_NETWORK: &str = "/run/systemd/network/20-mailimg-static.network";
 
 /// Writes or removes networkd's file for static addresses.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn ensure_network(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(STATIC_NETWORK);
     match static_network(settings) {
@@ -67,10 +64,7 @@ fn static_network(settings: &Settings) -> Option<String> {
     Some(text)
 }
 
-/// Gives the kernel its host name.
-///
-/// # Errors
-/// The kernel's refusal, except in a container, whose runtime set the name already.
+/// Gives the kernel its host name, except in a container, whose runtime set it already.
 pub fn set_host_name(place: &Place, hostname: &str) -> Result<()> {
     if !place.is_machine() {
         return Ok(());
@@ -82,9 +76,6 @@ pub fn set_host_name(place: &Place, hostname: &str) -> Result<()> {
 }
 
 /// Takes changed addresses into use.
-///
-/// # Errors
-/// networkctl's failure.
 pub fn take(_: &Place, settings: &Settings) -> Result<()> {
     if static_network(settings).is_none() {
         return Ok(());
@@ -93,9 +84,6 @@ pub fn take(_: &Place, settings: &Settings) -> Result<()> {
 }
 
 /// Writes host name and addresses.
-///
-/// # Errors
-/// Files that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     set_host_name(place, &settings.hostname)?;
     ensure_network(place, settings)

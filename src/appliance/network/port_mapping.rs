@@ -32,9 +32,6 @@ const PACKET_BYTES_MAX: usize = 1100;
 type Nonce = [u8; 12];
 
 /// Asks a gateway for its outer address.
-///
-/// # Errors
-/// No answer in time, or one without an address.
 pub fn ask_gateway(gateway: Ipv4Addr, limit: Duration) -> Result<Ipv4Addr> {
     ask((gateway, PORT).into(), limit).with_context(|| format!("asking the gateway {gateway}"))
 }

@@ -238,9 +238,6 @@ fn is_global6(address: Ipv6Addr) -> bool {
 }
 
 /// Asks somebody who answers with the address that he sees, as plain text.
-///
-/// # Errors
-/// Anything but one global address, within time and size.
 pub fn ask_third_party(place: &Place, url: &str) -> Result<FoundAddress> {
     let asking = || format!("asking {url} for the public address");
     let response = make_client(place)?.get(url).call().with_context(asking)?;

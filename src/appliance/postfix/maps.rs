@@ -97,9 +97,6 @@ fn render(table: &Table) -> String {
 ///
 /// The caller holds the accounts' lock. Bad lines of the aliases file are left
 /// out: an old mistake must not stop a new account.
-///
-/// # Errors
-/// A table that cannot be written, or postmap's failure.
 pub fn ensure_maps(place: &Place, settings: &Settings, users: &Users) -> Result<Aliases> {
     let folder = place.path(place::RENDERED).join("postfix");
     // Mail for accounts is better than none, and aliases in use better than none too.
@@ -153,9 +150,6 @@ fn ensure_compiled(path: &Path, text: &str, compile: impl Fn(&Path) -> Result<()
 }
 
 /// Brings Postfix's tables up to date.
-///
-/// # Errors
-/// Tables that cannot be made.
 pub fn take_into_use(
     place: &Place,
     settings: &Settings,

@@ -44,9 +44,6 @@ struct Values<'a> {
 }
 
 /// Writes its configuration and its tables.
-///
-/// # Errors
-/// A wrong template, a wrong users file, a file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let relayhost = settings.relay.host.as_deref();
     let values = Values {

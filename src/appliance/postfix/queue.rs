@@ -58,9 +58,6 @@ pub struct Counts {
 }
 
 /// Lists the queue as text or JSON.
-///
-/// # Errors
-/// Postfix that does not answer.
 pub fn show_queue(place: &Place, json: bool) -> Result<String> {
     let messages = load_messages(place)?;
     if json {

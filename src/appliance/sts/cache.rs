@@ -94,9 +94,6 @@ pub struct Cache {
 
 impl Cache {
     /// Loads what is on disk; what cannot be read is fetched again.
-    ///
-    /// # Errors
-    /// A folder that cannot be made.
     pub fn load(folder: PathBuf, now: u64) -> Result<Self> {
         ensure_folder(&folder, 0o700, None)?;
         let mut entries = BTreeMap::new();
@@ -164,10 +161,7 @@ impl Cache {
         }
     }
 
-    /// Keeps a policy that was just fetched.
-    ///
-    /// # Errors
-    /// A disk that takes no file; the policy is then held in memory.
+    /// Keeps a policy that was just fetched, in memory even when the disk takes no file.
     pub fn put(&mut self, domain: &str, id: &str, policy: Policy, now: u64) -> Result<()> {
         self.absent.remove(domain);
         if !self.entries.contains_key(domain) && self.entries.len() >= MOST_POLICIES {

@@ -17,8 +17,7 @@ const MOST_SERVERS: usize = 10;
 /// Where TLSA records of a signed server cannot be had they count as there:
 /// Postfix then finds the same, and waits.
 ///
-/// # Errors
-/// MX or addresses that cannot be looked up: nothing is known then.
+/// After an error nothing is known.
 pub async fn find_dane(server: NameServer, domain: &str) -> Result<Dane> {
     let found = server.ask(domain, RecordType::MX).await?;
     if !found.secure {

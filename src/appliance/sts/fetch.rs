@@ -45,9 +45,6 @@ impl Resolver for Found {
 }
 
 /// Makes a client that knows where the host is, follows nothing and gives up in time.
-///
-/// # Errors
-/// A bundle of roots that cannot be read.
 pub fn make_client(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<ureq::Agent> {
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
     let config = client()
@@ -69,9 +66,6 @@ pub fn make_client(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<ureq
 }
 
 /// Fetches the policy of a domain from these addresses; blocks.
-///
-/// # Errors
-/// Anything but a whole and valid policy.
 pub fn fetch_policy(client: &ureq::Agent, domain: &str) -> Result<Policy> {
     let url = format!("https://mta-sts.{domain}/.well-known/mta-sts.txt");
     let fetch = || -> Result<Policy> {

@@ -50,9 +50,6 @@ pub struct Lookup {
 
 impl Lookup {
     /// Loads what is on disk.
-    ///
-    /// # Errors
-    /// A folder that cannot be read.
     pub fn new(place: &Place, server: NameServer, https_port: u16) -> Result<Self> {
         let folder = place.path(place::STS).join("policies");
         Ok(Self {

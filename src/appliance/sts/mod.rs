@@ -77,9 +77,6 @@ pub struct StsOptions {
 }
 
 /// Serves Postfix until the process is stopped.
-///
-/// # Errors
-/// Sockets and folders that cannot be made.
 pub fn run_sts(place: &Place, options: &StsOptions) -> Result<String> {
     let runtime = start_runtime(MOST_THREADS)?;
     LocalSet::new().block_on(&runtime, async {

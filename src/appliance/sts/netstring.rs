@@ -5,10 +5,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Reads one, at most `limit` bytes long; `None` when the peer has closed before it.
-///
-/// # Errors
-/// What is no netstring, or longer than the limit; nothing may be read after that.
+/// Reads one, at most `limit` bytes long; `None` when the peer has closed before it. After
+/// an error nothing more may be read.
 pub async fn read_netstring(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
@@ -43,9 +41,6 @@ pub async fn read_netstring(
 }
 
 /// Writes one.
-///
-/// # Errors
-/// A peer that is gone.
 pub async fn write_netstring(
     stream: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],

@@ -47,9 +47,6 @@ pub struct Policy {
 }
 
 /// Reads a policy file.
-///
-/// # Errors
-/// What is wrong with it, as a text.
 pub fn parse_policy(bytes: &[u8]) -> Result<Policy, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
     let mut version = None;

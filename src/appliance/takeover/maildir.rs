@@ -63,10 +63,7 @@ struct Copier {
     done: Copied,
 }
 
-/// Copies the home of one account.
-///
-/// # Errors
-/// Anything that cannot be read or written; the same call goes on where it stopped.
+/// Copies the home of one account. After a failure the same call goes on where it stopped.
 pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> Result<Copied> {
     let mut copier = Copier {
         owner: owner(place, "vmail", "vmail")?,

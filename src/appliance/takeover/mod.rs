@@ -44,9 +44,6 @@ struct Takeover<'a> {
 }
 
 /// Takes a workspace over, or lists what would be, and returns what to say.
-///
-/// # Errors
-/// A folder that is no workspace; files that cannot be read or written.
 pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> Result<String> {
     check_state(place)?;
     let settings = load_stored(place)?.settings;

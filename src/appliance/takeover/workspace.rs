@@ -47,9 +47,6 @@ pub struct OldKey {
 
 impl Workspace {
     /// Looks whether the folder is one.
-    ///
-    /// # Errors
-    /// A folder without accounts.
     pub fn open(root: &Path) -> Result<Self> {
         if root.join("etc/dovecot/passwd").is_file() {
             return Ok(Self {
@@ -82,9 +79,6 @@ impl Workspace {
     }
 
     /// Accounts with a password, and what is odd about the others.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
     pub fn accounts(&self) -> Result<(Vec<OldAccount>, Vec<String>)> {
         let passwords = self.read("etc/dovecot/passwd")?.unwrap_or_default();
         let mut accounts: BTreeMap<String, OldAccount> = BTreeMap::new();
@@ -133,17 +127,11 @@ impl Workspace {
     }
 
     /// The aliases file.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
     pub fn aliases(&self) -> Result<String> {
         Ok(self.read("etc/postfix/valias")?.unwrap_or_default())
     }
 
     /// Keys that signed, by domain.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
     pub fn signing_keys(&self) -> Result<BTreeSet<OldKey>> {
         let folder = self.root.join("etc/opendkim/keys");
         let Some(table) = self.read("etc/opendkim/keytable")? else {
@@ -166,9 +154,6 @@ impl Workspace {
     }
 
     /// Chain and key of a host, PEM.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
     pub fn certificate(&self, hostname: &str) -> Result<Option<(String, String)>> {
         let folder = format!("etc/letsencrypt/live/{hostname}");
         let chain = self.read(&format!("{folder}/fullchain.pem"))?;

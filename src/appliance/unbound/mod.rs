@@ -53,9 +53,6 @@ struct Values {
 }
 
 /// Renders the configuration, and says whether it changed.
-///
-/// # Errors
-/// A credential that cannot be read, a file that cannot be written.
 pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> Result<bool> {
     let folder = place.path(place::RENDERED).join("unbound");
     ensure_folder(&folder, 0o755, None)?;

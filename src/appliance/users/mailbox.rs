@@ -62,9 +62,6 @@ fn purged_path(place: &Place, address: &MailAddress) -> PathBuf {
 }
 
 /// Takes an address's mail out of sight in one step. The caller holds the accounts' lock.
-///
-/// # Errors
-/// Any failure of the file system.
 pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> Result<()> {
     let inbox = inbox_path(place, address);
     if !inbox.exists() {
@@ -83,10 +80,7 @@ pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> Result<()> {
     inbox.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Removes what was set aside.
-///
-/// # Errors
-/// Any failure of the file system; the same call goes on where it stopped.
+/// Removes what was set aside. After a failure the same call goes on where it stopped.
 pub fn remove_set_aside(place: &Place, address: &MailAddress) -> Result<()> {
     let aside = purged_path(place, address);
     match std::fs::remove_dir_all(&aside) {

@@ -136,9 +136,6 @@ fn parse_line(line: &str) -> Option<(String, Account)> {
 }
 
 /// Reads the accounts as they are now; none when nothing was ever made.
-///
-/// # Errors
-/// An unreadable file.
 pub fn load_users(place: &Place) -> Result<Users> {
     let bytes = read_optional(&place.path(place::USERS))?.unwrap_or_default();
     let text = String::from_utf8(bytes).context("reading the accounts")?;
@@ -155,9 +152,6 @@ pub struct LockedUsers<'a> {
 
 impl<'a> LockedUsers<'a> {
     /// Waits for its turn and reads the accounts.
-    ///
-    /// # Errors
-    /// State that cannot be locked or read.
     pub fn open(place: &'a Place) -> Result<Self> {
         let lock = lock_file(&place.path(place::USERS_LOCK))?;
         // Both are written under this lock alone.
@@ -171,10 +165,8 @@ impl<'a> LockedUsers<'a> {
         })
     }
 
-    /// Replaces the file by what [`Self::users`] now holds.
-    ///
-    /// # Errors
-    /// A write that failed; the old accounts are then still valid.
+    /// Replaces the file by what [`Self::users`] now holds; when that fails, the old accounts
+    /// are still valid.
     pub fn store(&self) -> Result<()> {
         let path = self.place.path(place::USERS);
         let before = modified(&path);

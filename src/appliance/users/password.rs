@@ -25,9 +25,6 @@ pub fn generate_password() -> String {
 }
 
 /// Refuses what no client could send.
-///
-/// # Errors
-/// An empty or overlong password, or one with control characters.
 pub fn check_password(password: &str) -> Result<()> {
     if password.is_empty() {
         bail!("the password is empty");
@@ -42,9 +39,6 @@ pub fn check_password(password: &str) -> Result<()> {
 }
 
 /// Hashes a password for Dovecot: `{ARGON2ID}$argon2id$...`.
-///
-/// # Errors
-/// No randomness.
 pub fn hash_password(password: &str) -> Result<String> {
     // OWASP's second choice: 19 MiB and two passes, so that a guest of 512 MiB
     // can check several at once.

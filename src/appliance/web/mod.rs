@@ -48,9 +48,6 @@ impl Drop for Ending {
 }
 
 /// Serves the web until the process is stopped.
-///
-/// # Errors
-/// No configuration, wrong templates, ports that are taken.
 pub fn run_web(place: &Place) -> Result<String> {
     let runtime = start_runtime(BLOCKING_THREADS)?;
     LocalSet::new().block_on(&runtime, async {

@@ -71,9 +71,6 @@ struct ProfileValues<'a> {
 
 impl Pages {
     /// Reads the templates.
-    ///
-    /// # Errors
-    /// One that is missing or wrong.
     pub fn load(place: &Place) -> Result<Self> {
         let mut tera = tera::Tera::new();
         tera.autoescape_on(ESCAPED);
@@ -102,9 +99,6 @@ impl Pages {
     }
 
     /// The first page.
-    ///
-    /// # Errors
-    /// A template that asks for what nobody defines, here and below.
     pub fn index(&self, configuration: &Configuration) -> Result<String> {
         let values = IndexValues {
             hostname: &configuration.hostname,
@@ -115,34 +109,22 @@ impl Pages {
     }
 
     /// What Thunderbird asks for.
-    ///
-    /// # Errors
-    /// See [`Pages::index`].
     pub fn autoconfig(&self, hostname: &str, domain: &str) -> Result<String> {
         self.render(AUTOCONFIG, &AutoconfigValues { hostname, domain })
     }
 
     /// What Outlook asks for.
-    ///
-    /// # Errors
-    /// See [`Pages::index`].
     pub fn autodiscover(&self, hostname: &str, address: &MailAddress) -> Result<String> {
         let address = address.to_string();
         self.render(AUTODISCOVER, &AddressValues { hostname, address })
     }
 
     /// Why Outlook gets nothing.
-    ///
-    /// # Errors
-    /// See [`Pages::index`].
     pub fn autodiscover_error(&self, code: u16, message: &str) -> Result<String> {
         self.render(AUTODISCOVER_ERROR, &ErrorValues { code, message })
     }
 
     /// What iPhones and Macs take; the password is asked for there.
-    ///
-    /// # Errors
-    /// See [`Pages::index`].
     pub fn profile(&self, hostname: &str, address: &MailAddress) -> Result<String> {
         let reversed: Vec<&str> = hostname.rsplit('.').collect();
         let values = ProfileValues {

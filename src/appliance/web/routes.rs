@@ -124,9 +124,6 @@ pub struct PageMaker<'a> {
 
 impl PageMaker<'_> {
     /// The page; `body` is what a client posted.
-    ///
-    /// # Errors
-    /// Templates that do not fit the program.
     pub fn answer(
         &self,
         route: Route<'_>,

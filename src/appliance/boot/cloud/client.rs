@@ -66,17 +66,11 @@ impl Client {
     }
 
     /// Gets a path; `None` when there is nothing.
-    ///
-    /// # Errors
-    /// No answer within the budget, or one that is none.
     pub fn get(&self, path: &str, headers: &[Header<'_>], limit: usize) -> Result<Option<Vec<u8>>> {
         self.ask(Method::Get, path, headers, limit)
     }
 
     /// Puts nothing to a path, as one asks for a token.
-    ///
-    /// # Errors
-    /// The same, and an answer that cannot be a header's value.
     pub fn put_for_token(&self, path: &str, header: Header<'_>) -> Result<String> {
         const LONGEST_TOKEN: usize = 4096;
         let bytes = self

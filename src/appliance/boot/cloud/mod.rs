@@ -57,10 +57,6 @@ pub struct CloudOptions {
 }
 
 /// Takes settings from the cloud if the machine waits for some, and returns what to say.
-///
-/// # Errors
-/// State that cannot be written, a service that cannot be started. What is wrong with
-/// the cloud's answers is shown on the consoles instead.
 pub fn import_cloud(place: &Place, options: &CloudOptions) -> Result<String> {
     if !waits_for_settings(place) {
         return note_addresses(place, options);

@@ -120,9 +120,6 @@ fn is_for(kept: &Kept, configuration: &Configuration) -> bool {
 }
 
 /// Opens the account, and makes it when there is none.
-///
-/// # Errors
-/// A CA that does not answer or refuses.
 pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca, Failure> {
     let mut kept = load_kept(place)?;
     if let Some(old) = kept.take_if(|kept| !is_for(kept, configuration)) {
@@ -167,9 +164,6 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
 }
 
 /// Forgets that the CA knows the account; the key stays.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn forget_registration(place: &Place) -> Result<()> {
     let Some(mut kept) = load_kept(place)? else {
         return Ok(());

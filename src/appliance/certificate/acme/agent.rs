@@ -64,9 +64,6 @@ impl<'a> Agent<'a> {
     }
 
     /// Tends every name, and returns what to say.
-    ///
-    /// # Errors
-    /// State that cannot be read or written.
     pub async fn run(mut self) -> Result<String> {
         clear_answers(self.place)?;
         let host = self.configuration.hostname.clone();

@@ -84,9 +84,6 @@ fn publish(folder: &Path, name: &str, bytes: &[u8]) -> Result<PublishedAnswer> {
 }
 
 /// Puts the answer of HTTP-01 where it is served.
-///
-/// # Errors
-/// A token that is none; a file that cannot be written.
 pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<PublishedAnswer> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(allowed) {
@@ -96,9 +93,6 @@ pub fn publish_http(place: &Place, token: &str, text: &str) -> Result<PublishedA
 }
 
 /// Puts the certificate of TLS-ALPN-01 where it is served.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn publish_alpn(
     place: &Place,
     name: &str,
@@ -122,9 +116,6 @@ pub fn publish_alpn(
 }
 
 /// Removes answers of a run that was cut short, and makes the folders where nobody else does.
-///
-/// # Errors
-/// Folders that cannot be read or made.
 pub fn clear_answers(place: &Place) -> Result<()> {
     for folder in [place::HTTP_CHALLENGES, place::ALPN_CHALLENGES] {
         let folder = place.path(folder);

@@ -83,9 +83,6 @@ pub struct CaClient {
 
 impl CaClient {
     /// A client that trusts what the machine trusts.
-    ///
-    /// # Errors
-    /// Roots that cannot be read.
     pub fn new(place: &Place, refusal: LastRefusal) -> Result<Self> {
         let trust = place.path(place::TRUST);
         let path = if trust.exists() {

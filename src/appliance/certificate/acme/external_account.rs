@@ -48,9 +48,6 @@ struct Directory {
 }
 
 /// Asks for the account, and returns its address.
-///
-/// # Errors
-/// A CA that does not answer or refuses, be it only the nonce; a damaged key.
 pub async fn register_external(
     client: &CaClient,
     directory: &str,

@@ -35,9 +35,6 @@ fn next_path(place: &Place, host: &str) -> PathBuf {
 }
 
 /// A new ECDSA P-256 key, PEM.
-///
-/// # Errors
-/// No randomness.
 pub fn make_key() -> Result<String> {
     Ok(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
         .context("making a key")?
@@ -45,18 +42,12 @@ pub fn make_key() -> Result<String> {
 }
 
 /// SHA-256 of a key, as TLSA records name it.
-///
-/// # Errors
-/// Text that is no key.
 pub fn key_digest(pem: &str) -> Result<String> {
     let key = KeyPair::from_pem(pem).context("reading a key")?;
     Ok(hex::encode(Sha256::digest(key.subject_public_key_info())))
 }
 
 /// The key that comes next, made when there is none that is not in use yet.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
     let path = next_path(place, host);
     let used = read_optional(&place.path(chain_path()))?
@@ -77,9 +68,6 @@ pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
 }
 
 /// Tells others of the next key and the account.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn publish(
     place: &Place,
     configuration: &Configuration,
@@ -137,9 +125,6 @@ fn may_change(seen: &SeenTlsa, tlsa: &Tlsa, now: i64) -> bool {
 }
 
 /// The key for the next certificate of HOSTNAME.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn choose_key(
     place: &Place,
     host: &str,

@@ -47,9 +47,7 @@ pub const UNIT: &str = "mailimg-acme.service";
 
 /// Does what is due, and returns what to say.
 ///
-/// # Errors
-/// State that cannot be read or written; what keeps a certificate from coming
-/// is remembered and told, and no error.
+/// What keeps a certificate from coming is no error: it is remembered and told.
 pub fn run_agent(place: &Place) -> Result<String> {
     let Some(configuration) = load_configuration(place)? else {
         return Ok("No settings yet: no name needs a certificate.".to_owned());

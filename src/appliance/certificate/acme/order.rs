@@ -73,9 +73,6 @@ fn store(place: &Place, name: &str, kept: &Kept) -> Result<()> {
 }
 
 /// Forgets the order of a name.
-///
-/// # Errors
-/// A file that cannot be removed.
 pub fn forget_order(place: &Place, name: &str) -> Result<()> {
     remove_file(&order_path(place, name))
 }
@@ -97,10 +94,7 @@ fn load_kept(place: &Place, wanted: &Wanted<'_>, account: &str) -> Result<Option
     Ok(Some(kept).filter(|kept| kept.account == account && fits && age.abs() < ORDER_AGE_MAX))
 }
 
-/// Gets a certificate.
-///
-/// # Errors
-/// Whatever kept it from coming; the next call goes on where this one ended.
+/// Gets a certificate. After a failure the next call goes on where this one ended.
 pub async fn obtain(place: &Place, ca: &Ca, mut wanted: Wanted<'_>) -> Result<Issued, Failure> {
     let account = ca.account.id().to_owned();
     let kept = match load_kept(place, &wanted, &account)? {

@@ -26,9 +26,6 @@ const OWN_WEB_SERVER_LIMIT: Duration = Duration::from_secs(10);
 const OWN_ANSWER_BYTES_MAX: u64 = 512;
 
 /// Whether the clock can be right.
-///
-/// # Errors
-/// It cannot.
 pub fn check_clock(now: i64) -> Result<(), Failure> {
     if now >= EARLIEST_CLOCK {
         return Ok(());
@@ -65,10 +62,7 @@ fn listed(addresses: &[IpAddr]) -> String {
     texts.join(", ")
 }
 
-/// Whether HOSTNAME leads here, as far as that can be known.
-///
-/// # Errors
-/// It does not; then the CA is not asked.
+/// Whether HOSTNAME leads here, as far as that can be known; the CA is not asked otherwise.
 pub fn check_host(
     name: &str,
     resolved: &Resolved,
@@ -132,9 +126,6 @@ pub fn check_optional(name: &str, resolved: &Resolved, own: &[IpAddr]) -> Option
 }
 
 /// Whether our own web server answers, and with what we put there.
-///
-/// # Errors
-/// It does not.
 pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<(), Failure> {
     let nonce = hex::encode(rand::random::<[u8; 16]>());
     let _answer = publish_http(place, &nonce, &nonce)?;
@@ -172,9 +163,6 @@ pub fn check_web_server(place: &Place, configuration: &Configuration) -> Result<
 }
 
 /// Looks at where HOSTNAME leads.
-///
-/// # Errors
-/// DNS that does not answer.
 pub fn look_up(configuration: &Configuration, name: &str) -> Result<Resolved, Failure> {
     resolve(configuration.name_server, name)
 }

@@ -16,9 +16,6 @@ pub fn ready_folder(place: &Place) -> PathBuf {
 }
 
 /// Whether a certificate is what was ordered.
-///
-/// # Errors
-/// What does not fit.
 pub fn check_issued(name: &str, issued: &Issued) -> Result<()> {
     let chain = parse_chain(issued.chain.as_bytes())?;
     check_pair(name, &issued.chain, &issued.key)?;
@@ -26,9 +23,6 @@ pub fn check_issued(name: &str, issued: &Issued) -> Result<()> {
 }
 
 /// Leaves a pair where `cert take` finds it, whole or not at all.
-///
-/// # Errors
-/// Files that cannot be written.
 pub fn leave_ready(place: &Place, name: &str, issued: &Issued) -> Result<()> {
     let aside = place.path(place::ACME).join("unready");
     if aside.exists() {

@@ -136,9 +136,6 @@ pub fn load_record(place: &Place, name: &str) -> Record {
 }
 
 /// Keeps what is to be remembered.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn store_record(place: &Place, name: &str, record: &Record) -> Result<()> {
     ensure_folder(&name_folder(place, name), 0o755, None)?;
     let mut text = serde_json::to_vec_pretty(record).context("writing JSON")?;

@@ -20,9 +20,6 @@ fn request_path(place: &Place, name: &str) -> PathBuf {
 }
 
 /// Leaves a wish.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn leave_request(place: &Place, name: &str, request: RenewalRequest) -> Result<()> {
     let path = request_path(place, name);
     let folder = path.parent().context("a path without a folder")?;
@@ -42,9 +39,6 @@ pub fn is_left(place: &Place, name: &str) -> bool {
 }
 
 /// Takes a wish away, so that it is heard once.
-///
-/// # Errors
-/// A file that cannot be removed.
 pub fn take_request(place: &Place, name: &str) -> Result<Option<RenewalRequest>> {
     let path = request_path(place, name);
     let Some(bytes) = read_optional(&path)? else {

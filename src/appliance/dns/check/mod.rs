@@ -34,10 +34,7 @@ use tokio::time::Instant;
 /// When all checks end, whoever has not answered by then.
 pub const CHECK_LIMIT: Duration = Duration::from_secs(25);
 
-/// Runs every check.
-///
-/// # Errors
-/// A resolver that cannot be set up; what DNS says is never an error.
+/// Runs every check; what DNS says is never an error.
 pub async fn check_records(facts: Facts, resolver: SocketAddr) -> Result<Report> {
     let deadline = Instant::now() + CHECK_LIMIT;
     let authority = Authority::new(resolver, deadline);

@@ -62,9 +62,6 @@ impl Report {
     }
 
     /// As JSON.
-    ///
-    /// # Errors
-    /// None in practice.
     pub fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("writing JSON")
     }

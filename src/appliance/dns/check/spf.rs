@@ -73,9 +73,6 @@ pub struct SpfJudge {
 
 impl SpfJudge {
     /// One that asks this resolver and ends at this time.
-    ///
-    /// # Errors
-    /// A resolver that cannot be set up.
     pub fn new(resolver: SocketAddr, deadline: tokio::time::Instant) -> Result<Self> {
         Ok(Self {
             authenticator: authenticator(resolver)?,

@@ -17,8 +17,7 @@ const OPENSSL: &str = "/usr/bin/openssl";
 
 /// Makes the group that settings ask for, if it is not there, and takes it into use.
 ///
-/// # Errors
-/// Settings that are wrong; a search that fails, after which the old group serves on.
+/// After a search that fails the old group serves on.
 pub fn generate_group(place: &Place) -> Result<String> {
     let Some(bits) = wanted(place)? else {
         return Ok("There is no group to make.".to_owned());

@@ -25,9 +25,6 @@ pub struct Group {
 
 impl Group {
     /// Reads a group.
-    ///
-    /// # Errors
-    /// Anything that is not one PEM block of two or three numbers.
     pub fn parse(pem: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(pem)?.trim();
         let body = text
@@ -61,9 +58,6 @@ impl Group {
     }
 
     /// Whether it is fit for use: generator 2 of a group modulo a safe prime.
-    ///
-    /// # Errors
-    /// What it is instead.
     pub fn check(&self, bits: u32) -> Result<()> {
         if self.bits() != u64::from(bits) {
             bail!("the prime has {} bits and not {bits}", self.bits());

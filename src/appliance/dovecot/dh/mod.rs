@@ -45,9 +45,6 @@ fn own_path() -> PathBuf {
 }
 
 /// Makes sure that there is a group to load, if need be not the one asked for.
-///
-/// # Errors
-/// Files that cannot be read or written.
 pub fn ensure_group(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(group_path(settings));
     let present = read_optional(&path)?;
@@ -76,9 +73,6 @@ pub fn pending_bits(place: &Place, settings: &Settings) -> Option<u32> {
 }
 
 /// Starts the search for a group that settings ask for, or ends one that they do not.
-///
-/// # Errors
-/// systemctl's own failure.
 pub fn take(place: &Place, settings: &Settings) -> Result<()> {
     if pending_bits(place, settings).is_none() {
         return stop_unit(UNIT);

@@ -121,9 +121,6 @@ pub fn load_day(place: &Place, date: Date) -> Day {
 }
 
 /// Stores a day; one without domains is removed.
-///
-/// # Errors
-/// A disk that takes no file.
 pub fn store_day(place: &Place, date: Date, day: &Day) -> Result<()> {
     let path = path(place, date);
     if day.domains.is_empty() {
@@ -135,9 +132,6 @@ pub fn store_day(place: &Place, date: Date, day: &Day) -> Result<()> {
 }
 
 /// Removes a day.
-///
-/// # Errors
-/// A file that cannot be removed.
 pub fn remove_day(place: &Place, date: Date) -> Result<()> {
     remove_file(&path(place, date))
 }

@@ -86,9 +86,6 @@ struct Detail<'a> {
 }
 
 /// Makes the report for a domain about a day.
-///
-/// # Errors
-/// Memory that cannot be written, which does not happen.
 pub fn make_document(
     configuration: &Configuration,
     domain: &str,

@@ -36,9 +36,6 @@ pub struct ReportOptions {
 /// Sends what is due, and says how much that was.
 ///
 /// A report that nobody takes is tried again the next time.
-///
-/// # Errors
-/// Configuration that is missing, state that cannot be written.
 pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
     let configuration = CONFIGURATION.load(place)?;
     let today = date_of(unsigned_now());

@@ -1,19 +1,15 @@
-//! The rules of the house that can be read off the code: who may import whom.
+//! Who imports whom, and who may.
 //!
-//! `src/lib.rs` tells them in words. Read are `use` lines and paths in the code, those
-//! in macros too; tests are not. A name that a module hands on
-//! (`pub use`) counts as imported from where it is made.
+//! Read are `use` lines and paths in the code, those in macros too; tests are not. A name
+//! that a module hands on (`pub use`) counts as imported from where it is made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
+use syn::{Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
-/// The longest file that one reads in one go, in lines.
-const LINES_MAX: usize = 500;
+use super::sources::{Module, Source, is_for_tests};
 
 /// What may only be imported from further down this list, in each half.
 const FLOORS: [(&str, &[&str]); 2] = [
@@ -55,14 +51,8 @@ const FLOORS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The path of a module from the crate's root.
-type Module = Vec<String>;
-
 /// All modules, and what each imports of others.
-struct House {
-    arrows: BTreeMap<Module, BTreeSet<Module>>,
-    lines: BTreeMap<Module, usize>,
-}
+pub struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
 /// What one file names.
 #[derive(Default)]
@@ -71,8 +61,6 @@ struct Names {
     paths: Vec<Module>,
     /// Those that are handed on.
     faces: Vec<Module>,
-    /// Modules in files of their own that only tests have.
-    tests: Vec<String>,
     /// How many inline modules are around.
     inside: usize,
 }
@@ -146,28 +134,10 @@ impl Names {
     }
 }
 
-fn is_for_tests(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let syn::Meta::List(list) = &attribute.meta else {
-            return false;
-        };
-        list.path.is_ident("cfg") && list.tokens.to_string() == "test"
-    })
-}
-
 impl<'code> Visit<'code> for Names {
     fn visit_item(&mut self, item: &'code Item) {
-        let attributes: &[Attribute] = match item {
-            Item::Mod(item) => &item.attrs,
-            Item::Use(item) => &item.attrs,
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            _ => &[],
-        };
-        match item {
-            _ if !is_for_tests(attributes) => visit::visit_item(self, item),
-            Item::Mod(item) if item.content.is_none() => self.tests.push(item.ident.to_string()),
-            _ => {}
+        if !is_for_tests(item) {
+            visit::visit_item(self, item);
         }
     }
 
@@ -216,41 +186,14 @@ fn absolute(of: &Module, path: &Module, modules: &BTreeMap<Module, Names>) -> Op
         .then(|| [of, path.as_slice()].concat())
 }
 
-impl House {
-    fn read() -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+impl Imports {
+    pub fn read(sources: &[Source]) -> Self {
         let mut modules: BTreeMap<Module, Names> = BTreeMap::new();
-        let mut lines = BTreeMap::new();
-        for entry in walkdir::WalkDir::new(&source) {
-            let path = entry.unwrap().into_path();
-            if path.extension().is_none_or(|kind| kind != "rs") {
-                continue;
-            }
-            let inside = path.strip_prefix(&source).unwrap().with_extension("");
-            let mut module: Module = inside
-                .iter()
-                .map(|part| part.to_str().unwrap().to_owned())
-                .collect();
-            if module[0] == "bin" || module[0] == "build" {
-                continue;
-            }
-            module.pop_if(|last| last == "mod" || last == "lib");
-            let text = fs::read_to_string(&path).unwrap();
+        for source in sources {
             let mut names = Names::default();
-            names.visit_file(&syn::parse_file(&text).unwrap());
-            lines.insert(module.clone(), text.lines().count());
-            modules.insert(module, names);
+            names.visit_file(&source.syntax);
+            modules.insert(source.module.clone(), names);
         }
-        let tests: Vec<Module> = modules
-            .iter()
-            .flat_map(|(module, names)| {
-                let tests = names.tests.iter();
-                tests.map(|name| [module.as_slice(), std::slice::from_ref(name)].concat())
-            })
-            .collect();
-        let is_tests = |module: &Module| tests.iter().any(|tests| module.starts_with(tests));
-        modules.retain(|module, _| !is_tests(module));
-        lines.retain(|module, _| !is_tests(module));
         let mut made: BTreeMap<Module, Module> = BTreeMap::new();
         for (module, names) in &modules {
             for face in &names.faces {
@@ -275,13 +218,73 @@ impl House {
             found.retain(|from| from != module && !from.is_empty());
             arrows.insert(module.clone(), found);
         }
-        Self { arrows, lines }
+        Self(arrows)
     }
 
     fn each(&self) -> impl Iterator<Item = (&Module, &Module)> {
-        self.arrows
+        self.0
             .iter()
             .flat_map(|(from, all)| all.iter().map(move |to| (from, to)))
+    }
+
+    /// Imports of a half by the other, or by what both stand on.
+    pub fn between_halves(&self) -> Vec<String> {
+        let half = |module: &Module| {
+            let first = module.first()?;
+            FLOORS.iter().position(|(half, _)| half == first)
+        };
+        self.each()
+            .filter(|(from, to)| half(to).is_some() && half(from) != half(to))
+            .map(told)
+            .collect()
+    }
+
+    /// Imports of a higher floor of the same half.
+    pub fn upwards(&self) -> Vec<String> {
+        let floor = |module: &Module| {
+            let (_, floors) = FLOORS
+                .iter()
+                .find(|(half, _)| module.first().is_some_and(|first| first == half))?;
+            let name = module.get(1)?;
+            let found = floors.iter().position(|floor| floor == name);
+            Some(found.unwrap_or_else(|| panic!("{} is on no floor", module.join("::"))))
+        };
+        self.each()
+            .filter(|(from, to)| from.first() == to.first())
+            .filter(|(from, to)| {
+                floor(from)
+                    .zip(floor(to))
+                    .is_some_and(|(from, to)| from > to)
+            })
+            .map(told)
+            .collect()
+    }
+
+    /// The modules of each circle: every one of them imports all the others in the end.
+    pub fn circles(&self) -> BTreeSet<Vec<String>> {
+        let reached: BTreeMap<&Module, BTreeSet<&Module>> = self
+            .0
+            .keys()
+            .map(|module| (module, self.reached_from(module)))
+            .collect();
+        reached
+            .iter()
+            .filter(|(module, all)| all.contains(*module))
+            .map(|(module, all)| {
+                let back = all.iter().filter(|to| reached[**to].contains(module));
+                back.map(|to| to.join("::")).collect()
+            })
+            .collect()
+    }
+
+    fn reached_from<'house>(&'house self, module: &'house Module) -> BTreeSet<&'house Module> {
+        let mut reached = BTreeSet::new();
+        let mut left = vec![module];
+        while let Some(from) = left.pop() {
+            let new = self.0[from].iter().filter(|to| reached.insert(*to));
+            left.extend(new);
+        }
+        reached
     }
 }
 
@@ -304,82 +307,4 @@ fn maker(
 
 fn told(arrow: (&Module, &Module)) -> String {
     format!("{} imports {}", arrow.0.join("::"), arrow.1.join("::"))
-}
-
-#[test]
-fn the_halves_never_import_each_other_and_the_ground_neither() {
-    let house = House::read();
-    let half = |module: &Module| {
-        let first = module.first().map(String::as_str);
-        first
-            .filter(|first| FLOORS.iter().any(|(half, _)| half == first))
-            .map(str::to_owned)
-    };
-    let wrong: Vec<String> = house
-        .each()
-        .filter(|(from, to)| half(to).is_some() && half(from) != half(to))
-        .map(told)
-        .collect();
-    assert_eq!(wrong, [""; 0]);
-}
-
-#[test]
-fn imports_run_down_the_floors() {
-    let house = House::read();
-    let floor = |module: &Module| {
-        let (_, floors) = FLOORS
-            .iter()
-            .find(|(half, _)| module.first().is_some_and(|first| first == half))?;
-        let name = module.get(1)?;
-        let found = floors.iter().position(|floor| floor == name);
-        Some(found.unwrap_or_else(|| panic!("{} is on no floor", module.join("::"))))
-    };
-    let wrong: Vec<String> = house
-        .each()
-        .filter(|(from, to)| from.first() == to.first())
-        .filter(|(from, to)| {
-            floor(from)
-                .zip(floor(to))
-                .is_some_and(|(from, to)| from > to)
-        })
-        .map(told)
-        .collect();
-    assert_eq!(wrong, [""; 0]);
-}
-
-#[test]
-fn no_imports_run_in_a_circle() {
-    let mut house = House::read();
-    // Who imports nothing that is left is in no circle.
-    loop {
-        let done: Vec<Module> = house
-            .arrows
-            .iter()
-            .filter(|(_, to)| to.iter().all(|to| !house.arrows.contains_key(to)))
-            .map(|(from, _)| from.clone())
-            .collect();
-        if done.is_empty() {
-            break;
-        }
-        for module in done {
-            house.arrows.remove(&module);
-        }
-    }
-    let left: Vec<String> = house
-        .each()
-        .filter(|(_, to)| house.arrows.contains_key(*to))
-        .map(told)
-        .collect();
-    assert_eq!(left, [""; 0]);
-}
-
-#[test]
-fn no_file_is_longer_than_one_reads_in_one_go() {
-    let long: Vec<String> = House::read()
-        .lines
-        .iter()
-        .filter(|(_, lines)| **lines > LINES_MAX)
-        .map(|(module, lines)| format!("{} has {lines} lines", module.join("::")))
-        .collect();
-    assert_eq!(long, [""; 0]);
 }
