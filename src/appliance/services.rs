@@ -179,7 +179,7 @@ pub fn readers_of_certificate() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Probe, SERVICES};
+    use super::{Probe, SERVICES, ssh};
     use crate::appliance::Arguments;
     use clap::{CommandFactory, Parser};
     use std::collections::BTreeSet;
@@ -201,6 +201,30 @@ mod tests {
         ] {
             let distinct: BTreeSet<&str> = all.iter().copied().collect();
             assert_eq!(distinct.len(), all.len(), "{all:?}");
+        }
+    }
+
+    /// After five quick restarts, by whomever, Unbound stayed away until the next boot; ended
+    /// by a plain signal it stayed away, too.
+    #[test]
+    fn every_service_that_stays_comes_back_however_it_ended() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+        let manager = std::fs::read_to_string(folder.join("system.conf.d/mailimg.conf")).unwrap();
+        assert!(manager.contains("\nDefaultStartLimitIntervalSec=0\n"));
+        for file in walkdir::WalkDir::new(folder.join("system")) {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+            assert!(!text.contains("\nStartLimit"), "{text}");
+        }
+        // Debian's own ones are left as they are.
+        let debian = |unit: &&str| unit.starts_with("systemd-") || *unit == ssh::UNIT;
+        let daemons = SERVICES.iter().filter_map(|service| service.daemon);
+        for unit in daemons.filter(|unit| !debian(unit)) {
+            let own = folder.join("system").join(unit);
+            let added = folder.join(format!("system/{unit}.d/mailimg.conf"));
+            let text = std::fs::read_to_string(own)
+                .or_else(|_| std::fs::read_to_string(added))
+                .unwrap();
+            assert!(text.contains("\nRestart=always\n"), "{unit}");
         }
     }
 

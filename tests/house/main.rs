@@ -28,7 +28,8 @@ fn imports_run_down_the_floors() {
 
 #[test]
 fn no_imports_run_in_a_circle() {
-    assert_eq!(Vec::from_iter(imports().circles()), [vec![""; 0]; 0]);
+    let circles = Vec::from_iter(imports().circles());
+    assert!(circles.is_empty(), "{circles:?}");
 }
 
 #[test]

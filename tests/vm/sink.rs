@@ -217,8 +217,8 @@ fn serve(stream: TcpStream, store: &Store, manner: &Manner) -> Option<()> {
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => {
                 rest.clone_into(&mut helo);
-                let mut offers =
-                    format!("250-{OUTSIDE_HOST_NAME}\r\n250-PIPELINING\r\n250-8BITMIME\r\n");
+                // No 8BITMIME: the strictest server is the best judge of what is sent.
+                let mut offers = format!("250-{OUTSIDE_HOST_NAME}\r\n250-PIPELINING\r\n");
                 if manner.tls.is_some() && !encrypted {
                     offers.push_str("250-STARTTLS\r\n");
                 }

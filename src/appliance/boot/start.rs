@@ -10,9 +10,6 @@ use anyhow::Result;
 /// date; returns what to say of the settings.
 ///
 /// One process instead of three, since every boot waits for it.
-///
-/// # Errors
-/// Settings, templates and files that are no good.
 pub fn start(place: &Place) -> Result<String> {
     let imported = import_settings(place)?;
     render_all(place)?;

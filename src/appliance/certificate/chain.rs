@@ -3,7 +3,9 @@
 //! X.509 as RFC 5280 profiles it, <https://www.rfc-editor.org/rfc/rfc5280>.
 //! Whether clients trust the end of a chain is their business and left out.
 
+use crate::appliance::machine::clock::{CLOCK_SKEW, describe_span};
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -37,7 +39,46 @@ pub struct CertificateFacts {
     pub key_digest: String,
 }
 
+/// A certificate whose time it is not, by this machine's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untimely {
+    /// Its time has not come.
+    #[error("it is valid from {} on, {} ahead of this machine's clock", time(*.from), describe_span(*.ahead))]
+    Early {
+        /// When it begins, in seconds since 1970.
+        from: i64,
+        /// In how many seconds that is.
+        ahead: i64,
+    },
+    /// Its time is over.
+    #[error("it is out of date: valid until {}", time(*.until))]
+    Late {
+        /// When it ended, in seconds since 1970.
+        until: i64,
+    },
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or_default()
+}
+
 impl CertificateFacts {
+    /// Whether it is valid now, or in a moment: a CA's clock may be ahead of ours.
+    pub fn check_time(&self, now: i64) -> Result<(), Untimely> {
+        if now < self.not_before - CLOCK_SKEW {
+            return Err(Untimely::Early {
+                from: self.not_before,
+                ahead: self.not_before - now,
+            });
+        }
+        if now > self.not_after {
+            return Err(Untimely::Late {
+                until: self.not_after,
+            });
+        }
+        Ok(())
+    }
+
     /// Whether it is for this name.
     pub fn is_for(&self, name: &str) -> bool {
         self.names
@@ -128,7 +169,9 @@ pub fn check_key(chain: &[CertificateDer<'static>], key_pem: &[u8]) -> Result<()
         .context("comparing it with its key")
 }
 
-/// Whether each certificate was signed by the next, for this name, at this time.
+/// Whether each certificate was signed by the next, for this name, while the first is valid.
+///
+/// Whether that is now is [`CertificateFacts::check_time`]'s to say.
 pub fn check_links(chain: &[CertificateDer<'static>], name: &str, now: i64) -> Result<()> {
     for pair in chain.windows(2) {
         let (below, above) = (parse(&pair[0])?, parse(&pair[1])?);
@@ -140,6 +183,10 @@ pub fn check_links(chain: &[CertificateDer<'static>], name: &str, now: i64) -> R
     let [leaf, middle @ .., last] = chain else {
         return Ok(());
     };
+    let parsed = parse(leaf)?;
+    let begin = parsed.validity().not_before.timestamp();
+    let end = parsed.validity().not_after.timestamp();
+    let now = now.min(end).max(begin);
     let mut roots = RootCertStore::empty();
     roots.add(last.clone()).context("reading the last of it")?;
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(
@@ -205,7 +252,10 @@ mod tests {
             let error = check(&format!("{leaf}{}", above.pem()), NOW).unwrap_err();
             assert!(format!("{error:#}").contains(wrong), "{error:#}");
         }
-        assert!(check(&format!("{leaf}{}", ours.pem()), NOW + 90 * 86_400).is_err());
+        // Whether its time has come is asked apart, or a clock would make good chains bad.
+        for off in [-20 * 365, 20 * 365] {
+            check(&format!("{leaf}{}", ours.pem()), NOW + off * 86_400).unwrap();
+        }
         let foreign = ours.issue("b.example", &key);
         assert!(check(&format!("{foreign}{}", ours.pem()), NOW).is_err());
         check(&leaf, NOW).unwrap();
@@ -215,6 +265,27 @@ mod tests {
         let stranger = KeyPair::generate().unwrap().serialize_pem();
         assert!(check_key(&chain, stranger.as_bytes()).is_err());
         assert!(check_key(&chain, b"").is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_some_minutes_off_changes_nothing() {
+        let authority = Authority::new("ours");
+        let key = KeyPair::generate().unwrap();
+        let facts = read_facts(authority.issue("a.example", &key).as_bytes()).unwrap();
+        let (begin, end) = (facts.not_before, facts.not_after);
+        for now in [begin - 300, begin - 3, begin, NOW, end] {
+            assert_eq!(facts.check_time(now), Ok(()), "{now}");
+        }
+        let early = facts.check_time(begin - 13 * 3600).unwrap_err();
+        assert_eq!(
+            early.to_string(),
+            "it is valid from 2025-01-01T00:00:00Z on, 13 hours ahead of this machine's clock"
+        );
+        let late = facts.check_time(end + 1).unwrap_err();
+        assert_eq!(
+            late.to_string(),
+            "it is out of date: valid until 2025-04-01T00:00:00Z"
+        );
     }
 
     #[test]

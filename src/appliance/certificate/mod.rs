@@ -17,7 +17,7 @@ use super::machine::files::{
 use super::machine::place::{self, Place};
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
-use chain::{check_key, parse_chain, read_facts};
+use chain::{CertificateFacts, check_key, parse_chain, read_facts};
 use pair::{BOTH, CHAIN, KEY, KEY_MODE, install_pair, link_pair};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use sha2::{Digest, Sha256};
@@ -132,7 +132,7 @@ pub fn take_certificate(
     if !is_self_signed(place) && place.path(chain_path()).exists() {
         return Ok(Taken::Kept);
     }
-    check_pair(hostname, chain, key)?;
+    check_pair(hostname, chain, key)?.check_time(now())?;
     if !dry_run {
         replace_certificate(place, chain, key)?;
     }
@@ -151,22 +151,15 @@ pub fn replace_certificate(place: &Place, chain: &str, key: &str) -> Result<()> 
     remove_file(&place.path(marker_path()))
 }
 
-/// Whether a chain is for this host, in date, and belongs to the key.
-pub fn check_pair(hostname: &str, chain: &str, key: &str) -> Result<()> {
+/// Whether a chain is for this host and belongs to the key; what it says of itself.
+pub fn check_pair(hostname: &str, chain: &str, key: &str) -> Result<CertificateFacts> {
     let certificates = parse_chain(chain.as_bytes())?;
     let facts = read_facts(chain.as_bytes())?;
-    let now = now();
-    if now < facts.not_before {
-        bail!("it is not valid yet, or the clock is behind");
-    }
-    if now > facts.not_after {
-        let end = jiff::Timestamp::from_second(facts.not_after)?;
-        bail!("it is out of date: valid until {end}");
-    }
     if !facts.is_for(hostname) {
         bail!("it is not for {hostname}");
     }
-    check_key(&certificates, key.as_bytes())
+    check_key(&certificates, key.as_bytes())?;
+    Ok(facts)
 }
 
 #[cfg(test)]

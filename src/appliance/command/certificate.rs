@@ -5,7 +5,7 @@ use crate::appliance::certificate::acme::{
     self, Configuration, Record, RenewalRequest, is_left, leave_request, load_configured,
     load_record,
 };
-use crate::appliance::certificate::chain::{check_links, parse_chain, read_facts};
+use crate::appliance::certificate::chain::{Untimely, check_links, parse_chain, read_facts};
 use crate::appliance::certificate::pair::{CHAIN, KEY, install_pair};
 use crate::appliance::certificate::{check_pair, key_owner, names_folder, replace_certificate};
 use crate::appliance::dns;
@@ -159,7 +159,12 @@ fn take(place: &Place) -> Result<String> {
             Err(anyhow::anyhow!("nobody asked for it"))
         };
         match checked {
-            Ok(pair) => {
+            Ok((_, Err(untimely))) => {
+                acme::put_by(place, &name)?;
+                lines.push(format!("The certificate of {name} is put by: {untimely}."));
+                continue;
+            }
+            Ok((pair, Ok(()))) => {
                 if let Err(error) = install(place, &configuration, &name, &pair) {
                     // It stays where it is, and the path unit starts us again at once.
                     if place.is_machine() {
@@ -200,14 +205,15 @@ struct Pair {
     key: String,
 }
 
-fn check_ready(folder: &Path, name: &str) -> Result<Pair> {
+/// The pair, and whether it is its time.
+fn check_ready(folder: &Path, name: &str) -> Result<(Pair, Result<(), Untimely>)> {
     let pair = Pair {
         chain: read_limited(&folder.join(CHAIN))?,
         key: read_limited(&folder.join(KEY))?,
     };
-    check_pair(name, &pair.chain, &pair.key)?;
+    let facts = check_pair(name, &pair.chain, &pair.key)?;
     check_links(&parse_chain(pair.chain.as_bytes())?, name, now())?;
-    Ok(pair)
+    Ok((pair, facts.check_time(now())))
 }
 
 fn install(place: &Place, configuration: &Configuration, name: &str, pair: &Pair) -> Result<()> {

@@ -34,9 +34,6 @@ pub enum DkimVerb {
 }
 
 /// Does what was asked, and returns what to say.
-///
-/// # Errors
-/// Whatever the verb failed with.
 pub fn run_verb(place: &Place, verb: &DkimVerb) -> Result<String> {
     match verb {
         DkimVerb::Show { domain, json } => {

@@ -39,9 +39,6 @@ fn signing_keys(place: &Place, settings: &Settings) -> Vec<SigningKey> {
 }
 
 /// Writes its configuration.
-///
-/// # Errors
-/// A wrong template, a file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let values = Values {
         hostname: &settings.hostname,

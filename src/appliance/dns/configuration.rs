@@ -18,9 +18,6 @@ use base64::Engine;
 const CONFIGURATION_MODE: u32 = 0o640;
 
 /// Writes the file, or removes it when nothing is to be published.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let path = place.path(place::DNS_CONFIGURATION);
     match environment(settings) {
@@ -36,9 +33,6 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
 }
 
 /// Reads it.
-///
-/// # Errors
-/// No file: the settings name no server.
 pub fn load_configuration(place: &Place) -> Result<Settings> {
     let resolved = load_checked(place, place::DNS_CONFIGURATION)?.ok_or_else(|| {
         hinted(

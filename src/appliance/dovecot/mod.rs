@@ -13,6 +13,10 @@ use serde::Serialize;
 
 /// Its unit.
 pub const UNIT: &str = "dovecot.service";
+/// Stands on the disk before a character that a folder's name may not have there: DEL, which
+/// is in no name of before, since IMAP writes names with printable characters (RFC 9051,
+/// section 5.1).
+const FOLDER_ESCAPE: char = '\u{7f}';
 
 #[derive(Serialize)]
 struct Values<'a> {
@@ -29,6 +33,7 @@ struct Values<'a> {
     guard_port: u16,
     mailbox_quota: Option<u64>,
     deliveries_per_user: u32,
+    folder_escape: char,
 }
 
 /// Writes its configuration.
@@ -47,6 +52,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         guard_port: place::GUARD_PORT,
         mailbox_quota: settings.mailbox_quota,
         deliveries_per_user: DELIVERIES_PER_USER,
+        folder_escape: FOLDER_ESCAPE,
     };
     for name in ["dovecot/dovecot.conf", "dovecot/junk.sieve"] {
         ensure_rendered(place, name, &values)?;

@@ -20,9 +20,6 @@ pub struct Configuration {
 }
 
 /// Writes the values; a running filter takes them with the next session.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
         hostname: settings.hostname.clone(),

@@ -31,9 +31,6 @@ fn file(place: &Place, name: &str) -> PathBuf {
 }
 
 /// Makes the account, unless this boot has it already.
-///
-/// # Errors
-/// Files that cannot be written.
 pub fn ensure_probe(place: &Place) -> Result<()> {
     ensure_folder(&place.path(place::PROBE), 0o755, None)?;
     ensure_folder(&file(place, "home"), 0o700, owner(place, "vmail", "vmail")?)?;
@@ -65,9 +62,6 @@ pub fn ensure_probe(place: &Place) -> Result<()> {
 }
 
 /// The password of this boot.
-///
-/// # Errors
-/// An account that was not made.
 pub fn load_password(place: &Place) -> Result<String> {
     let path = file(place, "password");
     std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))

@@ -61,9 +61,6 @@ impl Probe {
     }
 
     /// Tries once.
-    ///
-    /// # Errors
-    /// What did not work.
     pub fn run(&self, place: &Place, domain: &str) -> Result<()> {
         match self {
             Self::Reception => try_reception(&format!("postmaster@{domain}")).context("port 25"),

@@ -23,9 +23,6 @@ pub struct Configuration {
 }
 
 /// Renders it.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
         dnssec: settings.network.dnssec,

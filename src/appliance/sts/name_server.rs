@@ -34,9 +34,6 @@ pub struct Known {
 
 impl NameServer {
     /// All records of a name and kind, none when there are none.
-    ///
-    /// # Errors
-    /// A name that cannot be asked for, or no answer.
     pub async fn ask(self, name: &str, kind: RecordType) -> Result<Known> {
         self.ask_patiently(name, kind)
             .await
@@ -55,18 +52,12 @@ impl NameServer {
     }
 
     /// The TXT records of a name, each joined to one text.
-    ///
-    /// # Errors
-    /// As [`Self::ask`].
     pub async fn texts(self, name: &str) -> Result<Vec<String>> {
         let known = self.ask(name, RecordType::TXT).await?;
         Ok(known.records.iter().filter_map(text_of).collect())
     }
 
     /// The addresses of a host, those of IPv4 first.
-    ///
-    /// # Errors
-    /// No answer, or no address.
     pub async fn addresses(self, host: &str) -> Result<Vec<IpAddr>> {
         let (four, six) = tokio::join!(
             self.ask(host, RecordType::A),

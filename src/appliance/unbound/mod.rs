@@ -9,6 +9,7 @@
 
 pub mod resolver;
 
+use super::machine::clock::is_synchronized;
 use super::machine::files::{PUBLIC, ensure_file, ensure_folder, read_optional};
 use super::machine::place::{self, Place};
 use super::machine::template::render_template;
@@ -26,8 +27,6 @@ const ROOT_HINTS: &str = "/usr/share/dns/root.hints";
 const TRUST_ANCHOR: &str = "/usr/share/dns/root.key";
 /// Facts of networkd's lease; `DNS=` holds the servers of all links.
 const NETWORK_STATE: &str = "/run/systemd/netif/state";
-/// Exists once timesyncd has set the clock (systemd-timesyncd.service(8)).
-const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 /// Name of the credential that replaces the root of DNS.
 const CREDENTIAL: &str = "mailimg.dns";
 /// Where the credential of the first boot phase is kept for later calls.
@@ -59,7 +58,7 @@ pub fn ensure_resolver(place: &Place, settings: Option<&Settings>) -> Result<boo
     let mut values = Values {
         forwarders: Vec::new(),
         validate: settings.is_none_or(|settings| settings.network.dnssec),
-        permissive: !place.path(SYNCHRONIZED).exists(),
+        permissive: !is_synchronized(place),
         root_hints: ROOT_HINTS.to_owned(),
         trust_anchor: TRUST_ANCHOR.to_owned(),
     };

@@ -7,9 +7,6 @@ use crate::appliance::machine::settings::load_checked;
 use anyhow::Result;
 
 /// Renders the configuration, takes it into use if it changed, and returns what to say.
-///
-/// # Errors
-/// A credential that cannot be read, a file that cannot be written.
 pub fn refresh_resolver(place: &Place) -> Result<String> {
     // Settings that a person broke must not take name resolution away.
     let settings = load_checked(place, place::SETTINGS).ok().flatten();

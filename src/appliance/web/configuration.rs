@@ -56,9 +56,6 @@ pub fn load_ports(place: &Place) -> Option<(u16, u16)> {
 }
 
 /// Writes the values; a running server takes all but the ports with the next request.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     CONFIGURATION.write(place, &Configuration::new(settings))
 }

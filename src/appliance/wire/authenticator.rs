@@ -14,9 +14,6 @@ const ONE_ANSWER: Duration = Duration::from_secs(4);
 const CACHE_SIZE: u64 = 128;
 
 /// Asks one name server, which validates.
-///
-/// # Errors
-/// A resolver that cannot be set up.
 pub fn authenticator(server: SocketAddr) -> Result<MessageAuthenticator> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
         .into_iter()

@@ -13,17 +13,11 @@ const LONGEST_LINE: u64 = 2048;
 const MOST_LINES: usize = 100;
 
 /// Connects to a port of this machine.
-///
-/// # Errors
-/// Nobody listens.
 pub fn connect(port: u16) -> Result<TcpStream> {
     connect_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_LIMIT)
 }
 
 /// Connects to a server of which each answer is waited for so long.
-///
-/// # Errors
-/// Nobody listens.
 pub fn connect_to(server: SocketAddr, limit: Duration) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&server, limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -53,9 +47,6 @@ impl<S: Read + Write> Conversation<S> {
     }
 
     /// Sends one line; errors do not repeat it, since it may hold a password.
-    ///
-    /// # Errors
-    /// A connection that is gone.
     pub fn send(&mut self, line: &str) -> Result<()> {
         let stream = self.reader.get_mut();
         stream
@@ -65,9 +56,6 @@ impl<S: Read + Write> Conversation<S> {
     }
 
     /// Reads one SMTP reply (RFC 5321 section 4.2) and wants its code.
-    ///
-    /// # Errors
-    /// Another code.
     pub fn expect_smtp(&mut self, code: &str) -> Result<()> {
         for _ in 0..MOST_LINES {
             let line = self.line()?;
@@ -82,9 +70,6 @@ impl<S: Read + Write> Conversation<S> {
     }
 
     /// Reads up to the line with this tag (RFC 9051 section 7.1) and wants it to say OK.
-    ///
-    /// # Errors
-    /// NO or BAD.
     pub fn expect_imap(&mut self, tag: &str) -> Result<()> {
         for _ in 0..MOST_LINES {
             let line = self.line()?;

@@ -21,9 +21,6 @@ pub const BLOCKING_THREADS: usize = 512;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs everything on this thread; at most so many more wait for what blocks.
-///
-/// # Errors
-/// The kernel's.
 pub fn start_runtime(blocking_threads: usize) -> Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()
@@ -33,9 +30,6 @@ pub fn start_runtime(blocking_threads: usize) -> Result<Runtime> {
 }
 
 /// Makes a socket where one may be left over, for whom its mode lets in.
-///
-/// # Errors
-/// A socket that cannot be made.
 pub fn bind_socket<T>(
     path: &Path,
     mode: u32,
@@ -51,9 +45,6 @@ pub fn bind_socket<T>(
 }
 
 /// Tells systemd that the service is ready.
-///
-/// # Errors
-/// A notification socket that cannot be reached.
 pub fn tell_ready() -> Result<()> {
     sd_notify::notify(&[NotifyState::Ready]).context("telling systemd that the service is ready")
 }

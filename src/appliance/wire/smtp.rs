@@ -20,9 +20,6 @@ pub struct Envelope<'a> {
 }
 
 /// Hands a message over; its lines end with CR LF.
-///
-/// # Errors
-/// No server, or one that does not take it.
 pub fn hand_over(server: SocketAddr, envelope: &Envelope<'_>, message: &str) -> Result<()> {
     let Envelope {
         hostname,

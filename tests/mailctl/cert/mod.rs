@@ -3,6 +3,7 @@
 //! All of it runs on loopback, with ports of its own. Pebble is Debian 13's,
 //! fetched by `recipes/peers.lock`.
 
+mod clock;
 mod issue;
 mod name_server;
 mod renew;

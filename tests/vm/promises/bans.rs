@@ -31,6 +31,8 @@ const PORTS: [u16; 6] = [25, 465, 587, 143, 993, 4190];
 const ON_465: IpAddr = IpAddr::V4(STRANGERS[1]);
 const ON_993: IpAddr = IpAddr::V4(STRANGERS[2]);
 const ON_4190: IpAddr = IpAddr::V4(STRANGERS[3]);
+const ON_587: IpAddr = IpAddr::V4(STRANGERS[7]);
+const AT_ONCE: IpAddr = IpAddr::V4(STRANGERS[8]);
 const NEIGHBOUR: IpAddr = IpAddr::V4(STRANGERS[4]);
 const NAT: IpAddr = IpAddr::V4(STRANGERS[5]);
 
@@ -46,6 +48,14 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "six wrong passwords on 4190 shut their address out",
         check: |world| is_shut_out(world, ON_4190),
+    },
+    Promise {
+        says: "six wrong passwords on 587 shut their address out",
+        check: |world| is_shut_out(world, ON_587),
+    },
+    Promise {
+        says: "six wrong passwords at once shut their address out",
+        check: |world| is_shut_out(world, AT_ONCE),
     },
     Promise {
         says: "six wrong passwords over IPv6 shut out the network (/64), not the one beside it",
@@ -69,12 +79,18 @@ pub const PROMISES: &[Promise] = &[
 #[derive(Clone, Copy)]
 enum Way {
     Submission,
+    StartTls,
     Imap,
     Sieve,
 }
 
 fn guess(way: Way, source: IpAddr, machine: IpAddr, account: &Account) -> Result<bool> {
     match way {
+        Way::StartTls => {
+            let (client, _) = Conversation::open(source, SocketAddr::new(machine, 587))?;
+            let (mut client, _) = client.start_tls(HOST_NAME)?;
+            Ok(client.log_in(account)?.code == 235)
+        }
         Way::Submission => {
             let target = SocketAddr::new(machine, 465);
             let mut client = Conversation::open_tls(source, target, HOST_NAME)?;
@@ -104,23 +120,25 @@ fn ensure_guessed(world: &World) -> Result<()> {
     let four = world.address();
     let six = IpAddr::from(machine_address6(0));
     let ulf = world.account("ulf");
-    let wrong = Account {
-        password: "guessed".to_owned(),
+    // Guessers try another word each time.
+    let wrong = |round: usize| Account {
+        password: format!("guessed {round}"),
         ..world.account("anna")
     };
     let attacks = [
         (Way::Submission, ON_465, four),
         (Way::Imap, ON_993, four),
         (Way::Sieve, ON_4190, four),
+        (Way::StartTls, ON_587, four),
         (Way::Imap, IpAddr::from(STRANGERS6[0]), six),
     ];
     let errors: Vec<String> = std::thread::scope(|scope| {
         let mut workers: Vec<_> = attacks
             .iter()
             .map(|&(way, source, machine)| {
-                let wrong = &wrong;
+                let wrong: Vec<Account> = (1..=GUESSES).map(wrong).collect();
                 scope.spawn(move || -> Result<()> {
-                    for round in 1..=GUESSES {
+                    for (round, wrong) in wrong.iter().enumerate() {
                         let taken = guess(way, source, machine, wrong)
                             .with_context(|| format!("guess {round} from {source}"))?;
                         ensure!(!taken, "a wrong password was taken");
@@ -129,10 +147,18 @@ fn ensure_guessed(world: &World) -> Result<()> {
                 })
             })
             .collect();
-        let (wrong, ulf) = (&wrong, &ulf);
+        for wrong in (1..=GUESSES).map(wrong) {
+            workers.push(scope.spawn(move || {
+                // The first ones may have shut the last ones out.
+                let taken = guess(Way::Submission, AT_ONCE, four, &wrong).unwrap_or(false);
+                ensure!(!taken, "a wrong password was taken");
+                Ok(())
+            }));
+        }
+        let (wrong, ulf) = (wrong(1), &ulf);
         workers.push(scope.spawn(move || {
             for round in 1..=NAT_ROUNDS {
-                guess(Way::Imap, NAT, four, wrong)
+                guess(Way::Imap, NAT, four, &wrong)
                     .with_context(|| format!("wrong login {round} from {NAT}"))?;
                 let good = guess(Way::Imap, NAT, four, ulf)
                     .with_context(|| format!("good login {round} from {NAT}"))?;

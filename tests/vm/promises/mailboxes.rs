@@ -22,6 +22,14 @@ pub const PROMISES: &[Promise] = &[
         check: special_folders,
     },
     Promise {
+        says: "a search finds the mails that hold a text, and only them (RFC 9051, section 6.4.4)",
+        check: search,
+    },
+    Promise {
+        says: "folders may have dots in their names, and any other character",
+        check: folder_names,
+    },
+    Promise {
         says: "the quota is shown to clients",
         check: quota_is_shown,
     },
@@ -71,6 +79,68 @@ fn special_folders(world: &World) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn search(world: &World) -> Result<()> {
+    let tina = world.account("tina");
+    let mut imap = world.mailbox(&tina)?;
+    imap.say("CREATE Searched")?;
+    for text in [
+        "Nur 1&1 hilft.",
+        "Ein rot eingelegter wein.",
+        "Ein roter rot wein.",
+        "user@example.org/path?x=1",
+    ] {
+        let message = letter(&tina.address, &tina.address, "searched", text);
+        imap.append("Searched", message.as_bytes())?;
+    }
+    imap.select("Searched")?;
+    for (text, found) in [
+        ("1&1", "1"),
+        ("rot wein", "3"),
+        ("ROT", "2 3"),
+        ("example.org/path?", "4"),
+        ("ngeleg", "2"),
+        ("nowhere", ""),
+    ] {
+        for key in ["BODY", "TEXT"] {
+            let answer = imap.say(&format!("SEARCH {key} \"{text}\""))?;
+            let line = answer.lines.first().cloned().unwrap_or_default();
+            let told = line.trim_start_matches("* SEARCH").trim();
+            ensure!(
+                told == found,
+                "{key} {text:?} finds {told:?}, not {found:?}"
+            );
+        }
+    }
+    imap.log_out()
+}
+
+fn folder_names(world: &World) -> Result<()> {
+    let tina = world.account("tina");
+    let mut imap = world.mailbox(&tina)?;
+    let names = [
+        "St. Gallen",
+        "example.org",
+        ".hidden",
+        "Projekte/v1.0/a.b",
+        "~home",
+        "a^b ^2e #1",
+    ];
+    for name in names {
+        imap.say(&format!("CREATE \"{name}\""))?;
+        let message = letter(&tina.address, &tina.address, name, "In its folder.");
+        let status = imap.append(name, message.as_bytes())?;
+        ensure!(status.starts_with("OK"), "{name}: {status}");
+    }
+    let listed = imap.say("LIST \"\" \"*\"")?.lines.join("\n");
+    for name in names {
+        ensure!(listed.contains(name), "{name} is not in {listed}");
+        ensure!(imap.select(name)? == 1, "{name} is empty");
+        imap.say("CLOSE")?;
+        imap.say(&format!("DELETE \"{name}\""))?;
+    }
+    imap.log_out()
 }
 
 fn quota_is_shown(world: &World) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Promise;
-use super::world::{World, friend};
+use super::world::{World, friend, header_values, letter};
 
 pub const PROMISES: &[Promise] = &[
     Promise {
@@ -33,6 +33,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "an alias of an address elsewhere sends mail on",
         check: alias_to_the_outside,
+    },
+    Promise {
+        says: "mail that is sent on leaves as it came: its signature holds",
+        check: sent_on_unchanged,
     },
     Promise {
         says: "a catch-all takes what nobody else has; a real user keeps his own mail",
@@ -127,12 +131,41 @@ fn alias_to_the_outside(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// 8-bit text and a line of 2500 octets, which Postfix by itself changes for servers that do
+/// not know the one, and always for the other.
+fn sent_on_unchanged(world: &World) -> Result<()> {
+    let subject = world.unique("sent on unchanged");
+    let body = format!("Gr\u{fc}\u{df}e.\r\n{}\r\n", "long ".repeat(500));
+    let sender = friend("signer");
+    let message = letter(&sender, "moved@wombat.example", &subject, &body).replace(
+        "Subject:",
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Transfer-Encoding: 8bit\r\nSubject:",
+    );
+    let mut stranger = world.stranger()?;
+    stranger.say(&format!("MAIL FROM:<{sender}> BODY=8BITMIME"), "250")?;
+    stranger.say("RCPT TO:<moved@wombat.example>", "250")?;
+    stranger
+        .data(message.as_bytes())?
+        .must_be(&[250], "the message")?;
+    let caught = world.caught("unchanged@outside.example")?;
+    let text = String::from_utf8_lossy(&caught.message);
+    ensure!(text.contains(&body), "{text}");
+    Ok(())
+}
+
 fn catch_all(world: &World) -> Result<()> {
     let subject = world.unique("caught");
     world
         .receive(&["whoever.this.is@koala.example"], &subject)?
         .must_be(&[250], "the catch-all")?;
-    world.read(&world.second_account("kim"), &subject)?;
+    let message = world.read(&world.second_account("kim"), &subject)?;
+    // Whose address it was, nothing else says.
+    let delivered = header_values(&message, "Delivered-To");
+    ensure!(
+        delivered == ["whoever.this.is@koala.example"],
+        "Delivered-To: {delivered:?}"
+    );
     let own = world.unique("for the real one");
     world
         .receive(&["real@koala.example"], &own)?

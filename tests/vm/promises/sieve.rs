@@ -10,11 +10,12 @@ use super::world::{World, friend, letter};
 
 pub const PROMISES: &[Promise] = &[
     Promise {
-        says: "a filter stored over ManageSieve sorts mail into a folder",
+        says: "a filter stored over ManageSieve sorts mail into a folder, by its subject or by the \
+               address it was sent to",
         check: fileinto,
     },
     Promise {
-        says: "a vacation filter answers a person once",
+        says: "a vacation filter answers a person once, who wrote to an alias too",
         check: vacation,
     },
     Promise {
@@ -37,14 +38,26 @@ fn fileinto(world: &World) -> Result<()> {
     store(
         world,
         &fritz,
-        "require [\"fileinto\", \"mailbox\"];\r\n\
-         if header :contains \"subject\" \"wombat report\" { fileinto :create \"Reports\"; }\r\n",
+        "require [\"fileinto\", \"mailbox\", \"envelope\", \"subaddress\"];\r\n\
+         if envelope \"to\" \"orders@wombat.example\" { fileinto :create \"Orders\"; }\r\n\
+         elsif envelope :detail \"to\" \"shop\" { fileinto :create \"Shop\"; }\r\n\
+         elsif header :contains \"subject\" \"wombat report\" { fileinto :create \"Reports\"; }\r\n",
     )?;
     let sorted = world.unique("wombat report");
     world
         .receive(&[&fritz.address], &sorted)?
         .must_be(&[250], "mail to sort")?;
     world.read_in(&fritz, "Reports", &sorted)?;
+    for (address, folder) in [
+        ("orders@wombat.example", "Orders"),
+        ("fritz+shop@wombat.example", "Shop"),
+    ] {
+        let subject = world.unique("by its address");
+        world
+            .receive(&[address], &subject)?
+            .must_be(&[250], address)?;
+        world.read_in(&fritz, folder, &subject)?;
+    }
     let other = world.unique("anything else");
     world
         .receive(&[&fritz.address], &other)?
@@ -60,16 +73,21 @@ fn vacation(world: &World) -> Result<()> {
         &vera,
         "require [\"vacation\"];\r\nvacation :days 3 \"I am by the sea.\";\r\n",
     )?;
-    let asker = friend("vacation-asker");
-    for _ in 0..2 {
+    let ask = |asker: &str, address: &str| -> Result<()> {
         let subject = world.unique("are you there");
-        let message = letter(&asker, &vera.address, &subject, "Well?");
+        let message = letter(asker, address, &subject, "Well?");
         world
             .stranger()?
-            .send(&asker, &[&vera.address], message.as_bytes())?
+            .send(asker, &[address], message.as_bytes())?
             .must_be(&[250], "the question")?;
-        world.read(&vera, &subject)?;
-    }
+        world.read(&vera, &subject).map(drop)
+    };
+    let asker = friend("vacation-asker");
+    ask(&asker, &vera.address)?;
+    ask(&asker, &vera.address)?;
+    let other = friend("vacation-asker-by-alias");
+    ask(&other, "holiday@wombat.example")?;
+    world.caught(&other)?;
     let caught = world.caught(&asker)?;
     let text = String::from_utf8_lossy(&caught.message);
     ensure!(text.contains("I am by the sea."), "{text}");

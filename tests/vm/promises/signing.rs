@@ -40,6 +40,10 @@ pub const PROMISES: &[Promise] = &[
         check: two_from_headers,
     },
     Promise {
+        says: "what a user writes in 8-bit text is signed in a form that every server takes",
+        check: eight_bits_are_made_fit,
+    },
+    Promise {
         says: "a bounce goes out signed",
         check: bounces_are_signed,
     },
@@ -187,6 +191,38 @@ fn two_from_headers(world: &World) -> Result<()> {
         twice(&lars.address).as_bytes(),
     )?;
     must_refuse(&reply, "a user's message with two From headers")
+}
+
+fn eight_bits_are_made_fit(world: &World) -> Result<()> {
+    let mona = world.account("mona");
+    let recipient = format!("{}@outside.example", world.unique("umlauts"));
+    let message = letter(
+        &mona.address,
+        &recipient,
+        "umlauts",
+        "Gr\u{fc}\u{df}e aus K\u{f6}ln",
+    )
+    .replace(
+        "Subject:",
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Transfer-Encoding: 8bit\r\nSubject:",
+    );
+    let mut client = world.submission(&mona)?;
+    client.say(
+        &format!("MAIL FROM:<{}> BODY=8BITMIME", mona.address),
+        "250",
+    )?;
+    client.say(&format!("RCPT TO:<{recipient}>"), "250")?;
+    client
+        .data(message.as_bytes())?
+        .must_be(&[250], "the message")?;
+    let caught = world.caught(&recipient)?;
+    let signers = dkim::verify(&caught.message, dns::address())?;
+    ensure!(signers.len() == 1, "signed by {signers:?}");
+    let text = String::from_utf8_lossy(&caught.message);
+    ensure!(caught.message.is_ascii(), "8 bits left the machine: {text}");
+    ensure!(text.contains("Gr=C3=BC=C3=9Fe aus K=C3=B6ln"), "{text}");
+    Ok(())
 }
 
 fn bounces_are_signed(world: &World) -> Result<()> {

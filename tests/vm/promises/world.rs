@@ -47,6 +47,9 @@ info@wombat.example     anna@wombat.example
 team@wombat.example     anna@wombat.example, bert@wombat.example
 office@wombat.example   anna
 away@wombat.example     alias-target@outside.example
+moved@wombat.example    unchanged@outside.example
+orders@wombat.example   fritz@wombat.example
+holiday@wombat.example  vera@wombat.example
 @koala.example          kim@koala.example
 ";
 

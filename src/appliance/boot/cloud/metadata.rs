@@ -69,9 +69,6 @@ struct Addresses {
 }
 
 /// Fetches the metadata and leaves it in a file.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn leave_metadata(place: &Place) -> Result<String> {
     let Some(provider) = find_provider(place) else {
         return Ok("This machine runs in no cloud that is known.".to_owned());

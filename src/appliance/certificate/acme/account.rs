@@ -5,7 +5,7 @@
 //! its account again by asking for the same key. Another account is made only
 //! for another directory or another external account; the old one is kept.
 
-use super::client::{CaClient, LastRefusal, take_refusal};
+use super::client::{CaClient, LastSaid};
 use super::configuration::Configuration;
 use super::external_account::{Applicant, register_external};
 use super::failure::{Failure, Kind};
@@ -44,19 +44,24 @@ struct Kept {
 pub struct Ca {
     /// The account.
     pub account: Account,
-    refusal: LastRefusal,
+    said: LastSaid,
 }
 
 impl Ca {
+    /// How many seconds the CA's clock is ahead of ours, as far as it says.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.said.clock_ahead()
+    }
+
     /// What an error means, with what the CA said about asking again.
     pub fn failure(&self, error: &Error) -> Failure {
-        explain(error, &self.refusal)
+        explain(error, &self.said)
     }
 }
 
-fn explain(error: &Error, refusal: &LastRefusal) -> Failure {
+fn explain(error: &Error, said: &LastSaid) -> Failure {
     let mut failure = Failure::of_error(error);
-    if let Some(refusal) = take_refusal(refusal)
+    if let Some(refusal) = said.take_refusal()
         && matches!(refusal.status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE)
     {
         failure.retry_after = refusal.retry_after;
@@ -143,20 +148,20 @@ pub async fn open_ca(place: &Place, configuration: &Configuration) -> Result<Ca,
         .map(PrivatePkcs8KeyDer::from)
         .context("the account's key is damaged")
         .map_err(Failure::from)?;
-    let refusal = LastRefusal::default();
-    let client = Box::new(CaClient::new(place, refusal.clone())?);
+    let said = LastSaid::default();
+    let client = Box::new(CaClient::new(place, said.clone())?);
     let account = match &kept.address {
         Some(address) => reopen(client, configuration, key, address)
             .await
-            .map_err(|error| explain(&error, &refusal))?,
+            .map_err(|error| explain(&error, &said))?,
         None => {
-            let account = register(client, configuration, key, &refusal).await?;
+            let account = register(client, configuration, key, &said).await?;
             kept.address = Some(account.id().to_owned());
             store(place, &kept)?;
             account
         }
     };
-    let ca = Ca { account, refusal };
+    let ca = Ca { account, said };
     if kept.contact != configuration.contact {
         update_contact(place, configuration, &ca, kept).await;
     }
@@ -202,7 +207,7 @@ async fn register(
     client: Box<CaClient>,
     configuration: &Configuration,
     key: PrivatePkcs8KeyDer<'static>,
-    refusal: &LastRefusal,
+    said: &LastSaid,
 ) -> Result<Account, Failure> {
     let registered = match &configuration.external_account {
         Some(external) => {
@@ -237,7 +242,7 @@ async fn register(
         }
     };
     registered.map_err(|error| {
-        let mut failure = explain(&error, refusal);
+        let mut failure = explain(&error, said);
         if matches!(failure.kind, Kind::Refused) && matches!(error, Error::Api(_)) {
             failure.kind = Kind::Account;
         }

@@ -10,16 +10,15 @@ use super::keys::{choose_key, ensure_next_key, key_digest, observe, publish};
 use super::names::{Tlsa, find_tlsa};
 use super::order::{Issued, Wanted, forget_order, obtain};
 use super::preflight::{
-    check_clock, check_host, check_optional, check_web_server, look_up, own_addresses,
+    blame_clock, check_clock, check_host, check_optional, check_skew, check_web_server, look_up,
+    own_addresses,
 };
-use super::ready::{check_issued, find_chain, leave_ready};
+use super::ready::find_chain;
 use super::record::{Record, load_record, store_record};
 use super::renewal::Renewal;
 use super::request::take_request;
 use crate::appliance::certificate::chain::{CertificateFacts, parse_chain, read_facts};
-use crate::appliance::certificate::chain_path;
-use crate::appliance::machine::clock::{DAY, now, uptime};
-use crate::appliance::machine::files::read_optional;
+use crate::appliance::machine::clock::{DAY, is_synchronized, now, uptime};
 use crate::appliance::machine::place::Place;
 use anyhow::{Context, Result};
 use instant_acme::CertificateIdentifier;
@@ -38,17 +37,15 @@ const BOOT_SECONDS: i64 = 5 * 60;
 const CERTIFICATES_A_DAY_MAX: usize = 3;
 /// Every how many failures the other challenge is tried, too.
 const FAILURES_BEFORE_OTHER_CHALLENGE: u32 = 3;
-/// Longest wait for a certificate to be taken into use.
-const TAKE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One run.
 pub struct Agent<'a> {
-    place: &'a Place,
-    configuration: &'a Configuration,
+    pub(super) place: &'a Place,
+    pub(super) configuration: &'a Configuration,
     ca: Option<Ca>,
     /// Why there is no `ca`, asked once in a run.
     unreachable: Option<Failure>,
-    lines: Vec<String>,
+    pub(super) lines: Vec<String>,
 }
 
 impl<'a> Agent<'a> {
@@ -117,6 +114,9 @@ impl<'a> Agent<'a> {
         let Some(forced) = self.is_due(name, record).await? else {
             return Ok(());
         };
+        if !forced && self.tend_kept(name, record)? {
+            return Ok(());
+        }
         let result = self.renew_host(name, record, tlsa, forced).await;
         self.conclude(name, record, result, forced)
     }
@@ -155,7 +155,14 @@ impl<'a> Agent<'a> {
         }
         if let Some(pause) = record.pause {
             let asked_now = forced || (request.is_some() && !pause.asked);
-            if !asked_now && !pause.is_over(now()) {
+            // With a wrong clock neither DNSSEC nor TLS works.
+            let clock_came = !pause.asked
+                && is_synchronized(self.place)
+                && record
+                    .failed
+                    .as_ref()
+                    .is_some_and(|failed| failed.unsynchronized);
+            if !asked_now && !clock_came && !pause.is_over(now()) {
                 return Ok(None);
             }
         }
@@ -239,7 +246,8 @@ impl<'a> Agent<'a> {
                     sleep(NETWORK_POLL_PAUSE).await;
                 }
                 Err(failure) if failure.kind == Kind::Nonce && nonces > 0 => nonces -= 1,
-                result => return result,
+                Err(failure) => return Err(blame_clock(self.place, failure)),
+                Ok(ca) => return Ok(ca),
             }
         }
     }
@@ -260,7 +268,8 @@ impl<'a> Agent<'a> {
             // Then the CA cannot be found either, and says so better.
             Err(failure) => tell!("warning: {failure}"),
         }
-        self.open().await?;
+        let ahead = self.open().await?.clock_ahead();
+        check_skew(self.place, ahead)?;
         // Now that the CA was found, DNS is there, which it may not have been at boot.
         let again = match tlsa {
             Tlsa::Unknown => find_tlsa(self.configuration.name_server, name),
@@ -276,6 +285,9 @@ impl<'a> Agent<'a> {
         let Some(forced) = self.is_due(name, record).await? else {
             return Ok(());
         };
+        if !forced && self.tend_kept(name, record)? {
+            return Ok(());
+        }
         let result = async {
             let resolved = look_up(self.configuration, name)?;
             let mut own = own_addresses(self.place, self.configuration);
@@ -400,72 +412,5 @@ impl<'a> Agent<'a> {
                 result => return result,
             }
         }
-    }
-
-    /// Checks what came, leaves it to be taken, and remembers the outcome.
-    fn conclude(
-        &mut self,
-        name: &str,
-        record: &mut Record,
-        result: Result<Issued, Failure>,
-        forced: bool,
-    ) -> Result<()> {
-        let result = result.and_then(|issued| {
-            // Whatever it is, this order is over.
-            forget_order(self.place, name)?;
-            check_issued(name, &issued).map_err(|error| {
-                Failure::new(
-                    Kind::Chain,
-                    format!("the CA sent a certificate that is refused: {error:#}"),
-                    "the certificate in use stays; tell the CA, or choose another by \
-                     ACME_DIRECTORY_URL",
-                )
-            })?;
-            leave_ready(self.place, name, &issued)?;
-            Ok(issued)
-        });
-        match result {
-            Ok(issued) => {
-                record.succeed(&self.configuration.directory, forced, now());
-                let facts = read_facts(issued.chain.as_bytes())?;
-                record.renewal = Some(Renewal::by_lifetime(&facts));
-                self.lines.push(format!(
-                    "{name}: a certificate of {} came, serial {}.",
-                    facts.issuer, facts.serial
-                ));
-                if name == self.configuration.hostname && self.place.is_machine() {
-                    self.wait_until_taken(&facts);
-                }
-            }
-            Err(failure) => {
-                // What is looked at every few minutes is told when it changes.
-                let told = record
-                    .failed
-                    .as_ref()
-                    .is_some_and(|before| failure.is_local() && before.failure == failure);
-                if !told {
-                    self.lines
-                        .push(format!("{name}: {failure}\n  hint: {}", failure.hint));
-                }
-                record.fail(failure, now(), rand::random());
-            }
-        }
-        Ok(())
-    }
-
-    /// So that the next key is made in this run, once this one is in use.
-    fn wait_until_taken(&self, facts: &CertificateFacts) {
-        let began = Instant::now();
-        while began.elapsed() < TAKE_LIMIT {
-            let installed = read_optional(&self.place.path(chain_path()))
-                .ok()
-                .flatten()
-                .and_then(|pem| read_facts(&pem).ok());
-            if installed.is_some_and(|installed| installed.serial == facts.serial) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        tell!("warning: the certificate waits to be taken into use");
     }
 }

@@ -4,17 +4,17 @@
 //! limit of answers, no way back to http, the machine's own list of trusted
 //! roots. What a CA says about asking again (`Retry-After`, RFC 9110, section
 //! 10.2.3, <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>) is kept,
-//! since the library drops it with errors.
+//! since the library drops it with errors, and so is what its clock shows
+//! (`Date`, section 6.6.1).
 
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::http::{client, trusting};
 use anyhow::{Context, Result};
-use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use jiff::Timestamp;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,23 +67,42 @@ pub struct Refusal {
     pub retry_after: Option<i64>,
 }
 
-/// The last refusal, seen from outside the library.
-pub type LastRefusal = Arc<Mutex<Option<Refusal>>>;
+/// What a CA said beside its answers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    refusal: Option<Refusal>,
+    clock_ahead: Option<i64>,
+}
 
-/// Takes the last refusal, so that it is counted once.
-pub fn take_refusal(last: &LastRefusal) -> Option<Refusal> {
-    last.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// What the CA said last, seen from outside the library.
+#[derive(Debug, Clone, Default)]
+pub struct LastSaid(Arc<Mutex<Said>>);
+
+impl LastSaid {
+    /// Takes the last refusal, so that it is counted once.
+    pub fn take_refusal(&self) -> Option<Refusal> {
+        self.with(|said| said.refusal.take())
+    }
+
+    /// How many seconds its clock was ahead of ours, less than none if behind.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.with(|said| said.clock_ahead)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Said) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A client of one CA.
 pub struct CaClient {
     http_client: ureq::Agent,
-    refusal: LastRefusal,
+    said: LastSaid,
 }
 
 impl CaClient {
     /// A client that trusts what the machine trusts.
-    pub fn new(place: &Place, refusal: LastRefusal) -> Result<Self> {
+    pub fn new(place: &Place, said: LastSaid) -> Result<Self> {
         let trust = place.path(place::TRUST);
         let path = if trust.exists() {
             trust
@@ -100,7 +119,7 @@ impl CaClient {
             .build();
         Ok(Self {
             http_client: ureq::Agent::new_with_config(config),
-            refusal,
+            said,
         })
     }
 }
@@ -111,14 +130,14 @@ impl HttpClient for CaClient {
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let http_client = self.http_client.clone();
-        let refusal = self.refusal.clone();
+        let said = self.said.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = match body.collect().await {
                 Ok(body) => body.to_bytes(),
                 Err(never) => match never {},
             };
-            tokio::task::spawn_blocking(move || send(&http_client, parts, &body, &refusal))
+            tokio::task::spawn_blocking(move || send(&http_client, parts, &body, &said))
                 .await
                 .map_err(|error| Error::Other(Box::new(error)))?
                 .map_err(|error| Error::Other(Box::new(error)))
@@ -130,7 +149,7 @@ fn send(
     http_client: &ureq::Agent,
     mut parts: http::request::Parts,
     body: &[u8],
-    refusal: &LastRefusal,
+    said: &LastSaid,
 ) -> Result<BytesResponse, CaError> {
     let host = parts.uri.host().unwrap_or_default().to_owned();
     let asked = parts.method == http::Method::GET;
@@ -155,12 +174,14 @@ fn send(
         .read_to_vec()
         .map_err(unreachable)?;
     let status = parts.status.as_u16();
+    let date = parts.headers.get(DATE).and_then(parse_date);
+    said.with(|said| said.clock_ahead = date.map(|date| date - now()));
     if status >= 400 {
-        let said = Refusal {
+        let refusal = Refusal {
             status,
-            retry_after: parse_retry_after(&parts.headers),
+            retry_after: parse_retry_after(&parts.headers, now()),
         };
-        *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        said.with(|said| said.refusal = Some(refusal));
         let explained = serde_json::from_slice::<instant_acme::Problem>(&bytes).is_ok();
         // The library takes any answer to a plain question for a good one.
         if !explained || asked {
@@ -173,35 +194,52 @@ fn send(
     })
 }
 
-/// `Retry-After` as seconds since 1970: a number of seconds, or a date of RFC 9110.
-fn parse_retry_after(headers: &HeaderMap) -> Option<i64> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<i64>() {
-        return now().checked_add(seconds.max(0));
+/// `Retry-After` as seconds since 1970 by our clock: a number of seconds, or a date of
+/// RFC 9110, which is by the clock of the CA.
+fn parse_retry_after(headers: &HeaderMap, now: i64) -> Option<i64> {
+    let value = headers.get(RETRY_AFTER)?;
+    if let Ok(seconds) = value.to_str().ok()?.trim().parse::<i64>() {
+        return now.checked_add(seconds.max(0));
     }
+    let ahead = headers
+        .get(DATE)
+        .and_then(parse_date)
+        .map_or(0, |date| date - now);
+    Some(parse_date(value)? - ahead)
+}
+
+fn parse_date(value: &HeaderValue) -> Option<i64> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new();
     // "GMT" is one of the zones that mail knew, too.
-    date.parse_timestamp(text).ok().map(Timestamp::as_second)
+    let time = date.parse_timestamp(value.to_str().ok()?.trim()).ok()?;
+    Some(time.as_second())
 }
 
 #[cfg(test)]
 mod tests {
     use super::parse_retry_after;
-    use crate::appliance::machine::clock::now;
-    use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+    use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
     #[test]
     fn both_forms_of_retry_after() {
         let parse = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            parse_retry_after(&headers)
+            parse_retry_after(&headers, 1_000_000_000)
         };
-        let now = now();
-        assert!((parse("120").unwrap() - now - 120).abs() < 5);
+        assert_eq!(parse("120"), Some(1_000_000_120));
         assert_eq!(parse("Fri, 31 Dec 1999 23:59:59 GMT"), Some(946_684_799));
-        assert!((parse("-5").unwrap() - now).abs() < 5);
+        assert_eq!(parse("-5"), Some(1_000_000_000));
         assert_eq!(parse("9223372036854775807"), None);
         assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn a_date_to_ask_again_is_by_the_clock_of_the_ca() {
+        let mut headers = HeaderMap::new();
+        let said = |text| HeaderValue::from_static(text);
+        headers.insert(DATE, said("Fri, 31 Dec 1999 22:59:59 GMT"));
+        headers.insert(RETRY_AFTER, said("Fri, 31 Dec 1999 23:59:59 GMT"));
+        assert_eq!(parse_retry_after(&headers, 500), Some(500 + 3600));
     }
 }

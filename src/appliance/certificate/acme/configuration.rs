@@ -137,25 +137,16 @@ fn optional_names(settings: &Settings) -> Vec<String> {
 }
 
 /// Writes the values; the next run of the agent takes them.
-///
-/// # Errors
-/// A file that cannot be written.
 pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     CONFIGURATION.write(place, &Configuration::of(settings))
 }
 
 /// Reads the values, `None` before there are settings.
-///
-/// # Errors
-/// A file that is not ours.
 pub fn load_configuration(place: &Place) -> Result<Option<Configuration>> {
     CONFIGURATION.load_optional(place)
 }
 
 /// What the agent acts on.
-///
-/// # Errors
-/// No settings yet.
 pub fn load_configured(place: &Place) -> Result<Configuration> {
     load_configuration(place)?.ok_or_else(|| {
         hinted(

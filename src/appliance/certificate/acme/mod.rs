@@ -24,6 +24,7 @@ mod failure;
 mod keys;
 mod names;
 mod order;
+mod outcome;
 mod preflight;
 mod ready;
 mod record;
@@ -37,7 +38,7 @@ use agent::Agent;
 use anyhow::Result;
 
 pub use configuration::{Configuration, configure, load_configuration, load_configured};
-pub use ready::{find_chain, ready_folder};
+pub use ready::{find_chain, put_by, ready_folder};
 pub use record::{Record, load_record};
 pub use renewal::Reason;
 pub use request::{RenewalRequest, is_left, leave_request};
@@ -56,7 +57,9 @@ pub fn run_agent(place: &Place) -> Result<String> {
     if !place.is_machine() {
         ensure_folder(&folder, 0o755, None)?;
     }
-    ensure_folder(&folder.join("requests"), 0o755, None)?;
+    for ours in ["requests", "kept"] {
+        ensure_folder(&folder.join(ours), 0o755, None)?;
+    }
     let _lock = crate::appliance::machine::files::lock_file(&folder.join("lock"))?;
     let runtime = start_runtime(BLOCKING_THREADS)?;
     runtime.block_on(Agent::new(place, &configuration).run())

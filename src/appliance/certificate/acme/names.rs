@@ -45,9 +45,6 @@ pub enum Tlsa {
 }
 
 /// Addresses of a name.
-///
-/// # Errors
-/// A resolver that does not answer, or cannot.
 pub fn resolve(server: SocketAddr, name: &str) -> Result<Resolved, Failure> {
     let mut resolved = Resolved::default();
     for kind in [RecordType::A, RecordType::AAAA] {

@@ -10,6 +10,7 @@ use super::configuration::Configuration;
 use super::failure::{Failure, Kind};
 use super::names::{Resolved, resolve};
 use super::record::Record;
+use crate::appliance::machine::clock::{CLOCK_SKEW, describe_span, is_synchronized, uptime};
 use crate::appliance::machine::place::Place;
 use crate::appliance::network::public_address::find_addresses;
 use crate::appliance::wire::http::client;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Before this nothing of ours existed: 2025-06-01.
 const EARLIEST_CLOCK: i64 = 1_748_736_000;
+/// How long after power-on it is waited for NTP, in seconds.
+const NTP_LIMIT: i64 = 3600;
 /// How often the CA is asked though DNS looks wrong.
 const DNS_DOUBT_PAUSE: i64 = 12 * 3600;
 /// Longest wait for the web server.
@@ -25,17 +28,52 @@ const OWN_WEB_SERVER_LIMIT: Duration = Duration::from_secs(10);
 /// Longest answer of it that is looked at.
 const OWN_ANSWER_BYTES_MAX: u64 = 512;
 
+/// What mends a clock.
+pub const CLOCK_HINT: &str = "nothing has to be done if it is set in a moment; the machine sets its own by NTP, which \
+     needs UDP port 123 outwards, or set the clock of the host";
+
 /// Whether the clock can be right.
 pub fn check_clock(now: i64) -> Result<(), Failure> {
     if now >= EARLIEST_CLOCK {
         return Ok(());
     }
-    Err(Failure::new(
-        Kind::Clock,
-        "the clock is wrong: it shows a time before this program was written",
-        "set the clock of the host; the machine sets its own by NTP, which needs UDP port 123 \
-         outwards",
-    ))
+    let text = "the clock is wrong: it shows a time before this program was written";
+    Err(Failure::new(Kind::Clock, text, CLOCK_HINT))
+}
+
+/// Whether a clock that nobody set yet agrees with the CA's.
+///
+/// Set, it is believed more than a CA. It is waited for NTP for a while after power-on;
+/// where it never comes, most clocks are good enough all the same.
+pub fn check_skew(place: &Place, ahead: Option<i64>) -> Result<(), Failure> {
+    let waits = !is_synchronized(place) && uptime(place).is_none_or(|uptime| uptime < NTP_LIMIT);
+    match ahead {
+        Some(ahead) if waits && ahead.abs() > CLOCK_SKEW => Err(Failure::new(
+            Kind::Clock,
+            format!(
+                "the clock was not set yet and is {} {} that of the CA",
+                describe_span(ahead),
+                if ahead > 0 { "behind" } else { "ahead of" }
+            ),
+            CLOCK_HINT,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a failure means whose reason may be a clock that nobody set: the time of the
+/// CA's own certificate looks wrong by it.
+pub fn blame_clock(place: &Place, failure: Failure) -> Failure {
+    let by_time = ["expired", "not valid yet", "notvalidyet"];
+    let text = failure.text.to_lowercase();
+    let suspect = failure.kind == Kind::Unreachable
+        && by_time.iter().any(|words| text.contains(words))
+        && !is_synchronized(place);
+    if !suspect {
+        return failure;
+    }
+    let text = format!("the clock was not set yet, and by it {}", failure.text);
+    Failure::new(Kind::Clock, text, CLOCK_HINT)
 }
 
 /// Addresses that are this machine's as far as it knows; none behind some kinds of NAT.

@@ -1,68 +1,103 @@
-//! Certificates that came and wait to be taken into use.
+//! Certificates that came: those that wait to be taken into use, and those whose time has not come.
+//!
+//! The second sort is kept, since each one costs the CA an order: it is good as soon as
+//! the clock is.
 
 use super::configuration::Configuration;
 use super::order::Issued;
-use crate::appliance::certificate::chain::{check_links, parse_chain};
+use crate::appliance::certificate::chain::{CertificateFacts, check_links, parse_chain};
+use crate::appliance::certificate::pair::{CHAIN, KEY};
 use crate::appliance::certificate::{chain_path, check_pair, names_folder};
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::{PUBLIC, SECRET, ensure_folder, sync_folder, write_file};
 use crate::appliance::machine::place::{self, Place};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Where pairs wait to be taken.
 pub fn ready_folder(place: &Place) -> PathBuf {
     place.path(place::ACME).join("ready")
 }
 
-/// Whether a certificate is what was ordered.
-pub fn check_issued(name: &str, issued: &Issued) -> Result<()> {
+/// Where pairs wait for their time.
+fn kept_folder(place: &Place) -> PathBuf {
+    place.path(place::ACME).join("kept")
+}
+
+/// Whether a certificate is what was ordered; what it says of itself.
+pub fn check_issued(name: &str, issued: &Issued) -> Result<CertificateFacts> {
     let chain = parse_chain(issued.chain.as_bytes())?;
-    check_pair(name, &issued.chain, &issued.key)?;
-    check_links(&chain, name, now())
+    let facts = check_pair(name, &issued.chain, &issued.key)?;
+    check_links(&chain, name, now())?;
+    Ok(facts)
 }
 
 /// Leaves a pair where `cert take` finds it, whole or not at all.
 pub fn leave_ready(place: &Place, name: &str, issued: &Issued) -> Result<()> {
+    leave(place, &ready_folder(place), name, issued)?;
+    // Older, or the same.
+    remove_pair(&kept_folder(place).join(name))
+}
+
+/// Keeps a pair until its time comes, whole or not at all.
+pub fn keep(place: &Place, name: &str, issued: &Issued) -> Result<()> {
+    leave(place, &kept_folder(place), name, issued)
+}
+
+/// Moves a pair that waits to be taken to those whose time has not come.
+pub fn put_by(place: &Place, name: &str) -> Result<()> {
+    let target = kept_folder(place).join(name);
+    remove_pair(&target)?;
+    std::fs::rename(ready_folder(place).join(name), &target)
+        .with_context(|| format!("moving a certificate to {}", target.display()))?;
+    sync_folder(&kept_folder(place))
+}
+
+/// The pair that is kept for a name; one that cannot be read is none.
+pub fn find_kept(place: &Place, name: &str) -> Option<(Issued, CertificateFacts)> {
+    let folder = kept_folder(place).join(name);
+    let issued = Issued {
+        chain: std::fs::read_to_string(folder.join(CHAIN)).ok()?,
+        key: std::fs::read_to_string(folder.join(KEY)).ok()?,
+    };
+    let facts = check_issued(name, &issued).ok()?;
+    Some((issued, facts))
+}
+
+fn leave(place: &Place, folder: &Path, name: &str, issued: &Issued) -> Result<()> {
     let aside = place.path(place::ACME).join("unready");
-    if aside.exists() {
-        std::fs::remove_dir_all(&aside).with_context(|| format!("removing {}", aside.display()))?;
-    }
+    remove_pair(&aside)?;
     ensure_folder(&aside, 0o700, None)?;
-    write_file(
-        &aside.join("privkey.pem"),
-        issued.key.as_bytes(),
-        SECRET,
-        None,
-    )?;
-    write_file(
-        &aside.join("fullchain.pem"),
-        issued.chain.as_bytes(),
-        PUBLIC,
-        None,
-    )?;
+    write_file(&aside.join(KEY), issued.key.as_bytes(), SECRET, None)?;
+    write_file(&aside.join(CHAIN), issued.chain.as_bytes(), PUBLIC, None)?;
     // Others may look at the chain: `cert status` does.
     ensure_folder(&aside, 0o755, None)?;
-    let ready = ready_folder(place);
-    ensure_folder(&ready, 0o755, None)?;
-    let target = ready.join(name);
-    if target.exists() {
-        // Never taken, and now never needed.
-        std::fs::remove_dir_all(&target)
-            .with_context(|| format!("removing {}", target.display()))?;
-    }
+    ensure_folder(folder, 0o755, None)?;
+    let target = folder.join(name);
+    // Never taken, and now never needed.
+    remove_pair(&target)?;
     std::fs::rename(&aside, &target)
         .with_context(|| format!("moving a certificate to {}", target.display()))?;
-    sync_folder(&ready)
+    sync_folder(folder)
+}
+
+fn remove_pair(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The certificate of a name, taken or about to be.
 pub fn find_chain(place: &Place, configuration: &Configuration, name: &str) -> Option<Vec<u8>> {
-    let waiting = ready_folder(place).join(name).join("fullchain.pem");
+    let waiting = ready_folder(place).join(name).join(CHAIN);
     let installed = if name == configuration.hostname {
         place.path(chain_path())
     } else {
-        place.path(names_folder(name)).join("fullchain.pem")
+        place.path(names_folder(name)).join(CHAIN)
     };
     [waiting, installed]
         .into_iter()

@@ -22,6 +22,9 @@ pub struct Failed {
     pub since: i64,
     /// How many there were.
     pub times: u32,
+    /// Whether nobody had set the clock yet, which may have been the reason.
+    #[serde(default)]
+    pub unsynchronized: bool,
 }
 
 /// What is known of DANE for a name (RFC 7672).
@@ -86,6 +89,7 @@ impl Record {
             failure,
             at: now,
             since,
+            unsynchronized: false,
         });
     }
 
