@@ -34,7 +34,6 @@ mod filter;
 mod guard;
 mod machine;
 mod network;
-mod opendmarc;
 mod postfix;
 mod probe;
 mod services;

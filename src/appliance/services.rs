@@ -6,8 +6,7 @@
 use super::machine::place::{self, Place};
 use super::probe::Probe;
 use super::{
-    certificate, dkim, dns, dovecot, filter, guard, network, opendmarc, postfix, ssh, sts, unbound,
-    web,
+    certificate, dkim, dns, dovecot, filter, guard, network, postfix, ssh, sts, unbound, web,
 };
 use crate::settings::Settings;
 use anyhow::Result;
@@ -62,7 +61,7 @@ const PLAIN: Service = Service {
 
 /// All of them. Names are answered before others ask for some, and Dovecot knows who may
 /// log in before Postfix, which asks it as soon as it is back.
-pub const SERVICES: [Service; 15] = [
+pub const SERVICES: [Service; 14] = [
     Service {
         name: "network",
         daemon: Some("systemd-networkd.service"),
@@ -90,14 +89,6 @@ pub const SERVICES: [Service; 15] = [
         configure: dkim::configuration::configure,
         takes: Takes::Reload,
         probes: &[Probe::Milter("opendkim", "/run/opendkim/opendkim.sock")],
-        ..PLAIN
-    },
-    Service {
-        name: "opendmarc",
-        daemon: Some(opendmarc::UNIT),
-        configure: opendmarc::configure,
-        takes: Takes::Reload,
-        probes: &[Probe::Milter("opendmarc", "/run/opendmarc/opendmarc.sock")],
         ..PLAIN
     },
     Service {

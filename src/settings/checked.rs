@@ -31,6 +31,8 @@ pub struct Settings {
     pub mailbox_quota: Option<u64>,
     /// `SENDING_LIMIT`: recipients of one account within an hour.
     pub sending_limit: Option<u32>,
+    /// `TRUSTED_SEALERS`, in lower case.
+    pub trusted_sealers: Vec<String>,
     /// `MTA_STS`.
     pub sts_mode: StsMode,
     /// `DNS_UPDATE_*`.

@@ -124,6 +124,11 @@ pub const KEYS: &[Key] = &[
         "Recipients that one account may send to within an hour, none for no limit.",
     ),
     plain(
+        "TRUSTED_SEALERS",
+        "",
+        "Domains of mailing lists and forwarders whose ARC seals are believed, separated by commas.",
+    ),
+    plain(
         "SSH_AUTHORIZED_KEYS",
         "",
         "Public keys that may log in as root, separated by commas; empty: no ssh at all.",

@@ -69,6 +69,7 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
         sending_limit: reader
             .parsed("SENDING_LIMIT", parse_limit)
             .unwrap_or_default(),
+        trusted_sealers: reader.items("TRUSTED_SEALERS", parse_host_name),
         sts_mode: reader
             .parsed("MTA_STS", parse_sts_mode)
             .unwrap_or(StsMode::Enforce),

@@ -28,7 +28,6 @@ const FLOORS: [(&str, &[&str]); 2] = [
             "sts",
             "guard",
             "filter",
-            "opendmarc",
             "dkim",
             "certificate",
             "ssh",

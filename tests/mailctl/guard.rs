@@ -13,9 +13,12 @@ fn machine() -> Machine {
         "run/mailimg-guard",
         "run/mailimg-filter",
         "var/lib/mailimg/guard",
+        "usr/share/publicsuffix",
     ] {
         std::fs::create_dir_all(machine.path(folder)).unwrap();
     }
+    let suffixes = machine.path("usr/share/publicsuffix/public_suffix_list.dat");
+    std::fs::write(suffixes, "example\n").unwrap();
     machine
 }
 
@@ -130,8 +133,8 @@ fn the_filter_is_ready_when_its_socket_is() {
     };
     assert_eq!(outcome("mailimg-filter")["ok"], true);
     assert_eq!(outcome("storage")["ok"], true);
-    let why = outcome("opendmarc")["why"].as_str().unwrap().to_owned();
-    assert!(why.starts_with("/run/opendmarc/opendmarc.sock: "), "{why}");
+    let why = outcome("opendkim")["why"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("/run/opendkim/opendkim.sock: "), "{why}");
 }
 
 #[test]

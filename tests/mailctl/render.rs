@@ -39,7 +39,7 @@ fn everything_chosen() {
          SSH_ALLOW_FROM=192.0.2.0/24,2001:db8::1\nDH_PARAMS=ffdhe2048\n\
          RELAYHOST=[relay.example]:465\nRELAYHOST_USER=me\nRELAYHOST_PASSWORD=p:w\n\
          DNSSEC=no\nDNS_SERVERS=192.0.2.53,2001:db8::53\n\
-         MESSAGE_SIZE_LIMIT=20M\nMAILBOX_QUOTA=2G\nSENDING_LIMIT=none\n",
+         MESSAGE_SIZE_LIMIT=20M\nMAILBOX_QUOTA=2G\nSENDING_LIMIT=none\nTRUSTED_SEALERS=lists.example\n",
     );
     machine.boot();
     assert_golden("everything_chosen", &rendered(&machine));

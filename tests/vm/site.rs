@@ -31,6 +31,8 @@ pub const OUTSIDE_HOST_NAME: &str = "mx.outside.example";
 pub const SECOND_DOMAIN: &str = "koala.example";
 /// Whose mail may come from all addresses of ours; says nothing about DMARC.
 pub const FRIENDS_DOMAIN: &str = "friends.example";
+/// A domain whose name server is not there.
+pub const UNANSWERED_DOMAIN: &str = "unanswered.example";
 /// Whose mail comes from nowhere and is to be rejected (RFC 7489).
 pub const REJECT_DOMAIN: &str = "strict.example";
 /// The same, to be put into quarantine.
@@ -253,7 +255,13 @@ fn zones(tap: u8, certificate: &Certificate) -> Vec<Zone> {
         )
     };
     vec![
-        Zone::new("example.", &[]),
+        Zone::new(
+            "example.",
+            &[
+                "unanswered NS ns.unanswered",
+                "ns.unanswered A 198.18.0.253",
+            ],
+        ),
         Zone::new(
             "wombat.example.",
             &[

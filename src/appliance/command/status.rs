@@ -376,9 +376,9 @@ mod tests {
                      the CA cannot connect to port 80  !
         Disk (/var)  1.0G free of 20G  !; 900 of 1000 inodes free
         Memory       512M available of 1.0G, no swap
-        Running      systemd-networkd systemd-timesyncd unbound opendkim opendmarc
-                     dovecot postfix mailimg-filter mailimg-guard mailimg-sts ssh
-        Not running  mailimg-web is inactive (dead)
+        Running      systemd-networkd systemd-timesyncd unbound opendkim dovecot postfix
+                     mailimg-filter mailimg-guard mailimg-sts mailimg-web
+        Not running  ssh is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x
                      line 1: x

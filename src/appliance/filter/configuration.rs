@@ -17,6 +17,8 @@ pub struct Configuration {
     pub hostname: String,
     /// `SENDING_LIMIT`.
     pub sending_limit: Option<u32>,
+    /// `TRUSTED_SEALERS`.
+    pub trusted_sealers: Vec<String>,
 }
 
 /// Writes the values; a running filter takes them with the next session.
@@ -24,6 +26,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
     let configuration = Configuration {
         hostname: settings.hostname.clone(),
         sending_limit: settings.sending_limit,
+        trusted_sealers: settings.trusted_sealers.clone(),
     };
     CONFIGURATION.write(place, &configuration)
 }

@@ -1,14 +1,15 @@
 //! `mailctl filter`: what mail must be like to get in, as a milter of Postfix.
 //!
-//! It removes results that strangers forged in our name, checks SPF, wants
-//! exactly one From header, and holds users to their own addresses and to the
-//! sending limit. It neither reads bodies nor changes anything else. In trouble
-//! of its own it refuses for now: Postfix's `milter_default_action` does the
-//! same when the filter is not there.
+//! It judges what comes in by SPF, DKIM, ARC and DMARC, removes results that
+//! strangers forged in our name and adds its own, wants exactly one From header,
+//! and holds users to their own addresses and to the sending limit. It changes
+//! nothing else. In trouble of its own it refuses for now: Postfix's
+//! `milter_default_action` does the same when the filter is not there.
 
 pub mod configuration;
 pub mod from;
 pub mod limit;
+pub mod lookup;
 #[cfg(test)]
 mod name_server;
 pub mod protocol;
@@ -19,6 +20,7 @@ pub mod shared;
 pub mod spf;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use super::machine::place::{self, Place};
 use super::wire::dns::RESOLVER;

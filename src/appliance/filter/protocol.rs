@@ -4,8 +4,8 @@
 //! Sendmail 8.18 and the description in Postfix's
 //! <https://www.postfix.org/MILTER_README.html>; Postfix 3.10 is the only peer.
 //! A packet is a length of four bytes in network order, a command byte and
-//! data. Left out is what this filter never asks for: body chunks, changes of
-//! sender, recipients and body, quarantine.
+//! data. Left out is what this filter never asks for: changes of sender,
+//! recipients and body, quarantine.
 
 use std::io::{Error, ErrorKind};
 use std::net::IpAddr;
@@ -36,8 +36,6 @@ pub mod actions {
 pub mod steps {
     /// No recipients.
     pub const NO_RECIPIENT: u32 = 1 << 3;
-    /// No body.
-    pub const NO_BODY: u32 = 1 << 4;
     /// No end of headers.
     pub const NO_END_OF_HEADERS: u32 = 1 << 6;
     /// A header is not answered.
@@ -50,6 +48,10 @@ pub mod steps {
     pub const SILENT_HELO: u32 = 1 << 13;
     /// DATA is not answered.
     pub const SILENT_DATA: u32 = 1 << 16;
+    /// A piece of the body is not answered.
+    pub const SILENT_BODY: u32 = 1 << 19;
+    /// Values of headers begin right after the colon, in both directions.
+    pub const LEADING_SPACE: u32 = 1 << 20;
 }
 
 /// Macros may be chosen for this stage: MAIL FROM, `SMFIM_ENVFROM`.
@@ -81,6 +83,8 @@ pub enum Command<'a> {
     Data,
     /// One header, as received.
     Header { name: &'a [u8], value: &'a [u8] },
+    /// A piece of the body.
+    Body(&'a [u8]),
     /// The message is complete.
     EndOfMessage,
     /// This message comes to nothing, the session goes on.
@@ -213,6 +217,7 @@ pub fn parse_command(packet: &[u8]) -> Result<Command<'_>, Malformed> {
             name: data.text()?,
             value: data.text()?,
         },
+        b'B' => Command::Body(std::mem::take(&mut data.rest)),
         b'E' => Command::EndOfMessage,
         b'A' => Command::Abort,
         b'Q' => Command::Quit,
@@ -379,6 +384,7 @@ mod tests {
                 value: b" hello"
             })
         );
+        assert_eq!(parse_command(b"Ba\0\r\n"), Ok(Command::Body(b"a\0\r\n")));
         assert_eq!(parse_command(b"E"), Ok(Command::EndOfMessage));
     }
 
@@ -396,7 +402,7 @@ mod tests {
         ] {
             assert_eq!(parse_command(packet), Err(Malformed::Data(packet[0])));
         }
-        assert_eq!(parse_command(b"Bbody"), Err(Malformed::Unknown(b'B')));
+        assert_eq!(parse_command(b"Fx"), Err(Malformed::Unknown(b'F')));
         assert_eq!(parse_command(b""), Err(Malformed::Empty));
     }
 

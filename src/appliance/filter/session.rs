@@ -1,20 +1,26 @@
 //! One SMTP session as the filter sees it, from negotiation to the last message.
 //!
-//! A message's headers are looked at one by one as they arrive and answered all
-//! at once when it is complete, which saves a round trip per header.
+//! A message's headers and body are looked at as they arrive and answered all at
+//! once when it is complete, which saves a round trip for each piece. Of a body
+//! nothing is kept but its hashes.
 
 use super::configuration::Configuration;
 use super::from::parse_from;
 use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
-use super::spf::SpfQuestion;
+use super::spf::{self, Question, Spf};
+use super::verify::body::BodyStream;
+use super::verify::headers::Headers;
+use super::verify::judge::{Decision, Incoming, Rules, decide};
 use crate::appliance::machine::clock::ticks;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// The account that logged in, as Postfix calls it.
 const ACCOUNT_MACRO: &str = "{auth_authen}";
@@ -25,6 +31,9 @@ const MOST_DELETED: usize = 1000;
 /// Below the header with which Postfix says where it received the message. Above
 /// it, that header would be shown to the filters behind us as if it were the sender's.
 const TOP: u32 = 1;
+/// Longest that judging a message may take once it is there, whatever its domains' name servers
+/// do; Postfix waits ten times as long (`milter_content_timeout`).
+const JUDGING_LIMIT: Duration = Duration::from_secs(30);
 
 /// What follows from a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,8 +57,11 @@ struct Message {
     received_spf_seen: u32,
     deleted: Vec<(&'static str, u32)>,
     too_many: bool,
+    /// Kept when it is judged.
+    headers: Headers,
+    body: BodyStream,
     /// At most one lookup; given up with the message.
-    spf: JoinSet<String>,
+    spf: JoinSet<Spf>,
 }
 
 /// One session of the mail server.
@@ -127,6 +139,13 @@ impl Session {
                 self.note_header(name, value);
                 return Ok(Step::Silent);
             }
+            Command::Body(piece) => {
+                if self.is_judged() {
+                    let message = &mut self.message;
+                    message.body.update(&message.headers, piece);
+                }
+                return Ok(Step::Silent);
+            }
             Command::EndOfMessage => {
                 self.conclude(&mut replies).await?;
                 self.message = Message::default();
@@ -149,13 +168,15 @@ impl Session {
     ) -> Result<()> {
         let wanted_actions =
             actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHOOSE_MACROS;
-        let mut wanted_steps = steps::NO_BODY
-            | steps::NO_END_OF_HEADERS
+        let mut wanted_steps = steps::NO_END_OF_HEADERS
             | steps::NO_UNKNOWN
             | steps::SILENT_CONNECT
             | steps::SILENT_HELO
             | steps::SILENT_HEADER
-            | steps::SILENT_DATA;
+            | steps::SILENT_DATA
+            | steps::SILENT_BODY
+            // Signatures may cover it.
+            | steps::LEADING_SPACE;
         if self.configuration.sending_limit.is_none() {
             wanted_steps |= steps::NO_RECIPIENT;
         }
@@ -175,6 +196,11 @@ impl Session {
 
     fn is_local(&self) -> bool {
         self.client.is_some_and(|client| client.is_loopback())
+    }
+
+    /// Whether the message is others': our users and the machine itself have nothing to prove.
+    fn is_judged(&self) -> bool {
+        !self.is_local() && self.message.account.is_none()
     }
 
     fn check_revoked(&self, replies: &mut Replies) -> Result<()> {
@@ -222,8 +248,11 @@ impl Session {
     }
 
     fn note_header(&mut self, name: &[u8], value: &[u8]) {
-        let local = self.is_local();
+        let (local, judged) = (self.is_local(), self.is_judged());
         let message = &mut self.message;
+        if judged {
+            message.headers.push(name, value);
+        }
         if name.eq_ignore_ascii_case(b"From") {
             message.from_count += 1;
             if message.from_count == 1 {
@@ -254,10 +283,10 @@ impl Session {
         let Some(client) = self.client else {
             return;
         };
-        if self.is_local() || self.message.account.is_some() || !self.message.spf.is_empty() {
+        if !self.is_judged() || !self.message.spf.is_empty() {
             return;
         }
-        let question = SpfQuestion {
+        let question = Question {
             client,
             helo: self.helo.clone(),
             sender: self.message.sender.clone(),
@@ -265,27 +294,62 @@ impl Session {
         let (shared, configuration) = (self.shared.clone(), self.configuration.clone());
         self.message.spf.spawn_local(async move {
             let host = &configuration.hostname;
-            shared.spf.check(host, &question).await
+            spf::check(&shared.resolver, host, &question).await
         });
     }
 
-    /// Judges the whole message.
+    /// Answers the whole message.
     async fn conclude(&mut self, replies: &mut Replies) -> Result<()> {
         if let Some(refusal) = self.refusal()? {
             replies.refuse(&refusal);
             return Ok(());
         }
+        let mut results = None;
+        if self.is_judged() {
+            match self.judge().await? {
+                Decision::Take(value) => results = Some(value),
+                Decision::Refuse(reply) => {
+                    replies.refuse(&reply);
+                    return Ok(());
+                }
+            }
+        }
         // From the last to the first, so that no deletion moves what is still to be deleted.
         for (name, index) in self.message.deleted.iter().rev() {
             replies.delete_header(*index, name);
         }
-        self.start_spf();
-        if let Some(result) = self.message.spf.join_next().await {
-            let value = result.context("checking SPF")?;
-            replies.insert_header(TOP, RESULTS, &value);
+        if let Some(value) = results {
+            replies.insert_header(TOP, RESULTS, &format!(" {value}"));
         }
         replies.go_on();
         Ok(())
+    }
+
+    async fn judge(&mut self) -> Result<Decision> {
+        self.start_spf();
+        let message = &mut self.message;
+        let headers = &message.headers;
+        let bodies = std::mem::take(&mut message.body).finish(headers);
+        let rules = Rules {
+            hostname: &self.configuration.hostname,
+            trusted: &self.configuration.trusted_sealers,
+            organisations: &self.shared.organisations,
+        };
+        let judging = timeout(JUDGING_LIMIT, async {
+            let spf = message.spf.join_next().await.transpose();
+            let incoming = Incoming {
+                from: &message.from,
+                headers,
+                bodies,
+                spf: spf.context("checking SPF")?,
+            };
+            Ok(decide(&self.shared.resolver, &rules, incoming).await)
+        });
+        let late = "451 4.7.1 The name servers of the message's domains are too slow, \
+                    try again later";
+        judging
+            .await
+            .unwrap_or_else(|_| Ok(Decision::Refuse(late.to_owned())))
     }
 
     /// The reply to a message that is not taken.

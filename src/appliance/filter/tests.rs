@@ -3,6 +3,7 @@
 use super::from::parse_from;
 use super::protocol::{actions, parse_command, steps};
 use super::results::names_host;
+use super::shared::SUFFIXES;
 use super::{Shared, name_server, serve};
 use crate::appliance::machine::clock::ticks;
 use crate::appliance::machine::place::Place;
@@ -30,14 +31,23 @@ impl Filter {
         std::fs::create_dir_all(rendered.join("postfix")).unwrap();
         std::fs::create_dir_all(rendered.join("revoked")).unwrap();
         let limit = limit.map_or("null".to_owned(), |limit| limit.to_string());
-        let json = format!("{{\"hostname\":\"mx.example\",\"sending_limit\":{limit}}}");
+        let json = format!(
+            "{{\"hostname\":\"mx.example\",\"sending_limit\":{limit},\"trusted_sealers\":[]}}"
+        );
+        let suffixes = place.path(SUFFIXES);
+        std::fs::create_dir_all(suffixes.parent().unwrap()).unwrap();
+        std::fs::write(suffixes, "example\n").unwrap();
         std::fs::write(rendered.join("filter.json"), json).unwrap();
         std::fs::write(
             rendered.join("postfix/senders"),
             "jens@a.example jens@a.example\n",
         )
         .unwrap();
-        let server = name_server::start(&[("b.example", "v=spf1 ip4:192.0.2.1 -all")]).await;
+        let server = name_server::start(&[
+            ("b.example", "v=spf1 ip4:192.0.2.1 -all"),
+            ("_dmarc.victim.example", "v=DMARC1; p=reject"),
+        ])
+        .await;
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
         let shared = Rc::new(Shared::new(&place, server).unwrap());
         tokio::task::spawn_local(serve(listener, shared));
@@ -102,6 +112,7 @@ impl Client {
         for (name, value) in headers {
             self.send(format!("L{name}\0{value}\0").as_bytes()).await;
         }
+        self.send(b"BHello.\r\n").await;
         self.send(b"E").await;
         let mut said = Vec::new();
         loop {
@@ -127,7 +138,7 @@ async fn only_what_is_needed_is_asked_for() {
     local(async {
         let filter = Filter::start(None).await;
         let asked = filter.connect().await.negotiate().await;
-        assert_eq!(asked & steps::NO_BODY, steps::NO_BODY);
+        assert_eq!(asked & steps::LEADING_SPACE, steps::LEADING_SPACE);
         assert_eq!(asked & steps::NO_RECIPIENT, steps::NO_RECIPIENT);
         let filter = Filter::start(Some(5)).await;
         let asked = filter.connect().await.negotiate().await;
@@ -142,7 +153,7 @@ async fn only_what_is_needed_is_asked_for() {
 }
 
 #[tokio::test]
-async fn forged_results_go_and_spf_comes() {
+async fn forged_results_go_and_ours_come() {
     local(async {
         let filter = Filter::start(None).await;
         let mut session = filter.session("192.0.2.1").await;
@@ -163,7 +174,9 @@ async fn forged_results_go_and_spf_comes() {
                     "m|||\u{3}Authentication-Results||",
                     "m|||\u{1}Received-SPF||",
                     "m|||\u{1}Authentication-Results||",
-                    "i|||\u{1}Authentication-Results|mx.example; spf=pass smtp.mailfrom=b.example|",
+                    "i|||\u{1}Authentication-Results| mx.example; dmarc=none \
+                     header.from=b.example;\n spf=pass smtp.mailfrom=b.example;\n dkim=none;\n \
+                     arc=none|",
                     "c"
                 ]
             );
@@ -178,6 +191,55 @@ async fn forged_results_go_and_spf_comes() {
             said[0].contains("spf=none smtp.helo=client.example"),
             "{said:?}"
         );
+    })
+    .await;
+}
+
+/// Results that name us in whatever spelling make nobody believe a stranger.
+#[tokio::test]
+async fn a_stranger_cannot_speak_for_us() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let mut session = filter.session("192.0.2.1").await;
+        for results in [
+            "mx . example; spf=pass smtp.mailfrom=victim.example",
+            "mx\\.example; spf=pass smtp.mailfrom=victim.example",
+            "\"mx\".example; dkim=pass header.d=victim.example",
+            "m(x)x.example; dmarc=pass header.from=victim.example",
+        ] {
+            let results = ("Authentication-Results", results);
+            session.mail("a@b.example", None).await;
+            assert_eq!(
+                session
+                    .message(&[("From", " Boss <a@victim.example>"), results])
+                    .await,
+                [
+                    "y550 5.7.1 victim.example wants mail in its name refused that it does not \
+                     stand behind (DMARC p=reject): SPF pass for b.example, no DKIM signature|"
+                ]
+            );
+        }
+        session.mail("a@b.example", None).await;
+        let said = session
+            .message(&[FROM, ("Authentication-Results", " mx . example; spf=pass")])
+            .await;
+        assert_eq!(said[0], "m|||\u{1}Authentication-Results||");
+    })
+    .await;
+}
+
+/// What users and the machine itself send is nobody's to judge.
+#[tokio::test]
+async fn our_own_mail_is_not_judged() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let from = ("From", "a@victim.example");
+        let mut session = filter.session("127.0.0.1").await;
+        session.mail("a@victim.example", None).await;
+        assert_eq!(session.message(&[from]).await, ["c"]);
+        let mut session = filter.session("192.0.2.1").await;
+        session.mail("jens@a.example", Some("jens@a.example")).await;
+        assert_eq!(session.message(&[("From", "jens@a.example")]).await, ["c"]);
     })
     .await;
 }

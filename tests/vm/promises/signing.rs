@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::super::site::{
     DOMAIN, HOST_NAME, OUTSIDE_DOMAIN, QUARANTINE_DOMAIN, REJECT_DOMAIN, SECOND_DOMAIN,
+    UNANSWERED_DOMAIN,
 };
 use super::super::smtp::{Conversation, Reply};
 use super::super::{dkim, dns};
@@ -34,6 +35,22 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "Authentication-Results in this machine's name that come from outside are gone",
         check: forged_results_are_gone,
+    },
+    Promise {
+        says: "no spelling of this machine's name in Authentication-Results gets mail past p=reject",
+        check: nobody_speaks_for_us,
+    },
+    Promise {
+        says: "a message with headers that end other programs is judged, and ends nothing",
+        check: hostile_headers,
+    },
+    Promise {
+        says: "mail without a Date, with two To or Cc, of nobody, a group or Doe, John is taken",
+        check: odd_but_honest,
+    },
+    Promise {
+        says: "mail of a domain whose name servers fail waits with 451, and says why",
+        check: no_answer_is_no_policy,
     },
     Promise {
         says: "a message with two From headers is refused, from strangers and from users",
@@ -94,13 +111,18 @@ fn pretend(world: &World, domain: &str, recipient: &str, subject: &str) -> Resul
 }
 
 fn dmarc_reject(world: &World) -> Result<()> {
-    pretend(
+    let reply = pretend(
         world,
         REJECT_DOMAIN,
         "jana@wombat.example",
         &world.unique("pretended"),
     )?
     .must_be(&[550], "a message that fails p=reject")?;
+    let says = ["5.7.1", REJECT_DOMAIN, "p=reject", "SPF pass", "no DKIM"];
+    ensure!(
+        says.iter().all(|word| reply.text.contains(word)),
+        "{reply:?}"
+    );
     Ok(())
 }
 
@@ -169,6 +191,103 @@ fn forged_results_are_gone(world: &World) -> Result<()> {
         message.contains("somebody-else"),
         "another host's results are gone too: {message}"
     );
+    Ok(())
+}
+
+/// A stranger's message with these headers above those of a letter.
+fn with_headers(world: &World, from: &str, subject: &str, headers: &str) -> Result<Reply> {
+    let recipient = "jana@wombat.example";
+    let letter = letter(from, recipient, subject, "Pay this bill.");
+    world.stranger()?.send(
+        &friend("phisher"),
+        &[recipient],
+        format!("{headers}{letter}").as_bytes(),
+    )
+}
+
+fn nobody_speaks_for_us(world: &World) -> Result<()> {
+    let (host, rest) = HOST_NAME.split_once('.').context("a name without a dot")?;
+    for name in [
+        format!("{host} . {rest}"),
+        format!("{host}\\.{rest}"),
+        format!("\"{host}\".{rest}"),
+        format!("\"{HOST_NAME}\""),
+        format!("{host}(a comment).{rest}"),
+        format!("{host}.\r\n {rest}"),
+        format!("{HOST_NAME}. 1"),
+    ] {
+        let claim = format!(
+            "Authentication-Results: {name}; spf=pass smtp.mailfrom={REJECT_DOMAIN}\r\n\
+             Authentication-Results: {name}; dkim=pass header.d={REJECT_DOMAIN}\r\n"
+        );
+        let boss = format!("boss@{REJECT_DOMAIN}");
+        let subject = world.unique("claimed");
+        let reply = with_headers(world, &boss, &subject, &claim)?
+            .must_be(&[550], &format!("a message with results of {name:?}"))?;
+        ensure!(reply.text.contains(REJECT_DOMAIN), "{reply:?}");
+        let subject = world.unique("claimed");
+        with_headers(world, &friend("phisher"), &subject, &claim)?
+            .must_be(&[250], "the same without a policy")?;
+        let message = world.read(&world.account("jana"), &subject)?;
+        let results = header_values(&message, "Authentication-Results");
+        ensure!(results.len() == 1, "{name:?}: {results:?}");
+    }
+    Ok(())
+}
+
+fn hostile_headers(world: &World) -> Result<()> {
+    let main = "systemctl show -P MainPID mailimg-filter.service";
+    let before = world.run(main)?;
+    let many = "a=b; ".repeat(2000);
+    let folded = "\r\n smtp.mailfrom=x.example".repeat(500);
+    for headers in [
+        format!("Authentication-Results: other.example; {many}\r\n spf=pass{folded}\r\n"),
+        "ARC-Authentication-Results:\r\nARC-Seal:\r\n".to_owned(),
+        "ARC-Authentication-Results: ;\r\nARC-Message-Signature: i=1\r\nARC-Seal: i=1\r\n"
+            .to_owned(),
+        "ARC-Seal: i=1; cv=none\r\n".repeat(60),
+        "DKIM-Signature:\r\nDKIM-Signature: v=1; b=; bh=; h=; d=; s=\r\n".to_owned(),
+    ] {
+        let boss = format!("boss@{REJECT_DOMAIN}");
+        with_headers(world, &boss, &world.unique("hostile"), &headers)?
+            .must_be(&[550], "a message that fails p=reject")?;
+        with_headers(world, &friend("odd"), &world.unique("hostile"), &headers)?
+            .must_be(&[250], "a message without a policy")?;
+    }
+    let after = world.run(main)?;
+    ensure!(before == after, "the filter ended: {before:?}, {after:?}");
+    Ok(())
+}
+
+fn odd_but_honest(world: &World) -> Result<()> {
+    let sender = friend("odd");
+    for head in [
+        format!("From: {sender}\r\nTo: jana@wombat.example\r\n"),
+        format!(
+            "From: {sender}\r\nTo: jana@wombat.example\r\nTo: lars@wombat.example\r\n\
+             Cc: a@b.example\r\nCc: c@d.example\r\n"
+        ),
+        "From: MAILER-DAEMON\r\nTo: jana@wombat.example\r\n".to_owned(),
+        "From: <>\r\nTo: jana@wombat.example\r\n".to_owned(),
+        format!("From: Friends: {sender};\r\nTo: jana@wombat.example\r\n"),
+        format!("From: Doe, John <{sender}>\r\nTo: jana@wombat.example\r\n"),
+    ] {
+        let subject = world.unique("honest");
+        let message = format!("{head}Subject: {subject}\r\n\r\nHello.\r\n");
+        world
+            .stranger()?
+            .send(&sender, &["jana@wombat.example"], message.as_bytes())?
+            .must_be(&[250], &head)?;
+        world.read(&world.account("jana"), &subject)?;
+    }
+    Ok(())
+}
+
+fn no_answer_is_no_policy(world: &World) -> Result<()> {
+    let from = format!("boss@{UNANSWERED_DOMAIN}");
+    let reply = with_headers(world, &from, &world.unique("unanswered"), "")?
+        .must_be(&[451], "a message of a domain that nobody answers for")?;
+    ensure!(reply.text.contains(UNANSWERED_DOMAIN), "{reply:?}");
     Ok(())
 }
 

@@ -1,0 +1,98 @@
+//! What becomes of a message.
+
+use super::arc;
+use super::author::author_domains;
+use super::body::Bodies;
+use super::dkim;
+use super::dmarc::{Disposition, Findings, Judgement, judge};
+use super::headers::Headers;
+use super::organisation::Organisations;
+use super::policy::find_policy;
+use super::report::{header_value, refusal};
+use crate::appliance::filter::lookup::Lookup;
+use crate::appliance::filter::spf::Spf;
+use crate::appliance::machine::clock::now;
+use rand::RngExt;
+
+/// By what is judged.
+pub struct Rules<'a> {
+    /// In whose name.
+    pub hostname: &'a str,
+    /// Domains whose word about a message counts for more than what is found (ARC).
+    pub trusted: &'a [String],
+    /// Who belongs together.
+    pub organisations: &'a Organisations,
+}
+
+/// A message that is there.
+pub struct Incoming<'a> {
+    /// The value of its one From header.
+    pub from: &'a [u8],
+    /// All headers.
+    pub headers: &'a Headers,
+    /// What is left of the body.
+    pub bodies: Bodies,
+    /// What was found about the sender of its envelope.
+    pub spf: Option<Spf>,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is taken, with this value of `Authentication-Results`.
+    Take(String),
+    /// It is not, with this reply.
+    Refuse(String),
+}
+
+/// Judges a message.
+pub async fn decide(lookup: &impl Lookup, rules: &Rules<'_>, incoming: Incoming<'_>) -> Decision {
+    let Incoming {
+        from,
+        headers,
+        bodies,
+        spf,
+    } = incoming;
+    if headers.too_many() {
+        let text = "552 5.3.4 The headers of the message are longer than anybody's";
+        return Decision::Refuse(text.to_owned());
+    }
+    let Some(domains) = author_domains(from) else {
+        let text = "550 5.7.1 The From header does not show in one way whose the message is \
+                    (RFC 5322 section 3.4)";
+        return Decision::Refuse(text.to_owned());
+    };
+    let seconds = u64::try_from(now()).unwrap_or(0);
+    let policies = async {
+        let mut policies = Vec::new();
+        for domain in &domains {
+            policies.push(find_policy(lookup, rules.organisations, domain).await);
+        }
+        policies
+    };
+    let (dkim, arc, policies) = tokio::join!(
+        dkim::check(lookup, headers, &bodies, seconds),
+        arc::check(lookup, headers, &bodies, seconds),
+        policies,
+    );
+    let findings = Findings { spf, dkim, arc };
+    // The lot of one message is the same for all that it shows.
+    let lot = rand::rng().random_range(0..100);
+    let mut judgements: Vec<Judgement> = domains
+        .iter()
+        .zip(policies)
+        .map(|(domain, policy)| {
+            let organisations = rules.organisations;
+            judge(domain, policy, &findings, organisations, rules.trusted, lot)
+        })
+        .collect();
+    // The strictest decides (RFC 7489 section 6.6.1), and is named first.
+    judgements.sort_by_key(|judgement| std::cmp::Reverse(judgement.disposition));
+    let strictest = judgements
+        .first()
+        .filter(|first| first.disposition >= Disposition::Defer);
+    match strictest {
+        Some(judgement) => Decision::Refuse(refusal(judgement, &findings)),
+        None => Decision::Take(header_value(rules.hostname, &judgements, &findings)),
+    }
+}
