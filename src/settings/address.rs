@@ -25,7 +25,8 @@ impl fmt::Display for MailAddress {
 /// Checks and lower-cases the part left of `@`.
 ///
 /// `+` is refused because it separates the tag of an address; `/`, `:` and
-/// white space because they separate fields and path components.
+/// white space because they separate fields and path components; `'`, `&` and
+/// others because such a name is a folder, and a word that people write in shells.
 ///
 /// The error says what is wrong, and what is expected.
 pub fn parse_local_part(text: &str) -> Result<String, (String, &'static str)> {
@@ -44,18 +45,20 @@ pub fn parse_local_part(text: &str) -> Result<String, (String, &'static str)> {
     if good {
         Ok(local)
     } else {
-        Err((
-            format!("'{}' is no user name", text.escape_default()),
-            EXPECTED,
-        ))
+        Err((format!("'{}' is no user name", printable(text)), EXPECTED))
     }
+}
+
+/// Without control characters, and with quotes as they are.
+fn printable(text: &str) -> String {
+    text.escape_default().to_string().replace("\\'", "'")
 }
 
 /// Checks and lower-cases a whole address. The error says what is wrong, and what is expected.
 pub fn parse_mail_address(text: &str) -> Result<MailAddress, (String, &'static str)> {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return Err((
-            format!("'{}' has no '@'", text.escape_default()),
+            format!("'{}' has no '@'", printable(text)),
             "an address such as jens@example.org",
         ));
     };
@@ -94,8 +97,12 @@ mod tests {
             "ä@b.c",
             "*@b.c",
             "a%b@c.d",
+            "o'neil@c.d",
+            "r&d@c.d",
         ] {
             assert!(parse_mail_address(bad).is_err(), "{bad}");
         }
+        let (wrong, _) = parse_mail_address("o'neil@c.d").unwrap_err();
+        assert_eq!(wrong, "'o'neil' is no user name");
     }
 }

@@ -3,9 +3,12 @@
 //! Docker's env-file syntax: leading white space of a line is skipped, a line
 //! that starts with `#` is a comment, everything right of the first `=` is the
 //! value, verbatim. Docker also takes `KEY` without `=` and reads the calling
-//! environment; an appliance has none, so that is an error here. A byte order
-//! mark and CRLF line ends are tolerated, because the file is edited on any
-//! operating system.
+//! environment; an appliance has none, so that is an error here. White space at
+//! the end of a line is no part of the value: nobody sees it, and systemd's
+//! EnvironmentFile drops it too
+//! (<https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#EnvironmentFile=>).
+//! A byte order mark and CRLF line ends are tolerated, because the file is edited
+//! on any operating system.
 
 use super::key::find_key;
 use super::problem::{Problem, Problems};
@@ -37,7 +40,7 @@ pub fn parse_settings(bytes: &[u8]) -> Result<Written, Problems> {
     let mut problems = Problems(Vec::new());
     for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = index + 1;
-        match parse_line(raw.strip_suffix(b"\r").unwrap_or(raw)) {
+        match parse_line(&raw[..visible_length(raw)]) {
             Ok(None) => {}
             Ok(Some((key, value))) => {
                 if let Some(first) = written.entry(&key) {
@@ -63,6 +66,12 @@ pub fn parse_settings(bytes: &[u8]) -> Result<Written, Problems> {
         problems.0.extend(unknown_keys(&written.entries));
     }
     problems.into_result().map(|()| written)
+}
+
+/// The length of a line without the white space at its end, line ends included.
+pub(super) fn visible_length(line: &[u8]) -> usize {
+    let last = line.iter().rposition(|byte| !b" \t\r\n".contains(byte));
+    last.map_or(0, |last| last + 1)
 }
 
 type LineError = (Option<String>, String, &'static str);
@@ -93,6 +102,13 @@ fn parse_line(raw: &[u8]) -> Result<Option<(String, String)>, LineError> {
             "letters, digits and '_' before the '='",
         ));
     }
+    let secret = find_key(key).is_some_and(|key| key.secret);
+    // Before a value it is as good as invisible; a secret may begin with it.
+    let value = if secret {
+        value
+    } else {
+        value.trim_start_matches([' ', '\t'])
+    };
     if let Some(control) = value.chars().find(|character| character.is_control()) {
         return Err((
             Some(key.to_owned()),
@@ -100,7 +116,6 @@ fn parse_line(raw: &[u8]) -> Result<Option<(String, String)>, LineError> {
             "printable text",
         ));
     }
-    let secret = find_key(key).is_some_and(|key| key.secret);
     let quoted = ['"', '\''].iter().any(|quote| {
         let value = value.trim();
         value.len() > 1 && value.starts_with(*quote) && value.ends_with(*quote)
@@ -133,8 +148,59 @@ mod tests {
         let text = "\u{feff}# comment\r\n  DOMAIN=example.org\r\n\r\n\tRELAYHOST_PASSWORD= \"pa$$=word# \n";
         let written = parse_settings(text.as_bytes()).unwrap();
         assert_eq!(written.value("DOMAIN"), Some("example.org"));
-        assert_eq!(written.value("RELAYHOST_PASSWORD"), Some(" \"pa$$=word# "));
+        assert_eq!(written.value("RELAYHOST_PASSWORD"), Some(" \"pa$$=word#"));
         assert_eq!(written.entry("RELAYHOST_PASSWORD").unwrap().line, 4);
+    }
+
+    #[test]
+    fn white_space_at_the_end_of_a_line_is_no_part_of_it() {
+        for (line, value) in [
+            ("DOMAIN=a.example\t", Some("a.example")),
+            ("DOMAIN=a.example  ", Some("a.example")),
+            ("DOMAIN=a.example \t \r", Some("a.example")),
+            ("DOMAIN=a.example\t\r\r", Some("a.example")),
+            ("DOMAIN=\ta.example", Some("a.example")),
+            ("DOMAIN= \t a.example\t", Some("a.example")),
+            ("DOMAIN=\t", None),
+            ("DOMAIN= \t\r", None),
+            (
+                "ADDITIONAL_DOMAINS=a.example, b.example,\t",
+                Some("a.example, b.example,"),
+            ),
+            ("SSH_AUTHORIZED_KEYS=a b c \t", Some("a b c")),
+            ("RELAYHOST_PASSWORD=pass word\t", Some("pass word")),
+            ("RELAYHOST_PASSWORD= pass \r", Some(" pass")),
+            // In quotes it is not at the end; in secrets they are characters like others.
+            ("RELAYHOST_PASSWORD=\"pass \" \t", Some("\"pass \"")),
+            ("RELAYHOST_PASSWORD='pass  '\r", Some("'pass  '")),
+        ] {
+            let key = line.split('=').next().unwrap();
+            for end in ["", "\n", "\r\n"] {
+                let written = parse_settings(format!("{line}{end}").as_bytes()).unwrap();
+                assert_eq!(written.value(key), value, "{line:?}");
+            }
+        }
+        assert!(parse_settings(b" \t\r\n\t\n# x\t\n").unwrap().is_empty());
+        for (line, wrong) in [
+            ("DOMAIN=a\tb", "holds the control character \\t"),
+            (
+                "RELAYHOST_PASSWORD=\tpass",
+                "holds the control character \\t",
+            ),
+            (
+                "RELAYHOST_PASSWORD=pa\tss\t",
+                "holds the control character \\t",
+            ),
+            ("DOMAIN=\"a.example \"\t", "is in quotes"),
+            ("DOMAIN='a.example' \r", "is in quotes"),
+            (
+                "DOMAIN=a.example\u{b}",
+                "holds the control character \\u{b}",
+            ),
+        ] {
+            let error = parse_settings(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{line:?}: {error}");
+        }
     }
 
     #[test]

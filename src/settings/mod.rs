@@ -1,11 +1,11 @@
 //! settings.env: what the owner of a machine writes, from text to checked values.
 //!
 //! The syntax is Docker's env-file (<https://docs.docker.com/reference/cli/docker/container/run/#env>):
-//! one `KEY=value` per line, `#` comments, no quotes, no escapes. On top of it
-//! `${KEY}` is expanded in keys that hold no secret. Two types keep the stages
-//! apart: [`Written`] is the text as a person wrote it, [`Settings`] is what
-//! the machine acts on. Nothing here reads a file, a clock or the network
-//! except [`load_settings`].
+//! one `KEY=value` per line, `#` comments, no quotes, no escapes; here without
+//! white space at the end. On top of it `${KEY}` is expanded in keys that hold
+//! no secret. Two types keep the stages apart: [`Written`] is the text as a
+//! person wrote it, [`Settings`] is what the machine acts on. Nothing here reads
+//! a file, a clock or the network except [`load_settings`].
 
 mod address;
 mod authority;

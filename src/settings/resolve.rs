@@ -188,7 +188,7 @@ mod tests {
         let resolved = resolve_settings(&written).unwrap();
         assert_eq!(
             resolved.settings.admin_password.as_deref(),
-            Some(" ${DOMAIN}'x ")
+            Some(" ${DOMAIN}'x")
         );
         assert_eq!(resolved.settings.additional_domains, ["b.example"]);
         let warnings: Vec<String> = resolved.warnings.iter().map(ToString::to_string).collect();

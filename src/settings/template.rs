@@ -1,5 +1,6 @@
 //! The commented settings.env that ships on the ESP, and blanking of secrets.
 
+use super::file::visible_length;
 use super::key::{KEYS, find_key};
 use super::written::{KEPT_SECRET, Written};
 
@@ -73,14 +74,9 @@ fn secret_span(line: &[u8]) -> Option<(&'static str, usize, usize)> {
     let equals = line.iter().position(|byte| *byte == b'=')?;
     let key = std::str::from_utf8(line.get(after_mark..equals)?).ok()?;
     let key = find_key(key.trim_start_matches([' ', '\t'])).filter(|key| key.secret)?;
-    let mut end = line.len();
-    for ending in [b'\n', b'\r'] {
-        if end > equals + 1 && line[end - 1] == ending {
-            end -= 1;
-        }
-    }
-    let blank = line[equals + 1..end].iter().all(u8::is_ascii_whitespace);
-    (!blank).then_some((key.name, equals + 1, end))
+    // As it is read: what follows the value is none of it.
+    let end = visible_length(line);
+    (end > equals + 1).then_some((key.name, equals + 1, end))
 }
 
 #[cfg(test)]
@@ -109,6 +105,11 @@ mod tests {
             b"\xef\xbb\xbfRELAYHOST_PASSWORD=__KEPT_ON_THE_MACHINE__\r\nDOMAIN=a.b\n# RELAYHOST_PASSWORD=c\nACME_EAB_HMAC=\n GF_SECURITY_ADMIN_PASSWORD=__KEPT_ON_THE_MACHINE__"
         );
         assert_eq!(blank_secrets(&blanked), blanked);
+        let text = b"RELAYHOST_PASSWORD=p w \t\r\nACME_EAB_HMAC= \t\r\n";
+        assert_eq!(
+            blank_secrets(text),
+            b"RELAYHOST_PASSWORD=__KEPT_ON_THE_MACHINE__ \t\r\nACME_EAB_HMAC= \t\r\n"
+        );
     }
     #[test]
     fn blanked_secrets_come_back_from_the_store() {
@@ -116,6 +117,10 @@ mod tests {
         let text = b"# c\r\nRELAYHOST_PASSWORD=p w\r\nACME_EAB_HMAC=";
         let blanked = blank_secrets(text);
         assert_eq!(restore_secrets(&blanked, &stored), text);
+        assert_eq!(
+            restore_secrets(b"RELAYHOST_PASSWORD=__KEPT_ON_THE_MACHINE__\t\r\n", &stored),
+            b"RELAYHOST_PASSWORD=p w\t\r\n"
+        );
         let nothing = parse_settings(b"").unwrap();
         assert_eq!(restore_secrets(&blanked, &nothing), blanked);
         assert_eq!(

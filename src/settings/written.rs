@@ -13,7 +13,7 @@ pub struct Entry {
     pub line: usize,
     /// The name left of `=`.
     pub key: String,
-    /// The rest of the line, verbatim.
+    /// The rest of the line, without white space at its end.
     pub value: String,
 }
 

@@ -90,6 +90,44 @@ fn aliases_come_and_go_and_the_rest_of_the_file_stays() {
 }
 
 #[test]
+fn names_of_people_and_firms_are_aliases() {
+    let machine = machine();
+    write(&machine, "# ours\nr&d@wombathub.de  jens, o'neil\n");
+    machine
+        .run(&["alias", "add", "O'Neil@wombathub.de", "jens"])
+        .success()
+        .stdout("Added alias 'o'neil@wombathub.de' for 'jens@wombathub.de'.\n");
+    machine.run(&["update-aliases"]).success();
+    for line in [
+        "o'neil@wombathub.de jens@wombathub.de\n",
+        "r&d@wombathub.de jens@wombathub.de,o'neil@wombathub.de\n",
+    ] {
+        assert!(machine.read(TABLE).contains(line), "{line}");
+    }
+    assert!(
+        machine
+            .read(SENDERS)
+            .contains("r&d@wombathub.de jens@wombathub.de\n")
+    );
+    // What is said can be pasted into a shell.
+    machine
+        .run(&["alias", "del", "o'neil@wombathub.de"])
+        .code(1)
+        .stderr(
+            "error: alias 'r&d@wombathub.de' leads to 'o'neil@wombathub.de'\n\
+             hint: mailctl alias del 'r&d@wombathub.de' 'o'\\''neil@wombathub.de' goes first\n",
+        );
+    machine
+        .run(&["alias", "del", "r&d@wombathub.de"])
+        .success()
+        .stdout("Deleted alias 'r&d@wombathub.de'.\n");
+    machine
+        .run(&["user", "add", "o'neil@wombathub.de"])
+        .code(2)
+        .stderr(contains("error: 'o'neil' is no user name\n"));
+}
+
+#[test]
 fn refusals_say_what_to_do_and_change_nothing() {
     let machine = machine();
     write(

@@ -272,3 +272,102 @@ fn what_does_not_fit_is_left_out_with_a_reason() {
             "hint: mailctl import {path}/_server_workspace_"
         )));
 }
+
+#[test]
+fn mail_without_an_account_is_named_and_taken_once_there_is_one() {
+    let machine = Machine::provisioned();
+    let workspace = Workspace::new();
+    // What `user.sh del` keeps.
+    let gone = "mail/inboxes/wombathub.de/gone@wombathub.de";
+    workspace.write(&format!("{gone}/Maildir/cur/1.M1.host:2,S"), "one");
+    workspace.write(&format!("{gone}/Maildir/.Sent/new/2.M1.host"), "two");
+    workspace.write(
+        "mail/inboxes/foreign.example/kim@foreign.example/Maildir/cur/1.M1.host:2,",
+        "kim",
+    );
+    workspace.write(
+        "mail/inboxes/wombathub.de/o'neil@wombathub.de/Maildir/cur/1.M1.host:2,",
+        "odd",
+    );
+    workspace.write("mail/inboxes/wombathub.de/backup.tar", "x");
+    workspace.write("etc/postfix/vuser", "lost@wombathub.de x\n");
+    let expected = [
+        "note: mail/inboxes/wombathub.de/gone@wombathub.de (2 messages) is left out, since nobody \
+         has this account: mailctl user add gone@wombathub.de, then import again\n",
+        "note: mail/inboxes/foreign.example/kim@foreign.example (1 messages) is left out, since \
+         nobody has this account: add foreign.example to ADDITIONAL_DOMAINS, mailctl settings \
+         apply, mailctl user add kim@foreign.example, then import again\n",
+        "note: mail/inboxes/wombathub.de/o'neil@wombathub.de (1 messages) is left out, since its \
+         name is no address of an account: 'o'neil' is no user name; expected letters, digits and \
+         any of . _ - between them; rename it there, mailctl user add ADDRESS, then import again\n",
+        "note: mail/inboxes/wombathub.de/backup.tar is no mail, and is left out\n",
+        "note: 'lost@wombathub.de' gets mail there and has no password: mailctl user add \
+         lost@wombathub.de\n",
+        "  left out     1 files, named below\n",
+    ];
+    let dry = workspace.import(&machine, &["--dry-run"]);
+    let said = workspace.import(&machine, &[]);
+    for line in expected {
+        assert!(dry.contains(line), "{line}{dry}");
+        assert!(said.contains(line), "{line}{said}");
+    }
+    let home = format!("var/vmail/{gone}");
+    assert!(!machine.path(&home).exists());
+
+    machine.run(&["user", "add", "gone@wombathub.de"]).success();
+    // Delivered and read here meanwhile.
+    let inbox = machine.path(&format!("{home}/Maildir/cur"));
+    std::fs::create_dir_all(&inbox).unwrap();
+    std::fs::write(inbox.join("1.M1.host:2,RS"), "ours").unwrap();
+    let said = workspace.import(&machine, &[]);
+    assert!(
+        said.contains("mail         1 messages (3), 3 here already"),
+        "{said}"
+    );
+    assert!(!said.contains("gone@wombathub.de"), "{said}");
+    assert_eq!(
+        machine.read(&format!("{home}/Maildir/cur/1.M1.host:2,RS")),
+        "ours"
+    );
+    assert_eq!(
+        machine.read(&format!("{home}/Maildir/.Sent/new/2.M1.host")),
+        "two"
+    );
+    assert!(!inbox.join("1.M1.host:2,S").exists());
+}
+
+#[test]
+fn what_lies_among_the_mail_is_named() {
+    let machine = Machine::provisioned();
+    let workspace = Workspace::new();
+    let jens = "mail/inboxes/wombathub.de/jens@wombathub.de";
+    workspace.write(
+        &format!("{jens}/Maildir/.Entwürfe/cur/3.M1.host:2,"),
+        "draft",
+    );
+    workspace.write(&format!("{jens}/Maildir/dovecot.index.cache"), "x");
+    workspace.write(&format!("{jens}/Maildir/Old/cur/4.M1.host:2,"), "old");
+    workspace.write(&format!("{jens}/Maildir/.Work"), "x");
+    workspace.write("etc/postfix/valias", "@entropiesenke.de @wombathub.de\n");
+    let said = workspace.import(&machine, &[]);
+    for line in [
+        "  mail         3 messages (14), 0 here already\n",
+        "  not needed   1 files that Dovecot makes again\n",
+        "  left out     2 files, named below\n",
+        "  aliases      1 targets new, 1 here already\n",
+        "Maildir/.Entwürfe has a name that Dovecot does not open, and is taken as 'Entwürfe'\n",
+        "Maildir/Old is a folder that no mail program sees (move it to Maildir/.NAME there), and \
+         is left out with 1 files\n",
+        "Maildir/.Work is no folder, and is left out\n",
+        "note: line 1 of etc/postfix/valias: '@entropiesenke.de @wombathub.de' leads a whole \
+         domain to another: here each address has an alias of its own",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    let folder = format!("var/vmail/{jens}/Maildir/.Entw&APw-rfe/cur/3.M1.host:2,");
+    assert_eq!(machine.read(&folder), "draft");
+    assert_eq!(
+        machine.read("var/lib/mailimg/aliases"),
+        "jens@entropiesenke.de jens@wombathub.de\n"
+    );
+}

@@ -62,6 +62,15 @@ fn quoted(names: &[String]) -> String {
     names.join(", ")
 }
 
+/// A word that a shell takes as it is.
+fn shell_word(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@._+-".contains(&byte);
+    if word.bytes().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// Whether a word of the file stands for an alias.
 fn same_alias<'a>(settings: &'a Settings, alias: &'a str) -> impl Fn(&str) -> bool + 'a {
     move |word| parse_alias(settings, word).is_ok_and(|found| found == alias)
@@ -182,7 +191,11 @@ fn delete_alias(place: &Place, alias: &str, targets: &[String]) -> Result<String
     if let (true, Some(other)) = (all, leading) {
         return Err(hinted(
             format!("alias '{other}' leads to '{alias}'"),
-            format!("mailctl alias del {other} {alias} goes first"),
+            format!(
+                "mailctl alias del {} {} goes first",
+                shell_word(other),
+                shell_word(&alias)
+            ),
         ));
     }
     text.remove(same, |word| {

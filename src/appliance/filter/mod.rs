@@ -2,11 +2,13 @@
 //!
 //! It judges what comes in by SPF, DKIM, ARC and DMARC, removes results that
 //! strangers forged in our name and adds its own, wants exactly one From header,
-//! and holds users to their own addresses and to the sending limit. It changes
-//! nothing else. In trouble of its own it refuses for now: Postfix's
-//! `milter_default_action` does the same when the filter is not there.
+//! holds users to their own addresses and to the sending limit, and takes out a
+//! Sender header that names somebody else. It changes nothing else. In trouble
+//! of its own it refuses for now: Postfix's `milter_default_action` does the
+//! same when the filter is not there.
 
 pub mod configuration;
+pub mod encoded;
 pub mod from;
 pub mod limit;
 pub mod lookup;
@@ -20,6 +22,7 @@ pub mod shared;
 pub mod spf;
 #[cfg(test)]
 mod tests;
+pub mod token;
 pub mod verify;
 
 use super::machine::place::{self, Place};

@@ -5,7 +5,7 @@
 //! nothing is kept but its hashes.
 
 use super::configuration::Configuration;
-use super::from::parse_from;
+use super::from::judge_from;
 use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
@@ -24,6 +24,8 @@ use tokio::time::timeout;
 
 /// The account that logged in, as Postfix calls it.
 const ACCOUNT_MACRO: &str = "{auth_authen}";
+/// Who sent a message for its author; some clients show both.
+const SENDER: &str = "Sender";
 /// Older headers with a verdict on SPF, RFC 7208 section 9.1.
 const RECEIVED_SPF: &str = "Received-SPF";
 /// Most headers deleted from one message; nobody honest sends any.
@@ -53,6 +55,8 @@ struct Message {
     sender: String,
     from_count: u32,
     from: Vec<u8>,
+    sender_count: u32,
+    sender_header: Vec<u8>,
     results_seen: u32,
     received_spf_seen: u32,
     deleted: Vec<(&'static str, u32)>,
@@ -258,6 +262,11 @@ impl Session {
             if message.from_count == 1 {
                 message.from = value.to_vec();
             }
+        } else if message.account.is_some() && name.eq_ignore_ascii_case(SENDER.as_bytes()) {
+            message.sender_count += 1;
+            if message.sender_count == 1 {
+                message.sender_header = value.to_vec();
+            }
         }
         // Mail that comes back over loopback was judged when it first came in.
         if local {
@@ -314,6 +323,9 @@ impl Session {
                 }
             }
         }
+        if self.has_foreign_sender()? {
+            replies.delete_header(1, SENDER);
+        }
         // From the last to the first, so that no deletion moves what is still to be deleted.
         for (name, index) in self.message.deleted.iter().rev() {
             replies.delete_header(*index, name);
@@ -361,6 +373,12 @@ impl Session {
                 message.from_count
             )));
         }
+        if message.sender_count > 1 {
+            return Ok(Some(format!(
+                "550 5.7.1 The message has {} Sender headers instead of one (RFC 5322 section 3.6)",
+                message.sender_count
+            )));
+        }
         if message.too_many {
             return Ok(Some(
                 "550 5.7.1 The message claims too many results in the name of this server"
@@ -370,17 +388,22 @@ impl Session {
         let Some(account) = &message.account else {
             return Ok(None);
         };
-        let Some(addresses) = parse_from(&message.from) else {
-            return Ok(Some(
-                "550 5.7.1 The From header must hold plain addresses (RFC 5322 section 3.4)"
-                    .to_owned(),
-            ));
-        };
         let senders = self.shared.senders.borrow_mut().get()?;
-        Ok(addresses
-            .iter()
-            .find(|address| !senders.owns(account, address))
-            .map(|address| format!("550 5.7.1 {account} may not send as {address} (From header)")))
+        let judged = judge_from(&message.from, |address| senders.owns(account, address));
+        Ok(judged.err().map(|refusal| refusal.reply(account)))
+    }
+
+    /// Whether a user's message says that somebody else sent it.
+    fn has_foreign_sender(&self) -> Result<bool> {
+        let Some(account) = &self.message.account else {
+            return Ok(false);
+        };
+        if self.message.sender_count == 0 {
+            return Ok(false);
+        }
+        let senders = self.shared.senders.borrow_mut().get()?;
+        let owns = |address: &str| senders.owns(account, address);
+        Ok(judge_from(&self.message.sender_header, owns).is_err())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The filter as Postfix talks to it, over a socket.
 
-use super::from::parse_from;
+use super::from::judge_from;
 use super::protocol::{actions, parse_command, steps};
 use super::results::names_host;
 use super::shared::SUFFIXES;
@@ -312,10 +312,15 @@ async fn users_write_as_themselves() {
         );
         session.mail("jens@a.example", account).await;
         let said = session.message(&[("From", "a@x <jens@a.example>")]).await;
-        assert!(
-            said[0].starts_with("y550 5.7.1 The From header"),
-            "{said:?}"
+        assert_eq!(
+            said,
+            ["y550 5.7.1 The From header cannot be read: put the name in quotes|"]
         );
+        session.mail("jens@a.example", account).await;
+        let said = session
+            .message(&[("From", "jens@a.example <jens@a.example>")])
+            .await;
+        assert_eq!(said, ["c"]);
         // The table is read again when it was replaced.
         let table = filter.folder.path().join("run/mailimg/postfix/senders");
         std::fs::write(&table, "ceo@a.example jens@a.example\n\n").unwrap();
@@ -325,6 +330,42 @@ async fn users_write_as_themselves() {
         std::fs::remove_file(table).unwrap();
         session.mail("jens@a.example", account).await;
         assert_eq!(session.message(&[("From", "ceo@a.example")]).await, ["t"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sender_header_names_nobody_else() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let mut session = filter.session("192.0.2.1").await;
+        const OWN: (&str, &str) = ("From", "jens@a.example");
+        const DELETED: &str = "m|||\u{1}Sender||";
+        for (sender, expected) in [
+            ("Jens <jens+x@a.example>", &["c"][..]),
+            ("ceo@a.example", &[DELETED, "c"]),
+            ("jens@localhost.localdomain", &[DELETED, "c"]),
+            ("\"unreadable", &[DELETED, "c"]),
+        ] {
+            session.mail("jens@a.example", Some("jens@a.example")).await;
+            let said = session.message(&[OWN, ("sender", sender)]).await;
+            assert_eq!(said, expected, "{sender}");
+        }
+        session.mail("jens@a.example", Some("jens@a.example")).await;
+        let said = session
+            .message(&[OWN, ("Sender", "a"), ("Sender", "b")])
+            .await;
+        assert!(
+            said[0].contains("2 Sender headers instead of one"),
+            "{said:?}"
+        );
+        // What strangers say of themselves is theirs.
+        let mut session = filter.session("127.0.0.1").await;
+        session.mail("a@b.example", None).await;
+        let said = session
+            .message(&[FROM, ("Sender", "x"), ("Sender", "y")])
+            .await;
+        assert_eq!(said, ["c"]);
     })
     .await;
 }
@@ -431,9 +472,10 @@ proptest::proptest! {
         for value in [&value[..], text.as_bytes()] {
             let _ = parse_command(value);
             let _ = names_host(value, "mx.example");
-            for address in parse_from(value).unwrap_or_default() {
+            let _ = judge_from(value, |address| {
                 assert!(address.contains('@'));
-            }
+                false
+            });
         }
     }
 }

@@ -5,98 +5,97 @@
 //! clients from fetching everything anew; indexes are left out, Dovecot makes
 //! them again. A message that is here already, with whatever flags, is never
 //! touched, so a copy can be repeated and goes on where it stopped. Messages
-//! are written to `tmp`, synced together, and only then appear.
+//! are written to `tmp`, synced together, and only then appear. A folder under a
+//! name that Dovecot does not open gets another one here. Nothing is left
+//! without a word.
 
-use crate::appliance::machine::accounts::owner;
-use crate::appliance::machine::files::{Owner, sync_folder};
+use super::copier::{Copier, Entries, linked_script, ours, unfinished};
+use super::folder_name::{FolderName, check_name, readable_name};
+use super::tally::Tally;
+use crate::appliance::machine::files::sync_folder;
 use crate::appliance::machine::place::Place;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
-use std::io::ErrorKind;
+use std::fs::{self, File, FileType};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, lchown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+/// What a folder of mail consists of.
+const PARTS: [&str; 3] = ["cur", "new", "tmp"];
+/// The inbox, and below it all other folders.
+const MAILDIR: &str = "Maildir";
 /// Files of a mailbox that clients' caches depend on.
-const KEPT_FILES: [&str; 5] = [
+const KEPT_FILES: [&str; 4] = [
     "dovecot-uidlist",
     "dovecot-keywords",
     "dovecot-uidvalidity",
     "maildirfolder",
-    "subscriptions",
 ];
-/// Marks what a run that was cut short left behind.
-const UNFINISHED: &[u8] = b"mailctl-import.";
+/// Which folders an account's clients show.
+const SUBSCRIPTIONS: &str = "subscriptions";
+/// The script that runs.
+const ACTIVE: &str = ".dovecot.sieve";
+/// Beginnings of names that Dovecot makes by itself, from the mail.
+const REMADE: [&[u8]; 10] = [
+    b"dovecot.index",
+    b"dovecot.list.index",
+    b"dovecot.map.index",
+    b"dovecot.mailbox.log",
+    b"dovecot-uidlist.",
+    b"dovecot-keywords.",
+    b"subscriptions.",
+    b"maildirsize",
+    b"..DOVECOT-TRASHED",
+    b".dovecot.",
+];
 /// Messages synced at once.
 const SYNCED_AT_ONCE: usize = 1000;
 
-/// What a copy did, or would do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Messages that are new here.
-    pub messages: usize,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Messages that were here already.
-    pub known: usize,
-    /// Sieve scripts that are new here.
-    pub scripts: usize,
-    /// Links and other things that are no mail.
-    pub strange: usize,
-}
-
-impl std::ops::AddAssign for Copied {
-    fn add_assign(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.bytes += other.bytes;
-        self.known += other.known;
-        self.scripts += other.scripts;
-        self.strange += other.strange;
-    }
-}
-
-struct Copier {
-    owner: Owner,
-    dry_run: bool,
-    done: Copied,
-}
-
-/// Copies the home of one account. After a failure the same call goes on where it stopped.
-pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> Result<Copied> {
-    let mut copier = Copier {
-        owner: owner(place, "vmail", "vmail")?,
-        dry_run,
-        done: Copied::default(),
-    };
+/// Copies the home of one account; the same call goes on where it stopped.
+pub fn copy_home(place: &Place, from: &Path, to: &Path, dry_run: bool) -> Result<Tally> {
+    let mut copier = Copier::new(place, dry_run)?;
     copier.ensure_parents(to)?;
-    let maildir = from.join("Maildir");
-    if maildir.is_dir() {
-        copier.copy_folder(&maildir, &to.join("Maildir"))?;
-        for (name, kind) in entries(&maildir)? {
-            if name.as_bytes().starts_with(b".") && kind.is_dir() {
-                copier.copy_folder(&maildir.join(&name), &to.join("Maildir").join(&name))?;
-            }
+    for (name, kind) in copier.theirs(from).unwrap_or_default() {
+        let path = from.join(&name);
+        if name == MAILDIR && path.is_dir() {
+            // Itself, or on another disk.
+            copier.copy_maildir(&path, &to.join(MAILDIR))?;
+        } else if name == MAILDIR {
+            copier.leave(&path, kind, "is no folder");
+        } else if name == "sieve" && !kind.is_symlink() {
+            copier.copy_scripts(&path, &to.join("sieve"))?;
+        } else if name == ACTIVE {
+            copier.copy_active(kind, &path, &to.join(ACTIVE))?;
+        } else if is_remade(name.as_bytes()) {
+            copier.done.remade += 1;
+        } else {
+            copier.leave(&path, kind, "is no mail");
         }
     }
-    copier.copy_scripts(from, to)?;
     Ok(copier.done)
 }
 
-/// Names and kinds in a folder, sorted; none when it is absent.
-fn entries(folder: &Path) -> Result<Vec<(OsString, FileType)>> {
-    let read = || -> std::io::Result<Vec<_>> {
-        fs::read_dir(folder)?
-            .map(|entry| entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?))))
-            .collect()
+/// Messages in a home, whatever their folders are called.
+pub fn count_messages(home: &Path) -> usize {
+    let is_message = |path: &Path| {
+        let folder = path.parent().and_then(Path::file_name);
+        folder.is_some_and(|folder| folder == "cur" || folder == "new")
     };
-    let mut found = match read() {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        result => result.with_context(|| format!("reading {}", folder.display()))?,
-    };
-    found.sort_by(|one, other| one.0.cmp(&other.0));
-    Ok(found)
+    // A link as its start is followed.
+    walkdir::WalkDir::new(home.join(MAILDIR))
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file() && is_message(entry.path()))
+        .count()
+}
+
+fn is_remade(name: &[u8]) -> bool {
+    name.ends_with(b".svbin") || REMADE.iter().any(|start| name.starts_with(start))
+}
+
+fn is_kept(name: &OsStr) -> bool {
+    KEPT_FILES.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"dovecot-uidvalidity.")
 }
 
 /// A message's name without its flags.
@@ -106,67 +105,94 @@ fn unique_part(name: &OsStr) -> Vec<u8> {
     bytes[..end.unwrap_or(bytes.len())].to_vec()
 }
 
+/// The names in a list of subscriptions, behind the line that says its version.
+fn subscribed(path: &Path) -> Option<BTreeSet<String>> {
+    let bytes = fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let names = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("V\t"));
+    // Newer lists part the levels by tabs.
+    Some(names.map(|name| name.replace('\t', "/")).collect())
+}
+
 impl Copier {
-    /// Makes a folder of vmail's; a link in its place is refused.
-    fn ensure_folder(&self, path: &Path) -> Result<()> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
-            Ok(_) => bail!("{} is no folder", path.display()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        }
-        if self.dry_run {
+    /// The inbox and its folders.
+    fn copy_maildir(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let Some(there) = self.theirs(from) else {
             return Ok(());
+        };
+        let (folders, own): (Entries, Entries) = there
+            .into_iter()
+            .partition(|(name, _)| name.as_bytes().starts_with(b"."));
+        self.copy_folder(from, own, to)?;
+        let mut mended = Vec::new();
+        for (name, kind) in folders {
+            let path = from.join(&name);
+            if is_remade(name.as_bytes()) {
+                self.done.remade += 1;
+                continue;
+            }
+            if !kind.is_dir() {
+                self.leave(&path, kind, "is no folder");
+                continue;
+            }
+            match check_name(&name.as_bytes()[1..]) {
+                FolderName::Good => self.copy_subfolder(&path, &to.join(&name))?,
+                FolderName::Mended(other) => mended.push((path, other)),
+                FolderName::TooLong => self.done.leave(
+                    &path,
+                    "has a name that Dovecot does not open (rename it there)",
+                ),
+            }
         }
-        DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .and_then(|()| self.give(path))
-            .with_context(|| format!("making {}", path.display()))
+        // Last: where the right name is there too, its lists are the ones to take.
+        for (path, name) in mended {
+            let text = format!(
+                "has a name that Dovecot does not open, and is taken as '{}'",
+                readable_name(&name)
+            );
+            self.done.remark(&path, text);
+            self.copy_subfolder(&path, &to.join(format!(".{name}")))?;
+        }
+        Ok(())
     }
 
-    fn give(&self, path: &Path) -> std::io::Result<()> {
-        match self.owner {
-            Some((user, group)) => lchown(path, Some(user), Some(group)),
+    fn copy_subfolder(&mut self, from: &Path, to: &Path) -> Result<()> {
+        match self.theirs(from) {
+            Some(there) => self.copy_folder(from, there, to),
             None => Ok(()),
         }
     }
 
-    fn ensure_parents(&self, home: &Path) -> Result<()> {
-        let mut missing: Vec<&Path> = home.ancestors().take_while(|path| !path.exists()).collect();
-        missing.reverse();
-        missing
-            .into_iter()
-            .try_for_each(|path| self.ensure_folder(path))
-    }
-
-    fn copy_folder(&mut self, from: &Path, to: &Path) -> Result<()> {
+    fn copy_folder(&mut self, from: &Path, there: Entries, to: &Path) -> Result<()> {
         self.ensure_folder(to)?;
-        for part in ["cur", "new", "tmp"] {
+        for part in PARTS {
             self.ensure_folder(&to.join(part))?;
         }
         self.remove_unfinished(&to.join("tmp"))?;
         let mut known = BTreeSet::new();
         for part in ["cur", "new"] {
-            for (name, _) in entries(&to.join(part))? {
+            for (name, _) in ours(&to.join(part))? {
                 known.insert(unique_part(&name));
             }
         }
-        // Lists first: Dovecot would make its own as soon as it sees a message.
-        if known.is_empty() {
-            for (name, kind) in entries(from)? {
-                let kept = KEPT_FILES.iter().any(|kept| name == *kept)
-                    || name.as_bytes().starts_with(b"dovecot-uidvalidity.");
-                if kept && kind.is_file() {
-                    self.copy_small(&from.join(&name), &to.join(&name))?;
-                }
-            }
+        // Where only the others are missing Dovecot makes them.
+        if !there.iter().any(|(name, _)| name == PARTS[0]) {
+            self.done
+                .remark(from, "has no cur there, and is whole here");
+        }
+        for (name, kind) in there {
+            self.copy_beside(from, to, &name, kind, known.is_empty())?;
         }
         let mut wanted = Vec::new();
         for part in ["cur", "new"] {
-            for (name, kind) in entries(&from.join(part))? {
+            for (name, kind) in self.theirs(&from.join(part)).unwrap_or_default() {
+                let path = from.join(part).join(&name);
                 if !kind.is_file() {
-                    self.done.strange += 1;
+                    self.leave(&path, kind, "is no message");
+                } else if name.as_bytes().starts_with(b".") {
+                    self.done.leave(&path, "is hidden, and so no message");
                 } else if known.insert(unique_part(&name)) {
                     wanted.push((part, name));
                 } else {
@@ -174,42 +200,74 @@ impl Copier {
                 }
             }
         }
+        for (name, kind) in self.theirs(&from.join("tmp")).unwrap_or_default() {
+            self.leave(&from.join("tmp").join(name), kind, "was never delivered");
+        }
         for batch in wanted.chunks(SYNCED_AT_ONCE) {
             self.copy_batch(from, to, batch)?;
         }
         Ok(())
     }
 
-    fn remove_unfinished(&self, tmp: &Path) -> Result<()> {
-        for (name, _) in entries(tmp)? {
-            if name.as_bytes().starts_with(UNFINISHED) && !self.dry_run {
-                let path = tmp.join(name);
-                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    /// What lies beside the messages of a folder.
+    fn copy_beside(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        name: &OsStr,
+        kind: FileType,
+        is_new: bool,
+    ) -> Result<()> {
+        let path = from.join(name);
+        if PARTS.iter().any(|part| name == *part) {
+            return Ok(());
+        }
+        if kind.is_file() && is_kept(name) {
+            // Before the messages: Dovecot would make its own as soon as it sees one.
+            if is_new {
+                self.copy_small(&path, &to.join(name))?;
             }
+        } else if kind.is_file() && name == SUBSCRIPTIONS {
+            self.copy_subscriptions(&path, &to.join(name))?;
+        } else if is_remade(name.as_bytes()) {
+            self.done.remade += 1;
+        } else if kind.is_dir() {
+            self.done.leave(
+                &path,
+                "is a folder that no mail program sees (move it to Maildir/.NAME there)",
+            );
+        } else {
+            self.leave(&path, kind, "is no mail");
+        }
+        Ok(())
+    }
+
+    fn copy_subscriptions(&mut self, from: &Path, to: &Path) -> Result<()> {
+        if self.copy_small(from, to)? {
+            return Ok(());
+        }
+        let (Some(theirs), Some(ours)) = (subscribed(from), subscribed(to)) else {
+            return Ok(());
+        };
+        let missing: Vec<&str> = theirs.difference(&ours).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let text = format!(
+                "names folders that are not subscribed to here: {}",
+                missing.join(", ")
+            );
+            self.done.remark(from, text);
         }
         Ok(())
     }
 
     fn copy_batch(&mut self, from: &Path, to: &Path, batch: &[(&str, OsString)]) -> Result<()> {
-        let aside = |name: &OsStr| {
-            let mut unfinished = OsString::from(OsStr::from_bytes(UNFINISHED));
-            unfinished.push(name);
-            to.join("tmp").join(unfinished)
-        };
+        let aside = |name: &OsStr| to.join("tmp").join(unfinished(name));
         let mut copied = Vec::new();
         for (part, name) in batch {
-            let source = from.join(part).join(name);
-            match self.copy_file(&source, &aside(name)) {
-                Ok(bytes) => {
-                    self.done.messages += 1;
-                    self.done.bytes += bytes;
-                    copied.push((part, name));
-                }
-                // Read or deleted over there meanwhile: a later run finds it.
-                Err(error) if error.kind() == ErrorKind::NotFound && !source.exists() => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("copying {}", source.display()));
-                }
+            if let Some(bytes) = self.copy_file(&from.join(part).join(name), &aside(name))? {
+                self.done.messages += 1;
+                self.done.bytes += bytes;
+                copied.push((part, name));
             }
         }
         if self.dry_run || copied.is_empty() {
@@ -227,194 +285,33 @@ impl Copier {
         sync_folder(&to.join("new"))
     }
 
-    /// Bytes, time and nothing else; refuses to replace.
-    fn copy_file(&self, from: &Path, to: &Path) -> std::io::Result<u64> {
-        let mut source = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(from)?;
-        let metadata = source.metadata()?;
-        if self.dry_run {
-            return Ok(metadata.len());
-        }
-        let mut target = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(to)?;
-        let bytes = std::io::copy(&mut source, &mut target)?;
-        // IMAP's internal date is the file's time.
-        target.set_modified(metadata.modified()?)?;
-        self.give(to)?;
-        Ok(bytes)
-    }
-
-    /// A file that nobody else writes, synced by itself; one that is here stays. Says whether it is new.
-    fn copy_small(&self, from: &Path, to: &Path) -> Result<bool> {
-        if fs::symlink_metadata(to).is_ok() {
-            return Ok(false);
-        }
-        let mut name = OsString::from(OsStr::from_bytes(UNFINISHED));
-        name.push(to.file_name().unwrap_or_default());
-        let aside = to.with_file_name(name);
-        let copy = || -> std::io::Result<()> {
-            if self.dry_run {
-                return Ok(());
-            }
-            match fs::remove_file(&aside) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            self.copy_file(from, &aside)?;
-            File::open(&aside)?.sync_all()?;
-            fs::rename(&aside, to)
-        };
-        copy()
-            .map(|()| true)
-            .with_context(|| format!("copying {}", from.display()))
-    }
-
     fn copy_scripts(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let scripts: Vec<OsString> = entries(&from.join("sieve"))?
-            .into_iter()
-            .filter(|(name, kind)| kind.is_file() && name.as_bytes().ends_with(b".sieve"))
-            .map(|(name, _)| name)
-            .collect();
-        let folder = to.join("sieve");
-        if !scripts.is_empty() {
-            self.ensure_folder(&folder)?;
-        }
-        for name in scripts {
-            let new = self.copy_small(&from.join("sieve").join(&name), &folder.join(&name))?;
-            self.done.scripts += usize::from(new);
-        }
-        let active = Path::new(".dovecot.sieve");
-        let (source, target) = (from.join(active), to.join(active));
-        let Ok(metadata) = fs::symlink_metadata(&source) else {
-            return Ok(());
-        };
-        if fs::symlink_metadata(&target).is_ok() {
-            return Ok(());
-        }
-        if metadata.is_file() {
-            self.copy_small(&source, &target)?;
-        } else if let Some(script) = linked_script(&source) {
-            if !self.dry_run {
-                symlink(Path::new("sieve").join(script), &target)
-                    .and_then(|()| self.give(&target))
-                    .with_context(|| format!("writing {}", target.display()))?;
+        for (name, kind) in self.theirs(from).unwrap_or_default() {
+            let path = from.join(&name);
+            if kind.is_file() && name.as_bytes().ends_with(b".sieve") {
+                self.ensure_folder(to)?;
+                let new = self.copy_small(&path, &to.join(&name))?;
+                self.done.scripts += usize::from(new);
+            } else if is_remade(name.as_bytes()) {
+                self.done.remade += 1;
+            } else {
+                self.leave(&path, kind, "is no script");
             }
-        } else {
-            self.done.strange += 1;
         }
         Ok(())
     }
-}
 
-/// The script that a link names: one of the account's own, wherever its home was.
-fn linked_script(link: &Path) -> Option<PathBuf> {
-    let target = fs::read_link(link).ok()?;
-    let folder = target.parent()?.file_name()?;
-    (folder == "sieve").then(|| target.file_name().map(PathBuf::from))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Copied, copy_home};
-    use crate::appliance::machine::place::Place;
-    use std::os::unix::fs::symlink;
-    use std::path::Path;
-    use std::time::{Duration, SystemTime};
-
-    fn write(root: &Path, name: &str, text: &str) {
-        let path = root.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    #[test]
-    fn a_copy_can_be_repeated_and_never_replaces() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(Some(folder.path()));
-        let (from, to) = (folder.path().join("from"), folder.path().join("mail/to"));
-        write(&from, "Maildir/cur/1.M1.host,S=3:2,S", "one");
-        write(&from, "Maildir/new/2.M1.host", "two");
-        write(&from, "Maildir/tmp/3.M1.host", "half");
-        write(&from, "Maildir/.Sent.Old/cur/4.M1.host:2,", "four");
-        write(&from, "Maildir/dovecot-uidlist", "3 V1 N5");
-        write(&from, "Maildir/dovecot.index", "index");
-        write(&from, "sieve/mine.sieve", "keep;");
-        write(&from, "sieve/mine.svbin", "x");
-        symlink("sieve/mine.sieve", from.join(".dovecot.sieve")).unwrap();
-        symlink("/etc/passwd", from.join("Maildir/cur/5.M1.host:2,")).unwrap();
-        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let message = from.join("Maildir/cur/1.M1.host,S=3:2,S");
-        std::fs::File::options()
-            .write(true)
-            .open(&message)
-            .unwrap()
-            .set_modified(old)
-            .unwrap();
-
-        let would = copy_home(&place, &from, &to, true).unwrap();
-        assert!(!to.exists() && would.messages == 3);
-        // Cut short once.
-        write(&to, "Maildir/tmp/mailctl-import.2.M1.host", "t");
-        let done = copy_home(&place, &from, &to, false).unwrap();
-        let expected = Copied {
-            messages: 3,
-            bytes: 10,
-            known: 0,
-            scripts: 1,
-            strange: 1,
-        };
-        assert_eq!(done, expected);
-        let copy = to.join("Maildir/cur/1.M1.host,S=3:2,S");
-        assert_eq!(copy.metadata().unwrap().modified().unwrap(), old);
-        assert_eq!(
-            std::fs::read_to_string(to.join("Maildir/new/2.M1.host")).unwrap(),
-            "two"
-        );
-        assert!(to.join("Maildir/dovecot-uidlist").exists());
-        assert!(!to.join("Maildir/dovecot.index").exists());
-        assert_eq!(
-            std::fs::read_dir(to.join("Maildir/tmp")).unwrap().count(),
-            0
-        );
-        assert_eq!(
-            std::fs::read_link(to.join(".dovecot.sieve")).unwrap(),
-            Path::new("sieve/mine.sieve")
-        );
-
-        // Read here meanwhile, changed here, come there.
-        std::fs::rename(
-            to.join("Maildir/new/2.M1.host"),
-            to.join("Maildir/cur/2.M1.host:2,S"),
-        )
-        .unwrap();
-        write(&to, "sieve/mine.sieve", "discard;");
-        write(&from, "Maildir/new/6.M1.host", "six");
-        let again = copy_home(&place, &from, &to, false).unwrap();
-        assert_eq!((again.messages, again.known, again.scripts), (1, 3, 0));
-        assert_eq!(
-            std::fs::read_to_string(to.join("sieve/mine.sieve")).unwrap(),
-            "discard;"
-        );
-        assert_eq!(
-            std::fs::read_dir(to.join("Maildir/new")).unwrap().count(),
-            1
-        );
-    }
-
-    #[test]
-    fn a_link_in_the_way_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(Some(folder.path()));
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        write(&from, "Maildir/cur/1.M1.host:2,S", "one");
-        std::fs::create_dir_all(&to).unwrap();
-        symlink(folder.path(), to.join("Maildir")).unwrap();
-        let error = copy_home(&place, &from, &to, false).unwrap_err();
-        assert!(error.to_string().ends_with("Maildir is no folder"));
+    fn copy_active(&mut self, kind: FileType, from: &Path, to: &Path) -> Result<()> {
+        if fs::symlink_metadata(to).is_ok() {
+            return Ok(());
+        }
+        if kind.is_file() {
+            self.copy_small(from, to)?;
+        } else if let Some(script) = linked_script(from) {
+            self.link(&Path::new("sieve").join(script), to)?;
+        } else {
+            self.leave(from, kind, "is no script");
+        }
+        Ok(())
     }
 }

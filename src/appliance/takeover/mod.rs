@@ -1,17 +1,23 @@
 //! `mailctl import`: takes a workspace of t-lo/mailserver over.
 //!
 //! Accounts with their password hashes, mail, scripts, aliases, signing keys
-//! and the certificate. What exists here is never replaced, so the command can
+//! and the certificate. Mail without an account there is taken once there is
+//! one here. What exists here is never replaced, so the command can
 //! be repeated: after it was cut short, after ADDITIONAL_DOMAINS grew, or once
 //! more for the mail that came there meanwhile. Mail goes first: an account
 //! that nobody can use yet is one that Dovecot does not write to. A message
 //! that was deleted here comes back while it is still there.
 
+pub mod aliases;
+pub mod copier;
+pub mod folder_name;
 pub mod maildir;
+pub mod tally;
+#[cfg(test)]
+mod tests;
 pub mod workspace;
 
-use super::aliases::check::check_aliases;
-use super::aliases::name::{parse_alias, parse_target, written_aliases};
+use super::aliases::name::{parse_alias, written_aliases};
 use super::aliases::{AliasText, load_aliases, load_aliases_to_change, store_aliases};
 use super::boot::apply::take_keys_into_use;
 use super::certificate::{self, Taken};
@@ -27,10 +33,13 @@ use super::services::readers_of_certificate;
 use super::users::mailbox::{human_size, inbox_path};
 use super::users::{Account, LockedUsers, Users, load_users};
 use crate::settings::Settings;
+use aliases::choose_aliases;
 use anyhow::{Context, Result};
-use maildir::{Copied, copy_home};
+use maildir::{copy_home, count_messages};
+use std::collections::BTreeSet;
 use std::path::Path;
-use workspace::{OldAccount, OldKey, Workspace};
+use tally::Tally;
+use workspace::{Inbox, OldAccount, OldKey, Workspace};
 
 struct Takeover<'a> {
     place: &'a Place,
@@ -117,15 +126,29 @@ impl Takeover<'_> {
     }
 
     fn copy_mail(&mut self, accounts: &[OldAccount]) -> Result<()> {
-        let mut all = Copied::default();
-        for account in accounts {
-            let Some(home) = &account.home else {
+        let users = load_users(self.place)?;
+        let chosen: BTreeSet<String> = accounts
+            .iter()
+            .map(|account| account.address.to_string())
+            .chain(users.accounts.into_keys())
+            .collect();
+        let (inboxes, others) = self.workspace.inboxes()?;
+        let mut all = Tally::default();
+        for path in others {
+            all.leave(&path, "is no mail");
+        }
+        let mut abandoned = Vec::new();
+        for inbox in &inboxes {
+            let owner = inbox.address.as_ref().ok();
+            let owner = owner.filter(|address| chosen.contains(&address.to_string()));
+            let Some(address) = owner else {
+                abandoned.push(inbox);
                 continue;
             };
-            let target = inbox_path(self.place, &account.address);
-            let copied = copy_home(self.place, home, &target, self.dry_run)
-                .with_context(|| format!("copying the mail of '{}'", account.address))?;
-            self.detail(format!("{}: {} messages", account.address, copied.messages));
+            let target = inbox_path(self.place, address);
+            let copied = copy_home(self.place, &inbox.path, &target, self.dry_run)
+                .with_context(|| format!("copying the mail of '{address}'"))?;
+            self.detail(format!("{address}: {} messages", copied.messages));
             all += copied;
         }
         self.line(
@@ -138,11 +161,74 @@ impl Takeover<'_> {
             ),
         );
         self.line("scripts", all.scripts.to_string());
-        if all.strange > 0 {
+        if all.remade > 0 {
+            let text = format!("{} files that Dovecot makes again", all.remade);
+            self.line("not needed", text);
+        }
+        if all.left > 0 {
+            self.line("left out", format!("{} files, named below", all.left));
+        }
+        for remark in &all.remarks {
+            let path = self.workspace.shown(&remark.path);
+            self.notes.push(format!("{path} {}", remark.text));
+        }
+        if all.unsaid > 0 {
+            let text = format!("{} more of this kind are not named", all.unsaid);
+            self.notes.push(text);
+        }
+        self.note_abandoned(&abandoned, &chosen)
+    }
+
+    /// Says whose mail is left, and how it is taken.
+    fn note_abandoned(&mut self, inboxes: &[&Inbox], chosen: &BTreeSet<String>) -> Result<()> {
+        let aliases = written_aliases(&self.settings, &load_aliases(self.place)?);
+        let (accounts, _) = self.workspace.accounts()?;
+        // Left out as accounts, with notes of their own.
+        let accounts: BTreeSet<String> = accounts
+            .into_iter()
+            .map(|account| account.address.to_string())
+            .collect();
+        let mut named = BTreeSet::new();
+        for inbox in inboxes {
+            let count = count_messages(&inbox.path);
+            let path = self.workspace.shown(&inbox.path);
+            let address = match &inbox.address {
+                Ok(address) => address,
+                Err(wrong) => {
+                    self.notes.push(format!(
+                        "{path} ({count} messages) is left out, since its name is no address of \
+                         an account: {wrong}; rename it there, mailctl user add ADDRESS, then \
+                         import again"
+                    ));
+                    continue;
+                }
+            };
+            if accounts.contains(&address.to_string()) {
+                continue;
+            }
+            named.insert(address.to_string());
+            let domain = &address.domain;
+            let first = if !self.settings.domains().any(|served| served == domain) {
+                format!("add {domain} to ADDITIONAL_DOMAINS, mailctl settings apply, ")
+            } else if aliases.contains(&address.to_string()) {
+                format!("mailctl alias del {address}, ")
+            } else {
+                String::new()
+            };
             self.notes.push(format!(
-                "{} links and other things among the mail are left out",
-                all.strange
+                "{path} ({count} messages) is left out, since nobody has this account: {first}\
+                 mailctl user add {address}, then import again"
             ));
+        }
+        for address in self.workspace.receivers()? {
+            let is_known = [chosen, &accounts, &named]
+                .iter()
+                .any(|set| set.contains(&address));
+            if !is_known {
+                self.notes.push(format!(
+                    "'{address}' gets mail there and has no password: mailctl user add {address}"
+                ));
+            }
         }
         Ok(())
     }
@@ -192,92 +278,20 @@ impl Takeover<'_> {
 
     fn insert_aliases(&mut self, users: &Users, text: &mut AliasText) -> Result<()> {
         let old = AliasText::parse(&self.workspace.aliases()?);
-        let ours = check_aliases(&self.settings, users, text).targets;
-        let mut kept = 0;
-        let mut wanted: Vec<(usize, String, String)> = Vec::new();
-        for entry in old.entries() {
-            let line = entry.line;
-            let written = if entry.alias.contains('@') {
-                entry.alias
-            } else {
-                format!("{}@{}", entry.alias, self.settings.domain)
-            };
-            let alias = match parse_alias(&self.settings, &written) {
-                Ok(alias) => alias,
-                Err((wrong, expected)) => {
-                    self.note_alias(line, &format!("{wrong}; expected {expected}"));
-                    continue;
-                }
-            };
-            for (line, target) in entry.targets {
-                match parse_target(&self.settings, &target) {
-                    // How an account was excepted from an alias for its whole domain.
-                    Ok(target) if target == alias && users.contains(&alias) => {}
-                    Ok(target)
-                        if ours
-                            .get(&alias)
-                            .is_some_and(|there| there.contains(&target)) =>
-                    {
-                        kept += 1;
-                    }
-                    Ok(target) => wanted.push((line, alias.clone(), target)),
-                    Err((wrong, expected)) => {
-                        self.note_alias(line, &format!("{wrong}; expected {expected}"));
-                    }
-                }
-            }
-        }
-        self.drop_wrong(users, text, &mut wanted);
-        for (_, alias, target) in &wanted {
+        let chosen = choose_aliases(&self.settings, users, text, &old);
+        for wanted in &chosen.wanted {
+            let (alias, target) = (&wanted.alias, &wanted.target);
             let same =
                 |word: &str| parse_alias(&self.settings, word).is_ok_and(|found| found == *alias);
             text.add(same, alias, std::slice::from_ref(target));
             self.detail(format!("alias {alias} to {target}"));
         }
-        let new = wanted.len();
+        let notes = chosen.notes.into_iter();
+        self.notes
+            .extend(notes.map(|(line, text)| format!("line {line} of etc/postfix/valias: {text}")));
+        let (new, kept) = (chosen.wanted.len(), chosen.kept);
         self.line("aliases", format!("{new} targets new, {kept} here already"));
         Ok(())
-    }
-
-    fn note_alias(&mut self, line: usize, wrong: &str) {
-        self.notes
-            .push(format!("line {line} of etc/postfix/valias: {wrong}"));
-    }
-
-    /// Leaves out what would make a mistake of our file, until nothing does.
-    fn drop_wrong(
-        &mut self,
-        users: &Users,
-        text: &AliasText,
-        wanted: &mut Vec<(usize, String, String)>,
-    ) {
-        loop {
-            let mut trial = text.clone();
-            let before = trial.line_count();
-            for (_, alias, target) in wanted.iter() {
-                trial.push(&format!("{alias} {target}"));
-            }
-            let problems = check_aliases(&self.settings, users, &trial).problems;
-            let mut wrong: Vec<(usize, String)> = problems
-                .into_iter()
-                .filter_map(|problem| {
-                    let index = problem.line?.checked_sub(before + 1)?;
-                    let text = match problem.expected.as_str() {
-                        "" => problem.wrong,
-                        expected => format!("{}; expected {expected}", problem.wrong),
-                    };
-                    Some((index, text))
-                })
-                .collect();
-            wrong.dedup_by_key(|(index, _)| *index);
-            if wrong.is_empty() {
-                return;
-            }
-            for (index, text) in wrong.into_iter().rev() {
-                let (line, ..) = wanted.remove(index);
-                self.note_alias(line, &text);
-            }
-        }
     }
 
     /// Says whether a key is new.

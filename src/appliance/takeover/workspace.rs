@@ -10,6 +10,7 @@ use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, parse_mail_address};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the seed calls the folder when nobody renamed it.
@@ -30,8 +31,15 @@ pub struct OldAccount {
     pub address: MailAddress,
     /// `{SCHEME}hash`.
     pub hash: String,
-    /// Where its mail and scripts lie, if it ever had any.
-    pub home: Option<PathBuf>,
+}
+
+/// One folder of mail and scripts, whether it has an account or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbox {
+    /// Whose it is by its name, in our form; or what is wrong with the name.
+    pub address: Result<MailAddress, String>,
+    /// Where it lies.
+    pub path: PathBuf,
 }
 
 /// One signing key of it.
@@ -71,7 +79,7 @@ impl Workspace {
         let path = self.root.join(relative);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error)
                 .with_context(|| format!("reading {}", path.display()))
                 .hint("run as root: the files belong to several accounts"),
@@ -92,7 +100,7 @@ impl Workspace {
                 continue;
             }
             let place = format!("line {} of etc/dovecot/passwd", index + 1);
-            match parse_account(&self.root, written, hash) {
+            match parse_account(written, hash) {
                 // Dovecot took the first of two.
                 Ok(account) if accounts.contains_key(&account.address.to_string()) => {
                     notes.push(format!("{place}: '{}' a second time", account.address));
@@ -103,19 +111,11 @@ impl Workspace {
                 Err(wrong) => notes.push(format!("{place}: {wrong}")),
             }
         }
-        for written in self.receivers()? {
-            if !accounts.contains_key(&written) {
-                notes.push(format!(
-                    "'{written}' got mail and has no password: mailctl user add {written} and \
-                     import again takes its mail over"
-                ));
-            }
-        }
         Ok((accounts.into_values().collect(), notes))
     }
 
-    /// Addresses that got mail.
-    fn receivers(&self) -> Result<Vec<String>> {
+    /// Addresses that get mail there.
+    pub fn receivers(&self) -> Result<Vec<String>> {
         let text = self.read("etc/postfix/vuser")?.unwrap_or_default();
         let words = text
             .lines()
@@ -124,6 +124,47 @@ impl Workspace {
             .filter(|word| !word.starts_with('#'))
             .map(str::to_ascii_lowercase)
             .collect())
+    }
+
+    /// All folders of mail, and what else lies between them.
+    ///
+    /// The seed's `user.sh del` keeps them, and whoever made them by hand may have kept the
+    /// case of names.
+    pub fn inboxes(&self) -> Result<(Vec<Inbox>, Vec<PathBuf>)> {
+        let mail = self.root.join("mail");
+        let mut inboxes = Vec::new();
+        let root = mail.join("inboxes");
+        let mut others = list(&mail)?;
+        others.retain(|path| *path != root || !path.is_dir());
+        for domain in list(&root)? {
+            if !domain.is_dir() {
+                others.push(domain);
+                continue;
+            }
+            for path in list(&domain)? {
+                if path.is_dir() {
+                    let address = owner_of(&path, &domain);
+                    inboxes.push(Inbox { address, path });
+                } else {
+                    others.push(path);
+                }
+            }
+        }
+        Ok((inboxes, others))
+    }
+
+    /// A path as its owner knows it, fit for a terminal.
+    pub fn shown(&self, path: &Path) -> String {
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        let text = path.to_string_lossy();
+        let shown = text.chars().map(|character| {
+            if character.is_control() {
+                '?'
+            } else {
+                character
+            }
+        });
+        shown.collect()
     }
 
     /// The aliases file.
@@ -162,21 +203,46 @@ impl Workspace {
     }
 }
 
-fn parse_account(root: &Path, written: &str, hash: &str) -> Result<OldAccount, String> {
+/// What is in a folder, sorted; nothing when it is absent.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    let mut paths = match read() {
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Vec::new()
+        }
+        result => result
+            .with_context(|| format!("reading {}", folder.display()))
+            .hint("run as root: the files belong to several accounts")?,
+    };
+    paths.sort();
+    Ok(paths)
+}
+
+/// Whose mail lies in a folder: it has the address for its name, and its domain around it.
+fn owner_of(path: &Path, domain: &Path) -> Result<MailAddress, String> {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let address = parse_mail_address(&name(path))
+        .map_err(|(wrong, expected)| format!("{wrong}; expected {expected}"))?;
+    if name(domain).eq_ignore_ascii_case(&address.domain) {
+        Ok(address)
+    } else {
+        Err(format!("it lies in the folder of '{}'", name(domain)))
+    }
+}
+
+fn parse_account(written: &str, hash: &str) -> Result<OldAccount, String> {
     let address = parse_mail_address(written)
         .map_err(|(wrong, expected)| format!("{wrong}; expected {expected}"))?;
     if hash.is_empty() {
         return Err(format!("'{address}' has no password"));
     }
-    let inboxes = root.join("mail/inboxes");
-    // Made by an old release of Dovecot or by hand, names may have kept their case.
-    let written_domain = written.rsplit_once('@').map_or("", |(_, domain)| domain);
-    let home = [
-        inboxes.join(&address.domain).join(address.to_string()),
-        inboxes.join(written_domain).join(written),
-    ]
-    .into_iter()
-    .find(|home| home.is_dir());
     Ok(OldAccount {
         address,
         hash: if hash.starts_with('{') {
@@ -184,7 +250,6 @@ fn parse_account(root: &Path, written: &str, hash: &str) -> Result<OldAccount, S
         } else {
             format!("{UNNAMED_SCHEME}{hash}")
         },
-        home,
     })
 }
 
@@ -230,12 +295,49 @@ mod tests {
         assert_eq!(accounts[0].address.to_string(), "anna@b.example");
         assert_eq!(accounts[0].hash, "{CRYPT}$6$x$y");
         assert_eq!(accounts[1].hash, "{SSHA256}abc");
+        assert_eq!(notes.len(), 3, "{notes:?}");
         assert_eq!(
-            accounts[1].home,
-            Some(root.join("mail/inboxes/a.example/jens@a.example"))
+            workspace.receivers().unwrap(),
+            ["jens@a.example", "lost@a.example"]
         );
-        assert_eq!(notes.len(), 4, "{notes:?}");
         assert!(notes[1].starts_with("line 4 of etc/dovecot/passwd: 'odd+x' is no user name"));
+        for (name, owner) in [
+            ("a.example/Gone@A.example", Ok("gone@a.example")),
+            (
+                "a.example/jens",
+                Err("'jens' has no '@'; expected an address such as jens@example.org"),
+            ),
+            ("a.example/jens@a.example", Ok("jens@a.example")),
+            (
+                "a.example/jens@b.example",
+                Err("it lies in the folder of 'a.example'"),
+            ),
+        ] {
+            let path = root.join("mail/inboxes").join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            let (inboxes, _) = workspace.inboxes().unwrap();
+            let inbox = inboxes.iter().find(|inbox| inbox.path == path).unwrap();
+            let found = inbox.address.as_ref().map(ToString::to_string);
+            assert_eq!(
+                found.as_deref().map_err(|wrong| wrong.as_str()),
+                owner,
+                "{name}"
+            );
+        }
+        write("mail/inboxes/a.example/file", "");
+        write("mail/inboxes/file", "");
+        write("mail/fi\nle", "");
+        let (inboxes, others) = workspace.inboxes().unwrap();
+        let others: Vec<String> = others.iter().map(|path| workspace.shown(path)).collect();
+        assert_eq!(inboxes.len(), 4);
+        assert_eq!(
+            others,
+            [
+                "mail/fi?le",
+                "mail/inboxes/a.example/file",
+                "mail/inboxes/file"
+            ]
+        );
         let key = workspace.signing_keys().unwrap().pop_first().unwrap();
         assert_eq!(
             (key.domain.as_str(), key.selector.as_str()),

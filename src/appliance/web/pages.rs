@@ -22,6 +22,9 @@ const TEMPLATES: [&str; 5] = [INDEX, AUTOCONFIG, AUTODISCOVER, AUTODISCOVER_ERRO
 /// Endings of names whose values are escaped: all of them.
 const ESCAPED: [&str; 2] = [".html", ".xml"];
 
+/// What Thunderbird replaces by the address that it was given.
+pub const EMAIL_ADDRESS: &str = "%EMAILADDRESS%";
+
 /// The look of the one page; the policy for its content names it by digest.
 const STYLE: &str = "body{font:1rem/1.5 sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}\
 th,td{text-align:left;padding:.2rem 1rem .2rem 0}\
@@ -45,6 +48,7 @@ struct IndexValues<'a> {
 struct AutoconfigValues<'a> {
     hostname: &'a str,
     domain: &'a str,
+    username: &'a str,
 }
 
 #[derive(Serialize)]
@@ -109,8 +113,13 @@ impl Pages {
     }
 
     /// What Thunderbird asks for.
-    pub fn autoconfig(&self, hostname: &str, domain: &str) -> Result<String> {
-        self.render(AUTOCONFIG, &AutoconfigValues { hostname, domain })
+    pub fn autoconfig(&self, hostname: &str, domain: &str, username: &str) -> Result<String> {
+        let values = AutoconfigValues {
+            hostname,
+            domain,
+            username,
+        };
+        self.render(AUTOCONFIG, &values)
     }
 
     /// What Outlook asks for.

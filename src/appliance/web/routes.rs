@@ -8,7 +8,8 @@ use super::asked::{Asked, Name, decode};
 use super::autodiscover::parse_request;
 use super::challenge::{CHALLENGE_PATH, load_answer};
 use super::configuration::Configuration;
-use super::pages::Pages;
+use super::pages::{EMAIL_ADDRESS, Pages};
+use crate::appliance::aliases::name::untagged;
 use crate::appliance::machine::place::Place;
 use crate::settings::{MailAddress, parse_mail_address};
 use anyhow::Result;
@@ -143,13 +144,16 @@ impl PageMaker<'_> {
                 &format!("https://{hostname}{AUTODISCOVER_PATH}"),
             ),
             Route::StsPolicy => Answer::new(TEXT, self.configuration.sts_policy.clone()),
-            Route::Autoconfig => match self.autoconfig_domain(asked) {
-                Some(domain) => Answer::new(XML, self.pages.autoconfig(hostname, &domain)?),
+            Route::Autoconfig => match self.autoconfig(asked) {
+                Some((domain, username)) => {
+                    let text = self.pages.autoconfig(hostname, &domain, &username)?;
+                    Answer::new(XML, text)
+                }
                 None => missing(),
             },
             Route::Autodiscover => self.autodiscover(asked, body)?,
             Route::Protocols => self.protocols(asked)?,
-            Route::Profile => match self.own_address(asked.parameter("email")) {
+            Route::Profile => match self.account(asked.parameter("email").as_deref()) {
                 Some(address) => {
                     let text = self.pages.profile(hostname, &address)?;
                     Answer::new("application/x-apple-aspen-config", text)
@@ -196,21 +200,27 @@ impl PageMaker<'_> {
         )
     }
 
-    fn autoconfig_domain(&self, asked: &Asked<'_>) -> Option<String> {
+    /// The domain and the name to log in with.
+    fn autoconfig(&self, asked: &Asked<'_>) -> Option<(String, String)> {
         let Some(address) = asked.parameter("emailaddress") else {
-            return asked.name.map(|name| name.domain().to_owned());
+            let domain = asked.name?.domain().to_owned();
+            return Some((domain, EMAIL_ADDRESS.to_owned()));
         };
-        // Only the domain matters, so a tagged address will do.
-        let domain = address.rsplit_once('@')?.1.to_ascii_lowercase();
-        self.configuration
-            .domains
-            .contains(&domain)
-            .then_some(domain)
+        let (local, domain) = address.rsplit_once('@')?;
+        let domain = domain.to_ascii_lowercase();
+        if !self.configuration.domains.contains(&domain) {
+            return None;
+        }
+        // The program puts in the address as it was typed, and nobody logs in with a tag.
+        let account = local.contains('+').then(|| self.account(Some(&address)));
+        let username = account.flatten().map(|account| account.to_string());
+        Some((domain, username.unwrap_or_else(|| EMAIL_ADDRESS.to_owned())))
     }
 
-    /// An address in a domain of ours; whether it has a mailbox is nobody's business.
-    fn own_address(&self, text: Option<String>) -> Option<MailAddress> {
-        let address = parse_mail_address(&text?).ok()?;
+    /// The account that an address in a domain of ours means, without its tag; whether it has a
+    /// mailbox is nobody's business.
+    fn account(&self, text: Option<&str>) -> Option<MailAddress> {
+        let address = parse_mail_address(&untagged(text?)).ok()?;
         let is_ours = self.configuration.domains.contains(&address.domain);
         is_ours.then_some(address)
     }
@@ -233,7 +243,7 @@ impl PageMaker<'_> {
             Some(_) if !takes_mail => self
                 .pages
                 .autodiscover_error(NO_PROVIDER, "Only IMAP and SMTP are served here")?,
-            Some(address) => match self.own_address(Some(address)) {
+            Some(address) => match self.account(Some(&address)) {
                 Some(address) => {
                     let hostname = &self.configuration.hostname;
                     self.pages.autodiscover(hostname, &address)?
@@ -254,7 +264,7 @@ impl PageMaker<'_> {
             Some(text) => decode(text),
             None => asked.parameter("email"),
         };
-        if address.is_some() && self.own_address(address).is_none() {
+        if address.is_some() && self.account(address.as_deref()).is_none() {
             return Ok(Answer::plain(StatusCode::NOT_FOUND));
         }
         let is_first = asked

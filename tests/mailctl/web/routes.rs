@@ -147,6 +147,19 @@ fn thunderbird_finds_its_settings() {
             .count(),
         4
     );
+    // A tag is no part of the name to log in with; an address is put in by the program itself.
+    for (address, username) in [
+        ("jens%2Bx%40Koala.example", "jens@koala.example"),
+        ("Jens+a+b@koala.example", "jens@koala.example"),
+        ("Jens@koala.example", "%EMAILADDRESS%"),
+        ("+x@koala.example", "%EMAILADDRESS%"),
+        ("%3Cx%3E+y@koala.example", "%EMAILADDRESS%"),
+    ] {
+        let request = format!("GET /mail/config-v1.1.xml?emailaddress={address}");
+        let answer = secure(site.https, "autoconfig.koala.example", &request);
+        let element = format!("<username>{username}</username>");
+        assert_eq!(answer.body.matches(&element).count(), 4, "{address}");
+    }
     const WELL_KNOWN: &str = "GET /.well-known/autoconfig/mail/config-v1.1.xml";
     for (host, request, domain) in [
         (HOSTNAME, WELL_KNOWN, "wombat.example"),
@@ -258,9 +271,19 @@ fn outlook_finds_its_settings() {
     let get = |request: &str| secure(site.https, "autodiscover.wombat.example", request);
     let answer = get("GET /AutoDiscover/autodiscover.XML?Email=a%40wombat.example");
     assert!(answer.body.contains("<LoginName>a@wombat.example<"));
+    for address in ["a%2Btag%40wombat.example", "A+tag+more@Wombat.example"] {
+        let answer = get(&format!(
+            "GET /autodiscover/autodiscover.xml?email={address}"
+        ));
+        let login = "<LoginName>a@wombat.example<";
+        assert_eq!(answer.body.matches(login).count(), 2, "{address}");
+    }
+    let answer = get("GET /autodiscover/autodiscover.xml?email=+tag@wombat.example");
+    assert_eq!(answer.status, 404);
     let answer = get("GET /autodiscover/autodiscover.xml");
     assert!(answer.body.contains("<ErrorCode>600<"));
     for request in [
+        "GET /autodiscover/autodiscover.json?Email=a+x@wombat.example&Protocol=AutodiscoverV1",
         "GET /autodiscover/autodiscover.json?Email=a@wombat.example&Protocol=Autodiscoverv1",
         "GET /autodiscover/autodiscover.json/v1.0/a%40wombat.example?Protocol=AutodiscoverV1",
     ] {
@@ -305,6 +328,7 @@ fn apple_gets_a_profile_that_stays_the_same() {
             .contains("<key>incomingpassword")
     );
     assert_eq!(get("Jens@Koala.example").body, answer.body);
+    assert_eq!(get("jens%2Bshop@koala.example").body, answer.body);
     let uuids = |body: &str| -> Vec<String> {
         let parts = body.split("<key>PayloadUUID</key>").skip(1);
         parts.map(|part| part[..60].to_owned()).collect()

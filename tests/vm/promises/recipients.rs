@@ -47,6 +47,10 @@ pub const PROMISES: &[Promise] = &[
         check: alias_commands,
     },
     Promise {
+        says: "an alias may be called as people and firms are, with ' and &",
+        check: odd_names,
+    },
+    Promise {
         says: "aliases in a loop or to nowhere are refused and change nothing",
         check: bad_aliases_are_refused,
     },
@@ -196,6 +200,32 @@ fn alias_commands(world: &World) -> Result<()> {
     let mut stranger = world.stranger()?;
     stranger.say(&format!("MAIL FROM:<{}>", friend("x")), "250")?;
     stranger.say("RCPT TO:<sales@wombat.example>", "550")?;
+    Ok(())
+}
+
+fn odd_names(world: &World) -> Result<()> {
+    for (address, word) in [
+        ("o'neil@wombat.example", "'o'\\''neil@wombat.example'"),
+        ("r&d@wombat.example", "'r&d@wombat.example'"),
+    ] {
+        world.run(&format!("mailctl alias add {word} dora@wombat.example"))?;
+        let subject = world.unique("to an odd name");
+        let tagged = address.replace('@', "+tag@");
+        for recipient in [address, &tagged] {
+            world
+                .receive(&[recipient], &subject)?
+                .must_be(&[250], recipient)?;
+        }
+        let dora = world.account("dora");
+        world.read(&dora, &subject)?;
+        // And back: who gets its mail may send as it.
+        let message = letter(address, &dora.address, &subject, "Hello.");
+        world
+            .submission(&dora)?
+            .send(address, &[&dora.address], message.as_bytes())?
+            .must_be(&[250], address)?;
+        world.run(&format!("mailctl alias del {word}"))?;
+    }
     Ok(())
 }
 

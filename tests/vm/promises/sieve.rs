@@ -15,6 +15,10 @@ pub const PROMISES: &[Promise] = &[
         check: fileinto,
     },
     Promise {
+        says: "a filter finds a folder by what it is for",
+        check: special_use,
+    },
+    Promise {
         says: "a vacation filter answers a person once, who wrote to an alias too",
         check: vacation,
     },
@@ -63,6 +67,24 @@ fn fileinto(world: &World) -> Result<()> {
         .receive(&[&fritz.address], &other)?
         .must_be(&[250], "other mail")?;
     world.read(&fritz, &other)?;
+    Ok(())
+}
+
+fn special_use(world: &World) -> Result<()> {
+    let gerda = world.account("gerda");
+    store(
+        world,
+        &gerda,
+        "require [\"fileinto\", \"special-use\"];\r\n\
+         if allof (header :contains \"subject\" \"for the archive\",\r\n\
+                   specialuse_exists \"\\\\Archive\") {\r\n\
+           fileinto :specialuse \"\\\\Archive\" \"INBOX\";\r\n}\r\n",
+    )?;
+    let subject = world.unique("for the archive");
+    world
+        .receive(&[&gerda.address], &subject)?
+        .must_be(&[250], "mail to file")?;
+    world.read_in(&gerda, "Archive", &subject)?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::super::site::HOST_NAME;
 use super::super::smtp::{CLIENT_NAME, Conversation};
 use super::Promise;
-use super::world::{World, letter, must_refuse};
+use super::world::{World, header_values, letter, must_refuse};
 use crate::world::network::CLIENTS;
 
 pub const PROMISES: &[Promise] = &[
@@ -22,6 +22,18 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "a user may not write somebody else into the From header",
         check: header_spoofing,
+    },
+    Promise {
+        says: "a user's own address may be his name too; a From header that reads in two ways is refused with advice",
+        check: names_in_from,
+    },
+    Promise {
+        says: "a Sender header that names somebody else is taken out",
+        check: foreign_sender,
+    },
+    Promise {
+        says: "a device that logs in may leave out the <> around addresses, a stranger may not",
+        check: bare_addresses,
     },
     Promise {
         says: "nobody sends through 465 or 587 without a login",
@@ -104,6 +116,84 @@ fn header_spoofing(world: &World) -> Result<()> {
             .send(&olga.address, &[&olga.address], message.as_bytes())?
             .must_be(&[250], from)?;
     }
+    Ok(())
+}
+
+fn names_in_from(world: &World) -> Result<()> {
+    let olga = world.account("olga");
+    let send = |from: &str, subject: &str| {
+        let message = letter(from, &olga.address, subject, "Hello.");
+        let mut client = world.submission(&olga)?;
+        client.send(&olga.address, &[&olga.address], message.as_bytes())
+    };
+    for from in [
+        "olga@wombat.example <olga@wombat.example>",
+        "\"Oje, Olga\" <olga@wombat.example>",
+        "=?utf-8?q?Oje=2C_=C3=96lga?= <olga@wombat.example>",
+        "Olga <olga@wombat.example>,",
+    ] {
+        let subject = world.unique("names in from");
+        send(from, &subject)?.must_be(&[250], from)?;
+        world.read(&olga, &subject)?;
+    }
+    for (from, advice) in [
+        // Postfix completes the bare word before anybody sees it.
+        ("Oje, Olga <olga@wombat.example>", "put the name in quotes"),
+        (
+            "bert@wombat.example <olga@wombat.example>",
+            "cannot be read: put the name in quotes",
+        ),
+        (
+            "=?utf-8?q?bert=40wombat.example?= <olga@wombat.example>",
+            "may not send as bert@wombat.example",
+        ),
+    ] {
+        let reply = send(from, "refused")?;
+        must_refuse(&reply, from)?;
+        ensure!(reply.text.contains(advice), "{from}: {}", reply.text);
+    }
+    Ok(())
+}
+
+fn foreign_sender(world: &World) -> Result<()> {
+    let olga = world.account("olga");
+    let subject = world.unique("sent by another");
+    let message = letter(&olga.address, &olga.address, &subject, "Hello.");
+    let message = format!("Sender: bert@wombat.example\r\n{message}");
+    world
+        .submission(&olga)?
+        .send(&olga.address, &[&olga.address], message.as_bytes())?
+        .must_be(&[250], "a foreign Sender")?;
+    let message = world.read(&olga, &subject)?;
+    ensure!(
+        header_values(&message, "Sender").is_empty(),
+        "Sender stands in {message}"
+    );
+    Ok(())
+}
+
+fn bare_addresses(world: &World) -> Result<()> {
+    let fritz = world.account("fritz");
+    let subject = world.unique("no brackets");
+    let mut client = world.submission(&fritz)?;
+    client.say(&format!("MAIL FROM:{}", fritz.address), "250")?;
+    client.say(&format!("RCPT TO: {}", fritz.address), "250")?;
+    let message = letter(&fritz.address, &fritz.address, &subject, "Hello.");
+    client
+        .data(message.as_bytes())?
+        .must_be(&[250], "the message")?;
+    world.read(&fritz, &subject)?;
+    // Whose address it is counts all the same.
+    let mut client = world.submission(&fritz)?;
+    let reply = client.ask("MAIL FROM:bert@wombat.example")?;
+    let reply = if reply.code == 250 {
+        client.ask(&format!("RCPT TO:{}", fritz.address))?
+    } else {
+        reply
+    };
+    must_refuse(&reply, "MAIL FROM:bert@wombat.example")?;
+    let mut stranger = world.stranger()?;
+    stranger.say("MAIL FROM:kim@outside.example", "501")?;
     Ok(())
 }
 
