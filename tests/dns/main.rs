@@ -3,6 +3,7 @@
 //! Needs root for the network namespace, as the tests with machines do, and
 //! shares their network and their peers; no machine is booted.
 
+mod advice;
 mod faults;
 mod knot;
 mod publish;

@@ -103,7 +103,7 @@ fn what_is_not_ours_survives() -> Result<()> {
             "old._domainkey.wombat.example. 60 TXT \"v=DKIM1; p=AAAA\"",
             "CAA 0 iodef \"mailto:x@wombat.example\"",
             "CAA 0 issue \"other.example\"",
-            "TXT \"v=DMARC1; p=reject; rua=mailto:reports@isp.example; sp=quarantine;",
+            "TXT \"v=DMARC1; p=reject; rua=mailto:reports@isp.example; fo=1; ruf=mailto:",
             "autoconfig.wombat.example. 60 A 198.18.0.80",
             "TLSA 2 1 1 00000000",
         ] {
@@ -125,6 +125,54 @@ fn what_is_not_ours_survives() -> Result<()> {
             "{:?}",
             checked.bad()
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn what_owners_decided_stays() -> Result<()> {
+    network::inside("publish::what_owners_decided_stays", || {
+        let machine = machine(&update_settings(KEY, SECRET))?;
+        let knot = empty_server()?;
+        let ten = "a:www.wombat.example ".repeat(10);
+        let decided = [
+            "www A 198.18.0.80".to_owned(),
+            // Another way of proof and another account, for others.
+            "mail CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"".to_owned(),
+            // No lookup is left for ours.
+            format!("@ TXT \"v=spf1 {ten}~all\""),
+            "_dmarc TXT \"\\\"v=DMARC1; p=reject; rua=mailto:a@isp.example; own=1\\\"\"".to_owned(),
+            "_imap._tcp SRV 0 0 0 .".to_owned(),
+            "mailserver._domainkey TXT \"v=DKIM1; n=lost; p=\"".to_owned(),
+        ];
+        knot.replace("wombat.example.", &decided)?;
+        let (code, text, errors) = publish(&machine, &[])?;
+        println!("{text}{errors}");
+        ensure!(code == 0, "{errors}");
+        let zone = knot.dump("wombat.example.")?;
+        for kept in [
+            "CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"",
+            "CAA 0 issue \"letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1\"",
+            &format!("\"v=spf1 ip4:198.18.0.30 ip6:2001:2::30 {ten}~all\""),
+            "\"v=DMARC1; p=reject; rua=mailto:a@isp.example; own=1; fo=1; ruf=mailto:",
+            "SRV 0 0 0 .",
+            "\"v=DKIM1; n=lost; p=\"",
+        ] {
+            ensure!(zone.contains(kept), "{kept} is not in\n{zone}");
+        }
+        // Only a person can say why the key was withdrawn.
+        let bad = check(&machine)?.bad();
+        ensure!(
+            bad == ["dkim mailserver._domainkey.wombat.example wrong required"],
+            "{bad:?}"
+        );
+        let before = knot.serial("wombat.example.")?;
+        let (code, text, errors) = publish(&machine, &[])?;
+        ensure!(
+            code == 0 && text == "Nothing to change.\n",
+            "{text}{errors}"
+        );
+        ensure!(knot.serial("wombat.example.")? == before);
         Ok(())
     })
 }

@@ -109,6 +109,24 @@ pub fn printed_zones(machine: &Machine) -> Result<Zones> {
     Ok(zones)
 }
 
+/// Records of a zone without those of these names and types, and with others.
+pub fn changed(records: &[String], without: &[(&str, &str)], with: &[&str]) -> Vec<String> {
+    let goes = |line: &String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        without
+            .iter()
+            .any(|(name, kind)| words.first() == Some(name) && words.get(3) == Some(kind))
+    };
+    let gone = records.iter().filter(|line| goes(line)).count();
+    assert!(gone >= without.len(), "nothing to take away of {without:?}");
+    records
+        .iter()
+        .filter(|line| !goes(line))
+        .cloned()
+        .chain(with.iter().map(|&line| line.to_owned()))
+        .collect()
+}
+
 /// The outcome of `dns check`.
 pub struct Checked {
     /// Exit code.
@@ -136,6 +154,28 @@ impl Checked {
                 )
             })
             .collect()
+    }
+
+    /// What is said and advised about a record, and what is expected; lines.
+    pub fn words(&self, check: &str, name: &str) -> String {
+        let found = self.json["checks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|found| found["check"] == check && found["name"] == name);
+        let list = |key: &str| -> Vec<String> {
+            found
+                .and_then(|found| found[key].as_array())
+                .into_iter()
+                .flatten()
+                .filter_map(|line| line.as_str().map(str::to_owned))
+                .collect()
+        };
+        let said = found.and_then(|found| found["said"].as_str());
+        let mut lines = vec![said.unwrap_or_default().to_owned()];
+        lines.extend(list("expected"));
+        lines.extend(list("advice"));
+        lines.join("\n")
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::appliance::boot::apply::{publish_keys, take_keys_into_use};
 use crate::appliance::dkim::key::{ensure_key, joined_text, load_record, record_name};
 use crate::appliance::dkim::{LockedKeys, chosen_domains, date, free_selector, load_selectors};
-use crate::appliance::dns::check::is_key;
+use crate::appliance::dns::policy::text::Kind;
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
@@ -121,7 +121,7 @@ fn compare(published: &[String], ours: &str) -> Result<()> {
     if published.is_empty() {
         bail!("no record is published");
     }
-    let keys: Vec<&String> = published.iter().filter(|text| is_key(text)).collect();
+    let keys: Vec<&String> = published.iter().filter(|text| Kind::Key.is(text)).collect();
     let published = match keys.as_slice() {
         [] => bail!("the record holds no key"),
         [only] => only.as_str(),

@@ -1,136 +1,113 @@
 //! What a record set should become, given what it is: ours is set, the rest stays.
 
-use super::check::{is_key, is_of_version, is_spf, names_issuer, tags};
 use super::data::Data;
 use super::expected::{Expected, Purpose, spf_mechanism};
 use super::facts::Facts;
+use super::policy::spf::Joining;
+use super::policy::tags::Tags;
+use super::policy::text::{Found, Kind};
+use super::policy::{dkim, dmarc, reports, spf};
 
 /// The set as it should be. Asked only when a check finds fault with it.
-pub fn amend(facts: &Facts, expected: &Expected, live: &[Data]) -> Vec<Data> {
-    let ours = || expected.data.iter().cloned();
+pub fn amend(facts: &Facts, expected: &Expected, live: &[Data], joining: Joining) -> Vec<Data> {
+    if let Some(kind) = Kind::of(expected.purpose) {
+        let found = Found::among(kind, live);
+        let text = completed_text(facts, expected, &found, joining);
+        // However it is cut into strings.
+        let same = live
+            .iter()
+            .find(|data| data.joined().as_ref() == Some(&text));
+        let mut set = found.others;
+        set.push(same.cloned().unwrap_or_else(|| Data::text(&text)));
+        set.sort();
+        return set;
+    }
     let keep = |stays: &dyn Fn(&Data) -> bool| -> Vec<Data> {
         live.iter()
             .filter(|data| stays(data) && !expected.data.contains(data))
             .cloned()
             .collect()
     };
-    let text = |data: &Data| data.joined().unwrap_or_default();
     let mut set = match expected.purpose {
-        // Names that are this machine's own: nothing else belongs there.
-        Purpose::Ipv4
-        | Purpose::Ipv6
-        | Purpose::Reverse
-        | Purpose::Service
-        | Purpose::StsHost
-        | Purpose::Autoconfig => Vec::new(),
         // Another mail server may be a backup; one that refuses all mail is not (RFC 7505).
         Purpose::MailServer => keep(&|data| !matches!(data, Data::Mx(_, host) if host.is_empty())),
-        Purpose::Spf => keep(&|data| !is_spf(&text(data))),
-        Purpose::Dkim => keep(&|data| !is_key(&text(data))),
-        Purpose::Dmarc | Purpose::DmarcReports => {
-            keep(&|data| !is_of_version(&text(data), "v=DMARC1"))
-        }
-        Purpose::StsPolicy => keep(&|data| !is_of_version(&text(data), "v=STSv1")),
-        Purpose::TlsReports => keep(&|data| !is_of_version(&text(data), "v=TLSRPTv1")),
         // Pins of authorities are somebody's own; keys of a server that we replaced are not.
         Purpose::Tlsa => keep(&|data| !matches!(data, Data::Tlsa(3, 1, 1, _))),
-        Purpose::Issuer => keep(&|data| match (data, &facts.issuer) {
-            (Data::Caa(_, tag, value), Some(issuer)) => {
-                tag != "issue" || !names_issuer(issuer, value)
-            }
-            _ => true,
-        }),
+        // Each of them allows something; none takes away what ours allows (RFC 8659 section 4.2).
+        Purpose::Issuer => keep(&|_| true),
+        // Names that are this machine's own: nothing else belongs there.
+        _ => Vec::new(),
     };
-    match expected.purpose {
-        Purpose::Spf => set.push(Data::text(&merged_policies(facts, expected, live))),
-        Purpose::Dmarc => set.push(Data::text(&completed_policy(expected, live))),
-        _ => set.extend(ours()),
-    }
+    set.extend(expected.data.iter().cloned());
     set.sort();
     set
 }
 
-/// One SPF record out of all that there are, with us in it.
-fn merged_policies(facts: &Facts, expected: &Expected, live: &[Data]) -> String {
+/// Ours, with everything in it that others wrote there.
+pub fn completed_text(
+    facts: &Facts,
+    expected: &Expected,
+    found: &Found,
+    joining: Joining,
+) -> String {
     let ours = expected
         .data
         .first()
         .and_then(Data::joined)
         .unwrap_or_default();
-    // HOSTNAME itself sends for nobody else.
-    if expected.name == facts.hostname && !facts.domains.contains(&facts.hostname) {
-        return ours;
+    let theirs: Vec<&str> = found
+        .readings
+        .iter()
+        .map(|reading| reading.text.as_str())
+        .collect();
+    match expected.purpose {
+        Purpose::Spf if theirs.is_empty() => ours,
+        Purpose::Spf => merged_policy(facts, expected, &theirs, joining),
+        Purpose::Dkim => dkim::completed(&ours, &theirs),
+        Purpose::Dmarc => dmarc::completed(&ours, &theirs),
+        Purpose::StsPolicy => with_tag(&ours, &theirs, "id", |_, ours| ours.to_owned()),
+        Purpose::TlsReports => with_tag(&ours, &theirs, "rua", |theirs, ours| {
+            reports::completed(theirs, ours, true)
+        }),
+        _ => ours,
     }
-    let mut terms = vec![spf_mechanism(facts)];
-    let mut soft = false;
-    let mut redirect = None;
-    for text in live.iter().filter_map(Data::joined) {
-        if !is_spf(&text) {
-            continue;
-        }
-        for term in text.split_whitespace().skip(1) {
-            let lower = term.to_ascii_lowercase();
-            if lower == "~all" {
-                soft = true;
-            } else if lower.starts_with("redirect=") {
-                redirect = Some(term.to_owned());
-            } else if lower.trim_start_matches(['+', '-', '?']) != "all"
-                && !terms.iter().any(|known| known.eq_ignore_ascii_case(term))
-            {
-                terms.push(term.to_owned());
-            }
-        }
-    }
-    let end = match (redirect, soft) {
-        (Some(redirect), _) => redirect,
-        (None, true) => "~all".to_owned(),
-        (None, false) => "-all".to_owned(),
-    };
-    format!("v=spf1 {} {end}", terms.join(" "))
 }
 
-/// The DMARC policy that there is, with what it lacks; ours when there is none or several.
-fn completed_policy(expected: &Expected, live: &[Data]) -> String {
-    let ours = expected
-        .data
-        .first()
-        .and_then(Data::joined)
-        .unwrap_or_default();
-    let policies: Vec<String> = live
-        .iter()
-        .filter_map(Data::joined)
-        .filter(|text| is_of_version(text, "v=DMARC1"))
-        .collect();
-    let [policy] = policies.as_slice() else {
-        return ours;
+/// An SPF record with us in it.
+fn merged_policy(facts: &Facts, expected: &Expected, theirs: &[&str], joining: Joining) -> String {
+    let name = if expected.name == facts.hostname {
+        "a".to_owned()
+    } else {
+        spf_mechanism(facts)
     };
-    let mut completed = tags(policy);
-    for (name, value) in tags(&ours) {
-        let weak = matches!(name.as_str(), "p" | "sp");
-        let mailed = matches!(name.as_str(), "rua" | "ruf");
-        match completed.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => {
-                let lower = known.to_ascii_lowercase();
-                if weak && lower != "quarantine" && lower != "reject"
-                    || mailed && !lower.contains("mailto:")
-                {
-                    *known = value;
-                }
-            }
-            None => completed.push((name, value)),
-        }
+    let addresses: Vec<String> = facts.addresses.all().map(spf::mechanism).collect();
+    match joining {
+        Joining::Already => spf::merged(&[], &[], theirs),
+        Joining::Addresses if !addresses.is_empty() => spf::merged(&addresses, &[name], theirs),
+        Joining::Addresses | Joining::Name => spf::merged(&[name], &[], theirs),
     }
-    // Version and policy come first (RFC 7489 section 6.4).
-    completed.sort_by_key(|(name, _)| match name.as_str() {
-        "v" => 0,
-        "p" => 1,
-        _ => 2,
-    });
-    let parts: Vec<String> = completed
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    parts.join("; ")
+}
+
+/// The list that there is, with one tag made good.
+fn with_tag(
+    ours: &str,
+    theirs: &[&str],
+    name: &str,
+    make: impl Fn(&str, &str) -> String,
+) -> String {
+    let Some((first, others)) = theirs.split_first() else {
+        return ours.to_owned();
+    };
+    let wanted = Tags::parse(ours);
+    let wanted = wanted.get(name).unwrap_or_default();
+    let mut tags = Tags::parse(first);
+    let mut value = tags.get(name).unwrap_or_default().to_owned();
+    // Of several records none counts; what each of them names stays.
+    for other in others.iter().map(|text| Tags::parse(text)) {
+        value = reports::united(&value, other.get(name).unwrap_or_default());
+    }
+    tags.set(name, make(&value, wanted));
+    tags.text(Some(first))
 }
 
 #[cfg(test)]
@@ -140,12 +117,17 @@ mod tests {
     use crate::appliance::dns::data::Data;
     use crate::appliance::dns::expected::{Expected, Purpose, expected_records};
     use crate::appliance::dns::facts::{Facts, Issuer};
+    use crate::appliance::dns::policy::spf::Joining;
 
     fn facts() -> Facts {
         Facts {
             hostname: "mail.a.example".to_owned(),
             domains: vec!["a.example".to_owned()],
-            addresses: Addresses::default(),
+            addresses: Addresses {
+                ipv4: Some("192.0.2.1".parse().unwrap()),
+                ipv6: Some("2001:db8::1".parse().unwrap()),
+                words: Vec::new(),
+            },
             reports_to: ("postmaster".to_owned(), "a.example".to_owned()),
             keys: Vec::new(),
             sts_id: Some("1".to_owned()),
@@ -154,18 +136,23 @@ mod tests {
             issuer: Some(Issuer {
                 domain: "ca.example".to_owned(),
                 account: Some("https://ca.example/2".to_owned()),
+                methods: vec!["http-01"],
             }),
             relayed: false,
         }
     }
 
     fn amended(purpose: Purpose, live: &[Data]) -> Vec<String> {
+        amended_by(purpose, live, Joining::Name)
+    }
+
+    fn amended_by(purpose: Purpose, live: &[Data], joining: Joining) -> Vec<String> {
         let facts = facts();
         let expected: Expected = expected_records(&facts)
             .into_iter()
             .find(|expected| expected.purpose == purpose && expected.need == need(purpose))
             .unwrap();
-        amend(&facts, &expected, live)
+        amend(&facts, &expected, live, joining)
             .iter()
             .map(Data::form_value)
             .collect()
@@ -176,6 +163,29 @@ mod tests {
         match purpose {
             Purpose::MailServer | Purpose::Spf | Purpose::Dmarc => Need::Required,
             _ => Need::Recommended,
+        }
+    }
+
+    #[test]
+    fn what_needs_no_change_gets_none() {
+        for (purpose, live) in [
+            (Purpose::Spf, "v=spf1 a:mail.a.example -all"),
+            (
+                Purpose::Dmarc,
+                "v=DMARC1;p=reject;fo=0;rua=mailto:x@b.example;ruf=mailto:x@b.example;",
+            ),
+            (Purpose::TlsReports, "v=TLSRPTv1;rua=https://b.example/"),
+            (Purpose::StsPolicy, "v=STSv1;id=1;"),
+        ] {
+            let half = live.len() / 2;
+            let cut = Data::Txt(vec![live[..half].to_owned(), live[half..].to_owned()]);
+            let facts = facts();
+            let expected = expected_records(&facts)
+                .into_iter()
+                .find(|expected| expected.purpose == purpose && expected.need == need(purpose))
+                .unwrap();
+            let set = amend(&facts, &expected, std::slice::from_ref(&cut), Joining::Name);
+            assert_eq!(set, [cut], "{live}");
         }
     }
 
@@ -192,9 +202,14 @@ mod tests {
                 ]
             ),
             [
-                "v=spf1 a:mail.a.example include:b.example mx ~all",
+                "v=spf1 a:mail.a.example include:b.example mx -all",
                 "verification=1"
             ]
+        );
+        let full = [text("v=spf1 include:b.example  ~all")];
+        assert_eq!(
+            amended_by(Purpose::Spf, &full, Joining::Addresses),
+            ["v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 include:b.example ~all"]
         );
         assert_eq!(
             amended(Purpose::Spf, &[text("v=spf1 redirect=b.example")]),
@@ -213,8 +228,19 @@ mod tests {
                 &[text("v=DMARC1; pct=50; p=none; rua=mailto:x@b.example")]
             ),
             [
-                "v=DMARC1; p=quarantine; pct=50; rua=mailto:x@b.example; sp=quarantine; adkim=r; aspf=r; fo=1; ruf=mailto:postmaster@a.example"
+                "v=DMARC1; p=quarantine; pct=50; rua=mailto:x@b.example; fo=1; ruf=mailto:postmaster@a.example"
             ]
+        );
+        assert_eq!(
+            amended(
+                Purpose::TlsReports,
+                &[text("\"v=TLSRPTv1;rua=x@b.example;own=1\"")]
+            ),
+            ["v=TLSRPTv1; rua=mailto:x@b.example; own=1"]
+        );
+        assert_eq!(
+            amended(Purpose::StsPolicy, &[text("v=STSv1; id=0; own=1")]),
+            ["v=STSv1; id=1; own=1"]
         );
         assert_eq!(
             amended(
@@ -241,6 +267,7 @@ mod tests {
             ),
             [
                 "0 iodef \"mailto:x@a.example\"",
+                "0 issue \"ca.example; accounturi=https://ca.example/1\"",
                 "0 issue \"ca.example; accounturi=https://ca.example/2\"",
                 "0 issue \"other.example\"",
             ]

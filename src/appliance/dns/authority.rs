@@ -8,7 +8,7 @@ use super::data::{Data, plain_name};
 use super::zone::{PATIENCE, Resolver, Server, Zone};
 use crate::appliance::wire::dns::course::Failure;
 use crate::appliance::wire::dns::exchange::ask;
-use crate::appliance::wire::dns::message::Question;
+use crate::appliance::wire::dns::message::{Question, wire_name};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -255,6 +255,25 @@ impl Authority {
         }
         views.sort_by(|one, other| one.servers.cmp(&other.servers));
         Ok(views)
+    }
+
+    /// What the first server of a zone that answers says; aliases are not followed.
+    pub async fn glance(&self, zone: &Zone, name: &str, kind: RecordType) -> Option<View> {
+        let question = Question {
+            name: wire_name(name).ok()?,
+            kind,
+            recursive: false,
+            unchecked: false,
+            authentic: false,
+        };
+        for server in &zone.servers {
+            if let Ok(answer) = self.ask_server(server, &question).await
+                && let Ok(view) = read_answer(&answer, name, kind)
+            {
+                return Some(view);
+            }
+        }
+        None
     }
 
     /// Asks a server at its first address that answers.

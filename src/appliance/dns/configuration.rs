@@ -72,6 +72,7 @@ fn environment(settings: &Settings) -> Option<String> {
             .to_owned(),
         ),
         ("ACME_DIRECTORY_URL", settings.acme.directory_url.clone()),
+        ("HTTPS_PORT", settings.web.https_port.to_string()),
         ("RELAYHOST", optional(settings.relay.host.clone())),
         (
             "PUBLIC_IPV4",
@@ -126,7 +127,7 @@ mod tests {
         let all = settings(
             "DOMAIN=a.example\nHOSTNAME=mail.${DOMAIN}\nADDITIONAL_DOMAINS=b.example,c.example\n\
              ADMIN_EMAIL=x@b.example\nADMIN_USER_INITIAL_PASSWORD=geheim\nMTA_STS=testing\n\
-             RELAYHOST=[relay.example]:587\nRELAYHOST_USER=u\nRELAYHOST_PASSWORD=geheim\n\
+             HTTPS_PORT=8443\nRELAYHOST=[relay.example]:587\nRELAYHOST_USER=u\nRELAYHOST_PASSWORD=geheim\n\
              PUBLIC_IPV4=192.0.2.1\nIPV6_ADDRESS=2001:db8::1/64\nIPV6_GATEWAY=fe80::1\n\
              DNS_UPDATE_SERVER=[2001:db8::53]:5353\nDNS_UPDATE_KEY=k\nDNS_UPDATE_SECRET=AAEC\n",
         );
@@ -152,12 +153,14 @@ mod tests {
             (
                 some.network.public_ipv4,
                 some.relay.host,
-                some.acme.directory_url
+                some.acme.directory_url,
+                some.web.https_port
             ),
             (
                 all.network.public_ipv4,
                 all.relay.host.clone(),
-                all.acme.directory_url.clone()
+                all.acme.directory_url.clone(),
+                8443
             )
         );
         assert_eq!(policy_id(&settings(&text)), policy_id(&all));

@@ -21,6 +21,9 @@ const LETS_ENCRYPT_HOST: &str = "api.letsencrypt.org";
 /// (<https://letsencrypt.org/docs/caa/>).
 const LETS_ENCRYPT: &str = "letsencrypt.org";
 
+/// Where TLS-ALPN-01 connects to (RFC 8737 section 3).
+const HTTPS_PORT: u16 = 443;
+
 /// How a signing key is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyUse {
@@ -52,6 +55,8 @@ pub struct Issuer {
     pub domain: String,
     /// The only account that may, once there is one.
     pub account: Option<String>,
+    /// The ways in which this machine proves that a name is its own (RFC 8555 section 8).
+    pub methods: Vec<&'static str>,
 }
 
 /// Everything that records are made of.
@@ -105,7 +110,11 @@ pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) ->
         sts_id: policy_id(settings),
         tls_key: served_key(place)?,
         next_tls_key: acme.next_key.clone().filter(|digest| is_digest(digest)),
-        issuer: find_issuer(&settings.acme.directory_url, &acme),
+        issuer: find_issuer(
+            &settings.acme.directory_url,
+            &acme,
+            settings.web.https_port == HTTPS_PORT,
+        ),
         relayed: settings.relay.host.is_some(),
     })
 }
@@ -173,7 +182,7 @@ fn served_key(place: &Place) -> Result<Option<String>> {
         .map(Some)
 }
 
-fn find_issuer(directory: &str, acme: &AcmePublic) -> Option<Issuer> {
+fn find_issuer(directory: &str, acme: &AcmePublic, tls_alpn: bool) -> Option<Issuer> {
     let host = directory.strip_prefix("https://")?.split('/').next()?;
     let is_lets_encrypt = host.ends_with(LETS_ENCRYPT_HOST);
     let same_directory = acme.directory.as_deref() == Some(directory);
@@ -183,6 +192,11 @@ fn find_issuer(directory: &str, acme: &AcmePublic) -> Option<Issuer> {
             .account
             .clone()
             .filter(|account| same_directory && is_plain(account)),
+        methods: if tls_alpn {
+            vec!["http-01", "tls-alpn-01"]
+        } else {
+            vec!["http-01"]
+        },
     })
 }
 
@@ -209,12 +223,16 @@ mod tests {
             account: Some("https://ca.example/acct/1".to_owned()),
             directory: Some("https://acme-v02.api.letsencrypt.org/directory".to_owned()),
         };
-        let find = |directory| find_issuer(directory, &acme);
+        let find = |directory| find_issuer(directory, &acme, true);
         let issuer = find("https://acme-v02.api.letsencrypt.org/directory").unwrap();
         assert_eq!(issuer.domain, "letsencrypt.org");
         assert_eq!(issuer.account.as_deref(), Some("https://ca.example/acct/1"));
         let staging = find("https://acme-staging-v02.api.letsencrypt.org/directory").unwrap();
         assert_eq!(staging.account, None);
         assert_eq!(find("https://ca.example/directory"), None);
+        assert_eq!(staging.methods, ["http-01", "tls-alpn-01"]);
+        let behind = "https://acme-v02.api.letsencrypt.org/directory";
+        let behind = find_issuer(behind, &acme, false).unwrap();
+        assert_eq!(behind.methods, ["http-01"]);
     }
 }

@@ -17,6 +17,7 @@ pub mod configuration;
 pub mod data;
 pub mod expected;
 pub mod facts;
+pub mod policy;
 pub mod publish;
 pub mod update;
 pub mod zone;

@@ -241,7 +241,7 @@ impl Server<'_> {
         let change = Change {
             name: record.name.clone(),
             kind,
-            wanted: amend(self.facts, record, &view.records),
+            wanted: amend(self.facts, record, &view.records, judged.joining),
             live,
             time_to_live,
         };

@@ -133,7 +133,8 @@ fn comment(record: &Expected) -> String {
     format!("{need}: {}", record.why)
 }
 
-fn relative<'a>(name: &'a str, apex: &str) -> &'a str {
+/// A name as forms take it: without the zone's, or `@` for that one.
+pub fn relative<'a>(name: &'a str, apex: &str) -> &'a str {
     if name == apex {
         return "@";
     }

@@ -95,7 +95,8 @@ fn is_remade(name: &[u8]) -> bool {
 }
 
 fn is_kept(name: &OsStr) -> bool {
-    KEPT_FILES.iter().any(|kept| name == *kept) || name.as_bytes().starts_with(b"dovecot-uidvalidity.")
+    KEPT_FILES.iter().any(|kept| name == *kept)
+        || name.as_bytes().starts_with(b"dovecot-uidvalidity.")
 }
 
 /// A message's name without its flags.

@@ -56,9 +56,10 @@ impl ChallengeMethod {
     /// The one to try after a failure, if there is another.
     pub fn after(self, failure: Kind, tls_alpn: bool) -> Option<Self> {
         match (self, failure) {
-            // A port that is shut says nothing of the other one.
-            (Self::Http01, Kind::Port) if tls_alpn => Some(Self::TlsAlpn01),
-            (Self::TlsAlpn01, Kind::Port | Kind::Validation) => Some(Self::Http01),
+            // A port that is shut says nothing of the other one, and a CAA record may
+            // allow but one of them (RFC 8657 section 4).
+            (Self::Http01, Kind::Port | Kind::Caa) if tls_alpn => Some(Self::TlsAlpn01),
+            (Self::TlsAlpn01, Kind::Port | Kind::Validation | Kind::Caa) => Some(Self::Http01),
             _ => None,
         }
     }
@@ -149,7 +150,10 @@ mod tests {
         // The same program serves both ports.
         assert_eq!(http.after(Kind::WebServer, true), None);
         assert_eq!(alpn.after(Kind::Port, true), Some(http));
-        assert_eq!(alpn.after(Kind::Caa, true), None);
+        assert_eq!(alpn.after(Kind::Caa, true), Some(http));
+        assert_eq!(http.after(Kind::Caa, true), Some(alpn));
+        assert_eq!(http.after(Kind::Caa, false), None);
+        assert_eq!(alpn.after(Kind::RateLimited, true), None);
         // Somebody put a proxy in front of port 443 since.
         assert_eq!(ChallengeMethod::first(alpn, false), http);
         assert_eq!(ChallengeMethod::first(alpn, true), alpn);

@@ -1,6 +1,7 @@
 //! What a check found, and how it is judged.
 
 use super::super::expected::Need;
+use super::super::policy::spf::Joining;
 use serde::Serialize;
 
 /// How a record stands. Later ones are worse.
@@ -26,8 +27,10 @@ pub struct Judged {
     pub said: String,
     /// What to do about it.
     pub advice: Vec<String>,
-    /// Whether it does harm although the record is only recommended.
-    pub harmful: bool,
+    /// How much depends on it, where that is not what depends on the record.
+    pub need: Option<Need>,
+    /// How we come into an SPF record.
+    pub joining: Joining,
 }
 
 impl Judged {
@@ -37,7 +40,8 @@ impl Judged {
             verdict: Verdict::Ok,
             said: said.into(),
             advice: Vec::new(),
-            harmful: false,
+            need: None,
+            joining: Joining::default(),
         }
     }
 
@@ -71,9 +75,21 @@ impl Judged {
         self
     }
 
-    /// Marks it as harmful.
+    /// Adds several lines on what to do.
+    pub fn advise_all(mut self, advice: impl IntoIterator<Item = String>) -> Self {
+        self.advice.extend(advice);
+        self
+    }
+
+    /// Marks it as harmful although the record is only recommended.
     pub fn harm(mut self) -> Self {
-        self.harmful = true;
+        self.need = Some(Need::Required);
+        self
+    }
+
+    /// Marks it as nothing that mail depends on, although it does on the record.
+    pub fn minor(mut self) -> Self {
+        self.need = Some(Need::Recommended);
         self
     }
 }

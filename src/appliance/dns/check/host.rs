@@ -7,6 +7,9 @@ use super::super::expected::Expected;
 use super::super::facts::Facts;
 use super::finding::Judged;
 
+/// Services that begin without encryption; an owner may well decline them.
+const PLAIN_SERVICES: [&str; 2] = ["_submission._tcp.", "_imap._tcp."];
+
 fn list(data: &[Data]) -> String {
     let texts: Vec<String> = data.iter().map(Data::to_string).collect();
     texts.join(", ")
@@ -149,6 +152,15 @@ pub fn judge_service(expected: &Expected, view: &View) -> Judged {
     if view.records.iter().any(ours) {
         return Judged::good(format!("leads to {wanted}"));
     }
+    // Programs then take the service that is encrypted from the first byte (RFC 6186 section 3.4).
+    let starts_plain = PLAIN_SERVICES
+        .iter()
+        .any(|service| expected.name.starts_with(service));
+    let declined =
+        |record: &Data| matches!(record, Data::Srv(_, _, _, target) if target.is_empty());
+    if starts_plain && view.records.iter().all(declined) {
+        return Judged::good("says that this service is not offered");
+    }
     Judged::wrong(format!("leads to {}, not to {wanted}", list(&view.records))).advise(advice)
 }
 
@@ -196,17 +208,33 @@ pub fn judge_own_name(host: &str, view: &View) -> Judged {
 /// TLSA: the served key is listed, and the one that comes next.
 pub fn judge_tlsa(expected: &Expected, view: &View) -> Judged {
     let name = &expected.name;
-    let advice = format!("set the TLSA records of {name} to {}", list(&expected.data));
     if view.records.is_empty() {
-        return Judged::missing("is not published").advise(advice);
+        return Judged::missing("is not published").advise(format!(
+            "set the TLSA records of {name} to {}",
+            list(&expected.data)
+        ));
     }
     let Some((current, next)) = expected.data.split_first() else {
         return Judged::unknown("no key is known");
     };
+    let lacking: Vec<Data> = expected
+        .data
+        .iter()
+        .filter(|data| !view.records.contains(data))
+        .cloned()
+        .collect();
+    // Whatever else is there may stay: one that fits is enough (RFC 7672 section 3.1.2).
+    let advice = format!("add to the TLSA records of {name}: {}", list(&lacking));
     if !view.records.contains(current) {
+        let found = list(&view.records);
+        if view.records.iter().any(may_fit) {
+            return Judged::unknown(format!(
+                "does not list the key that we serve as 3 1 1; whether it fits {found} was not looked at"
+            ))
+            .advise(advice);
+        }
         return Judged::wrong(format!(
-            "does not list the key that we serve; it lists {}",
-            list(&view.records)
+            "does not list the key that we serve; it lists {found}"
         ))
         .advise(advice)
         .advise("until then mail servers that verify TLSA do not deliver to us")
@@ -219,5 +247,96 @@ pub fn judge_tlsa(expected: &Expected, view: &View) -> Judged {
         .advise(advice)
         .advise("until then every renewal keeps the old key"),
         None => Judged::good("lists the key that we serve"),
+    }
+}
+
+/// Whether a record may speak of our certificate in another way than ours does:
+/// of its authority, or by another digest (RFC 7672 section 3.1).
+fn may_fit(record: &Data) -> bool {
+    match record {
+        Data::Tlsa(2, ..) => true,
+        Data::Tlsa(3, selector, matching, _) => (*selector, *matching) != (1, 1),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::expected::{Need, Purpose};
+    use super::super::finding::Verdict;
+    use super::super::text::tests::view;
+    use super::*;
+
+    fn expected(purpose: Purpose, name: &str, data: &[Data]) -> Expected {
+        Expected {
+            purpose,
+            of: "a.example".to_owned(),
+            name: name.to_owned(),
+            data: data.to_vec(),
+            need: Need::Recommended,
+            why: String::new(),
+        }
+    }
+
+    fn with(records: &[Data]) -> View {
+        View {
+            records: records.to_vec(),
+            ..view(&[])
+        }
+    }
+
+    #[test]
+    fn other_pins_stay_beside_ours() {
+        let tlsa = |usage, selector, digest: &str| Data::Tlsa(usage, selector, 1, digest.into());
+        let ours = expected(
+            Purpose::Tlsa,
+            "_25._tcp.mail.a.example",
+            &[tlsa(3, 1, "aa"), tlsa(3, 1, "bb")],
+        );
+        let judge = |records: &[Data]| judge_tlsa(&ours, &with(records));
+        let all = [
+            tlsa(2, 1, "cc"),
+            tlsa(3, 1, "aa"),
+            tlsa(3, 1, "bb"),
+            tlsa(3, 1, "dd"),
+        ];
+        assert_eq!(judge(&all).verdict, Verdict::Ok);
+        let next = judge(&[tlsa(3, 1, "aa"), tlsa(3, 1, "dd")]);
+        assert_eq!(next.verdict, Verdict::Missing);
+        assert_eq!(
+            next.advice[0],
+            "add to the TLSA records of _25._tcp.mail.a.example: 3 1 1 bb"
+        );
+        let wrong = judge(&[tlsa(3, 1, "dd"), tlsa(1, 1, "ee")]);
+        assert_eq!(
+            (wrong.verdict, wrong.need),
+            (Verdict::Wrong, Some(Need::Required))
+        );
+        assert!(wrong.advice[0].starts_with("add to"));
+        // An authority's key, or a digest of the whole certificate.
+        for other in [tlsa(2, 1, "cc"), tlsa(3, 0, "cc")] {
+            let judged = judge(&[other, tlsa(3, 1, "dd")]);
+            assert_eq!((judged.verdict, judged.need), (Verdict::CannotTell, None));
+        }
+    }
+
+    #[test]
+    fn a_service_that_begins_unencrypted_may_be_declined() {
+        let none = Data::Srv(0, 0, 0, String::new());
+        for (service, port, verdict) in [
+            ("_imap._tcp", 143, Verdict::Ok),
+            ("_submission._tcp", 587, Verdict::Ok),
+            ("_imaps._tcp", 993, Verdict::Wrong),
+            ("_submissions._tcp", 465, Verdict::Wrong),
+        ] {
+            let host = "mail.a.example".to_owned();
+            let expected = expected(
+                Purpose::Service,
+                &format!("{service}.a.example"),
+                &[Data::Srv(0, 1, port, host)],
+            );
+            let judged = judge_service(&expected, &with(std::slice::from_ref(&none)));
+            assert_eq!(judged.verdict, verdict, "{service}");
+        }
     }
 }
