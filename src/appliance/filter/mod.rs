@@ -3,7 +3,8 @@
 //! It judges what comes in by SPF, DKIM, ARC and DMARC, removes results that
 //! strangers forged in our name and adds its own, wants exactly one From header,
 //! holds users to their own addresses and to the sending limit, and takes out a
-//! Sender header that names somebody else. It changes nothing else. In trouble
+//! Sender header that names somebody else. Their lines that other servers would
+//! break it writes anew; it changes nothing else. In trouble
 //! of its own it refuses for now: Postfix's `milter_default_action` does the
 //! same when the filter is not there.
 
@@ -11,6 +12,7 @@ pub mod configuration;
 pub mod encoded;
 pub mod from;
 pub mod limit;
+pub mod lines;
 pub mod lookup;
 #[cfg(test)]
 mod name_server;

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 /// The protocol version spoken.
 pub const VERSION: u32 = 6;
+/// The largest piece of a body (`MILTER_CHUNK_SIZE`).
+const BODY_PIECE_BYTES_MAX: usize = 65_535;
 /// Longest packet taken; Postfix cuts a header at 100 KiB (`header_size_limit`).
 const LONGEST_PACKET: u32 = 256 << 10;
 /// Longest wait for the rest of a packet that has begun.
@@ -28,6 +30,8 @@ pub mod actions {
     pub const ADD_HEADERS: u32 = 1 << 0;
     /// Changes and deletes headers.
     pub const CHANGE_HEADERS: u32 = 1 << 4;
+    /// Write the body anew.
+    pub const CHANGE_BODY: u32 = 1 << 1;
     /// Chooses the macros it is sent.
     pub const CHOOSE_MACROS: u32 = 1 << 8;
 }
@@ -318,6 +322,14 @@ impl Replies {
     /// Deletes the header that is the index-th of its name, from 1.
     pub fn delete_header(&mut self, index: u32, name: &str) -> &mut Self {
         self.push(b'm', &[&index.to_be_bytes(), name.as_bytes(), b"\0\0"])
+    }
+
+    /// Puts a body in place of the one that came.
+    pub fn replace_body(&mut self, body: &[u8]) -> &mut Self {
+        for piece in body.chunks(BODY_PIECE_BYTES_MAX) {
+            self.push(b'b', &[piece]);
+        }
+        self
     }
 
     /// Inserts a header before all but so many.

@@ -1,11 +1,13 @@
 //! One SMTP session as the filter sees it, from negotiation to the last message.
 //!
 //! A message's headers and body are looked at as they arrive and answered all at
-//! once when it is complete, which saves a round trip for each piece. Of a body
-//! nothing is kept but its hashes.
+//! once when it is complete, which saves a round trip for each piece. Of others'
+//! bodies nothing is kept but hashes.
 
 use super::configuration::Configuration;
 use super::from::judge_from;
+use super::lines::draft::Draft;
+use super::lines::{ENCODING, QUOTED_PRINTABLE};
 use super::protocol::{Command, Replies, VERSION, actions, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
@@ -64,6 +66,8 @@ struct Message {
     /// Kept when it is judged.
     headers: Headers,
     body: BodyStream,
+    /// Kept when it is a user's.
+    draft: Draft,
     /// At most one lookup; given up with the message.
     spf: JoinSet<Spf>,
 }
@@ -147,6 +151,8 @@ impl Session {
                 if self.is_judged() {
                     let message = &mut self.message;
                     message.body.update(&message.headers, piece);
+                } else if self.message.account.is_some() {
+                    self.message.draft.update(piece)?;
                 }
                 return Ok(Step::Silent);
             }
@@ -170,8 +176,10 @@ impl Session {
         offered_steps: u32,
         replies: &mut Replies,
     ) -> Result<()> {
-        let wanted_actions =
-            actions::ADD_HEADERS | actions::CHANGE_HEADERS | actions::CHOOSE_MACROS;
+        let wanted_actions = actions::ADD_HEADERS
+            | actions::CHANGE_HEADERS
+            | actions::CHANGE_BODY
+            | actions::CHOOSE_MACROS;
         let mut wanted_steps = steps::NO_END_OF_HEADERS
             | steps::NO_UNKNOWN
             | steps::SILENT_CONNECT
@@ -257,6 +265,9 @@ impl Session {
         if judged {
             message.headers.push(name, value);
         }
+        if message.account.is_some() {
+            message.draft.note_header(name, value);
+        }
         if name.eq_ignore_ascii_case(b"From") {
             message.from_count += 1;
             if message.from_count == 1 {
@@ -330,10 +341,30 @@ impl Session {
         for (name, index) in self.message.deleted.iter().rev() {
             replies.delete_header(*index, name);
         }
+        self.shorten_lines(replies)?;
         if let Some(value) = results {
             replies.insert_header(TOP, RESULTS, &format!(" {value}"));
         }
         replies.go_on();
+        Ok(())
+    }
+
+    /// Writes a user's message anew if other servers would break its lines.
+    fn shorten_lines(&mut self, replies: &mut Replies) -> Result<()> {
+        let draft = &mut self.message.draft;
+        let Some(shortened) = draft.shorten()? else {
+            return Ok(());
+        };
+        if shortened.quoted {
+            for index in (1..=draft.encodings).rev() {
+                replies.delete_header(index, ENCODING);
+            }
+            replies.insert_header(TOP, ENCODING, &format!(" {QUOTED_PRINTABLE}"));
+            if !draft.has_version {
+                replies.insert_header(TOP, "MIME-Version", " 1.0");
+            }
+        }
+        replies.replace_body(&shortened.body);
         Ok(())
     }
 

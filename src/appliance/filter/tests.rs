@@ -426,6 +426,55 @@ async fn a_revoked_session_ends() {
     .await;
 }
 
+/// Cut up by the server that sends it on, it left with a signature that did not hold.
+#[tokio::test]
+async fn long_lines_of_users_are_written_anew() {
+    local(async {
+        let filter = Filter::start(None).await;
+        let mut session = filter.session("192.0.2.1").await;
+        let own = ("From", "jens@a.example");
+        let long = format!("Long = {}\r\n", "x".repeat(2500));
+        for account in [Some("jens@a.example"), None] {
+            session.mail("jens@a.example", account).await;
+            session.send(b"T").await;
+            for (name, value) in [own, ("Content-Transfer-Encoding", " 7bit")] {
+                session.send(format!("L{name}\0{value}\0").as_bytes()).await;
+            }
+            // In pieces, as Postfix sends it.
+            for piece in long.as_bytes().chunks(1000) {
+                session.send(&[b"B", piece].concat()).await;
+            }
+            session.send(b"E").await;
+            let mut said = Vec::new();
+            while said
+                .last()
+                .is_none_or(|last: &String| last.starts_with(['m', 'i', 'b']))
+            {
+                let packet = session.receive().await.unwrap();
+                said.push(String::from_utf8_lossy(&packet).replace('\0', "|"));
+            }
+            let body = said.iter().find(|said| said.starts_with('b'));
+            if account.is_none() {
+                assert_eq!(body, None, "what others signed is nobody's to change");
+                continue;
+            }
+            let body = body.unwrap().strip_prefix('b').unwrap();
+            assert!(
+                body.starts_with("Long =3D xxx") && body.ends_with("x\r\n"),
+                "{body}"
+            );
+            assert!(body.lines().all(|line| line.len() <= 76));
+            let told = |text: &str| said.iter().any(|said| said.contains(text));
+            assert!(
+                told("Content-Transfer-Encoding| quoted-printable|"),
+                "{said:?}"
+            );
+            assert!(told("MIME-Version| 1.0|"), "{said:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_confused_peer_is_cut_off() {
     local(async {

@@ -35,8 +35,8 @@ fn is_served(world: &World) -> bool {
 }
 
 #[test]
-fn some_seconds_change_nothing() {
-    for off in [-240, -3, 3, 240] {
+fn some_minutes_and_a_clock_that_is_ahead_change_nothing() {
+    for off in [-240, -3, 3, 240, 2400, 13 * 3600] {
         let world = World::started(Manner::default());
         run_off(&world, off, &["acme"]);
         run_off(&world, off, &["cert", "take"]);
@@ -52,9 +52,7 @@ fn some_seconds_change_nothing() {
 fn a_clock_that_nobody_set_is_waited_for_and_costs_no_order() {
     for (off, words) in [
         (-2400, "was not set yet and is 40 minutes behind"),
-        (2400, "was not set yet and is 40 minutes ahead of"),
         (-13 * 3600, "13 hours behind"),
-        (13 * 3600, "13 hours ahead of"),
         (-20 * 365 * 86_400, "before this program was written"),
         (20 * 365 * 86_400, "7300 days ahead of"),
     ] {

@@ -208,7 +208,7 @@ fn odd_names(world: &World) -> Result<()> {
         ("o'neil@wombat.example", "'o'\\''neil@wombat.example'"),
         ("r&d@wombat.example", "'r&d@wombat.example'"),
     ] {
-        world.run(&format!("mailctl alias add {word} dora@wombat.example"))?;
+        world.run(&format!("mailctl alias add {word} bert@wombat.example"))?;
         let subject = world.unique("to an odd name");
         let tagged = address.replace('@', "+tag@");
         for recipient in [address, &tagged] {
@@ -216,13 +216,13 @@ fn odd_names(world: &World) -> Result<()> {
                 .receive(&[recipient], &subject)?
                 .must_be(&[250], recipient)?;
         }
-        let dora = world.account("dora");
-        world.read(&dora, &subject)?;
+        let bert = world.account("bert");
+        world.read(&bert, &subject)?;
         // And back: who gets its mail may send as it.
-        let message = letter(address, &dora.address, &subject, "Hello.");
+        let message = letter(address, &bert.address, &subject, "Hello.");
         world
-            .submission(&dora)?
-            .send(address, &[&dora.address], message.as_bytes())?
+            .submission(&bert)?
+            .send(address, &[&bert.address], message.as_bytes())?
             .must_be(&[250], address)?;
         world.run(&format!("mailctl alias del {word}"))?;
     }

@@ -57,7 +57,8 @@ pub const PROMISES: &[Promise] = &[
         check: two_from_headers,
     },
     Promise {
-        says: "what a user writes in 8-bit text is signed in a form that every server takes",
+        says: "what a user writes is signed in a form that every server takes: no 8-bit text, no \
+               endless lines",
         check: eight_bits_are_made_fit,
     },
     Promise {
@@ -341,6 +342,19 @@ fn eight_bits_are_made_fit(world: &World) -> Result<()> {
     let text = String::from_utf8_lossy(&caught.message);
     ensure!(caught.message.is_ascii(), "8 bits left the machine: {text}");
     ensure!(text.contains("Gr=C3=BC=C3=9Fe aus K=C3=B6ln"), "{text}");
+    // So is a line that servers cut up or refuse.
+    let recipient = format!("{}@outside.example", world.unique("long-line"));
+    let message = letter(&mona.address, &recipient, "long", &"words ".repeat(500));
+    world
+        .submission(&mona)?
+        .send(&mona.address, &[&recipient], message.as_bytes())?
+        .must_be(&[250], "a long line")?;
+    let caught = world.caught(&recipient)?;
+    dkim::verify(&caught.message, dns::address())?;
+    let text = String::from_utf8_lossy(&caught.message);
+    let longest = text.lines().map(str::len).max().unwrap_or_default();
+    ensure!(longest <= 998, "a line of {longest} left the machine");
+    ensure!(text.contains("quoted-printable"), "{text}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::configuration::Configuration;
 use super::failure::{Failure, Kind};
 use super::names::{Resolved, resolve};
 use super::record::Record;
-use crate::appliance::machine::clock::{CLOCK_SKEW, describe_span, is_synchronized, uptime};
+use crate::appliance::machine::clock::{CLOCK_SKEW, DAY, describe_span, is_synchronized, uptime};
 use crate::appliance::machine::place::Place;
 use crate::appliance::network::public_address::find_addresses;
 use crate::appliance::wire::http::client;
@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// Before this nothing of ours existed: 2025-06-01.
 const EARLIEST_CLOCK: i64 = 1_748_736_000;
+/// How far ahead of the CA's a clock may be, in seconds: what is issued then is valid here all the
+/// same, since no certificate lives shorter than six days.
+const CLOCK_AHEAD_MAX: i64 = 5 * DAY;
 /// How long after power-on it is waited for NTP, in seconds.
 const NTP_LIMIT: i64 = 3600;
 /// How often the CA is asked though DNS looks wrong.
@@ -41,22 +44,25 @@ pub fn check_clock(now: i64) -> Result<(), Failure> {
     Err(Failure::new(Kind::Clock, text, CLOCK_HINT))
 }
 
-/// Whether a clock that nobody set yet agrees with the CA's.
+/// Whether a clock that nobody set yet agrees with the CA's: one that is behind would find the
+/// certificate not valid yet, and one that is years ahead finds it expired.
 ///
 /// Set, it is believed more than a CA. It is waited for NTP for a while after power-on;
 /// where it never comes, most clocks are good enough all the same.
 pub fn check_skew(place: &Place, ahead: Option<i64>) -> Result<(), Failure> {
     let waits = !is_synchronized(place) && uptime(place).is_none_or(|uptime| uptime < NTP_LIMIT);
     match ahead {
-        Some(ahead) if waits && ahead.abs() > CLOCK_SKEW => Err(Failure::new(
-            Kind::Clock,
-            format!(
-                "the clock was not set yet and is {} {} that of the CA",
-                describe_span(ahead),
-                if ahead > 0 { "behind" } else { "ahead of" }
-            ),
-            CLOCK_HINT,
-        )),
+        Some(ahead) if waits && !(-CLOCK_AHEAD_MAX..=CLOCK_SKEW).contains(&ahead) => {
+            Err(Failure::new(
+                Kind::Clock,
+                format!(
+                    "the clock was not set yet and is {} {} that of the CA",
+                    describe_span(ahead),
+                    if ahead > 0 { "behind" } else { "ahead of" }
+                ),
+                CLOCK_HINT,
+            ))
+        }
         _ => Ok(()),
     }
 }

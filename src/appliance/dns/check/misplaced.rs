@@ -118,8 +118,9 @@ pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> 
         let Some(view) = authority.glance(&zone, &slip.name, kind).await else {
             continue;
         };
-        let there =
-            !view.aliases.is_empty() || view.records.iter().any(|data| is_of_kind(expected, data));
+        // Where an alias leads says nothing of a text.
+        let led = !view.aliases.is_empty() && Kind::of(expected.purpose).is_none();
+        let there = led || view.records.iter().any(|data| is_of_kind(expected, data));
         if there && !is_wildcard(authority, &zone, &slip.name, kind, &view).await {
             found.push(format!(
                 "it is published as {}.: {}",

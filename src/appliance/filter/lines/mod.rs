@@ -7,6 +7,7 @@
 //! program reads as what they were. What is signed byte for byte already (RFC 1847) and
 //! encodings that nobody knows are left alone.
 
+pub mod draft;
 mod part;
 mod quoted;
 
@@ -208,7 +209,7 @@ fn write_entity(entity: &[u8], output: &mut Vec<u8>, depth: usize) {
 }
 
 /// The header that says how a part is encoded.
-const ENCODING: &str = "Content-Transfer-Encoding";
+pub const ENCODING: &str = "Content-Transfer-Encoding";
 
 fn field_value<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let colon = field.iter().position(|byte| *byte == b':')?;
@@ -221,12 +222,12 @@ fn field_value<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 /// Lines without their ends, and whether they have one.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
-    bytes.split_inclusive(|byte| *byte == b'\n').map(|line| {
-        match line.strip_suffix(b"\n") {
+    bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| match line.strip_suffix(b"\n") {
             Some(line) => (line.strip_suffix(b"\r").unwrap_or(line), true),
             None => (line, false),
-        }
-    })
+        })
 }
 
 /// How many bytes the line end at this place has.
@@ -253,11 +254,20 @@ mod tests {
     }
 
     fn run(content_type: &str, encoding: &str, body: &str) -> Shortened {
-        let shortened = shorten(content_type.as_bytes(), encoding.as_bytes(), body.as_bytes());
+        let shortened = shorten(
+            content_type.as_bytes(),
+            encoding.as_bytes(),
+            body.as_bytes(),
+        );
         // What is short stays as it is.
         let again = shorten(
             content_type.as_bytes(),
-            if shortened.quoted { QUOTED_PRINTABLE } else { encoding }.as_bytes(),
+            if shortened.quoted {
+                QUOTED_PRINTABLE
+            } else {
+                encoding
+            }
+            .as_bytes(),
             &shortened.body,
         );
         assert_eq!(again.body, shortened.body);
@@ -267,10 +277,27 @@ mod tests {
 
     /// What a mail program makes of it.
     fn read(head: &str, shortened: &Shortened) -> Vec<Vec<u8>> {
-        let encoding = if shortened.quoted { "Content-Transfer-Encoding: quoted-printable\r\n" } else { "" };
-        let message = [head.as_bytes(), encoding.as_bytes(), b"\r\n", &shortened.body].concat();
-        let parsed = mail_auth::mail_parser::MessageParser::default().parse(&message).unwrap();
-        parsed.parts.iter().filter(|part| !part.is_multipart()).map(|part| part.contents().to_vec()).collect()
+        let encoding = if shortened.quoted {
+            "Content-Transfer-Encoding: quoted-printable\r\n"
+        } else {
+            ""
+        };
+        let message = [
+            head.as_bytes(),
+            encoding.as_bytes(),
+            b"\r\n",
+            &shortened.body,
+        ]
+        .concat();
+        let parsed = mail_parser::MessageParser::default()
+            .parse(&message)
+            .unwrap();
+        parsed
+            .parts
+            .iter()
+            .filter(|part| !part.is_multipart())
+            .map(|part| part.contents().to_vec())
+            .collect()
     }
 
     #[test]
@@ -303,12 +330,20 @@ mod tests {
         let head = "Content-Type: multipart/mixed; boundary=out\r\n";
         assert_eq!(
             read(head, &shortened),
-            [b"short".to_vec(), format!("<p>{text}").into_bytes(), b"A".repeat(3000)]
+            [
+                b"short".to_vec(),
+                format!("<p>{text}").into_bytes(),
+                b"A".repeat(3000)
+            ]
         );
         let text = String::from_utf8(shortened.body).unwrap();
-        assert!(text.contains("X-Last: 1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>"));
+        assert!(
+            text.contains("X-Last: 1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>")
+        );
         assert!(!text.contains("8bit"));
-        assert!(text.starts_with("Preamble\r\n--out\r\n") && text.ends_with("--out--\r\nEpilogue\r\n"));
+        assert!(
+            text.starts_with("Preamble\r\n--out\r\n") && text.ends_with("--out--\r\nEpilogue\r\n")
+        );
     }
 
     #[test]
@@ -319,7 +354,10 @@ mod tests {
             ("text/plain", "x-uuencode"),
         ] {
             let same = run(content_type, encoding, &inner);
-            assert_eq!((same.body, same.quoted), (inner.clone().into_bytes(), false));
+            assert_eq!(
+                (same.body, same.quoted),
+                (inner.clone().into_bytes(), false)
+            );
         }
     }
 
@@ -345,7 +383,11 @@ mod tests {
                 for piece in body.as_bytes().chunks(size) {
                     meter.update(piece);
                 }
-                assert_eq!(meter.is_too_long(), too_long, "{length} in pieces of {size}");
+                assert_eq!(
+                    meter.is_too_long(),
+                    too_long,
+                    "{length} in pieces of {size}"
+                );
             }
         }
     }

@@ -58,14 +58,14 @@ impl Content {
 fn boundary(text: &str) -> Option<String> {
     let mut rest = text;
     while let Some((_, parameters)) = rest.split_once(';') {
-        let Some((name, value)) = parameters.split_once('=') else {
-            return None;
-        };
+        let (name, value) = parameters.split_once('=')?;
         let value = value.trim_start();
         let (found, after) = if let Some(quoted) = value.strip_prefix('"') {
             unquote(quoted)
         } else {
-            let end = value.find([';', ' ', '\t', '\r', '\n']).unwrap_or(value.len());
+            let end = value
+                .find([';', ' ', '\t', '\r', '\n'])
+                .unwrap_or(value.len());
             (value[..end].to_owned(), &value[end..])
         };
         if name.trim().eq_ignore_ascii_case("boundary") {
@@ -104,8 +104,14 @@ mod tests {
             ("text/plain; charset=utf-8", Content::Leaf),
             ("", Content::Leaf),
             ("Multipart/Mixed; boundary=abc", parts("abc")),
-            ("multipart/mixed;\r\n\tboundary=\"a b;c\\\"d\"", parts("a b;c\"d")),
-            ("multipart/related; type=\"text/html\"; BOUNDARY=\"x=y\"", parts("x=y")),
+            (
+                "multipart/mixed;\r\n\tboundary=\"a b;c\\\"d\"",
+                parts("a b;c\"d"),
+            ),
+            (
+                "multipart/related; type=\"text/html\"; BOUNDARY=\"x=y\"",
+                parts("x=y"),
+            ),
             ("multipart/mixed; boundary=abc; charset=utf-8", parts("abc")),
             ("multipart/mixed; charset=utf-8", Content::Leaf),
             ("multipart/mixed; boundary=\"\"", Content::Leaf),

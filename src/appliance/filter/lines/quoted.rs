@@ -68,7 +68,9 @@ mod tests {
 
     /// As RFC 2045 has it read.
     fn unquote(text: &[u8]) -> Vec<u8> {
-        let text = String::from_utf8(text.to_vec()).unwrap().replace("=\r\n", "");
+        let text = String::from_utf8(text.to_vec())
+            .unwrap()
+            .replace("=\r\n", "");
         let mut bytes = text.trim_end_matches("\r\n").bytes();
         let mut output = Vec::new();
         while let Some(byte) = bytes.next() {
