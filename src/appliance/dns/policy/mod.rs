@@ -9,6 +9,7 @@ pub mod dmarc;
 pub mod issue;
 pub mod reports;
 pub mod spf;
+pub mod spf_repair;
 pub mod spf_term;
 pub mod tags;
 pub mod text;

@@ -1,6 +1,7 @@
 //! Whole SPF records: how one ends, and one that says what several said.
 
-use super::spf_term::{Mechanism, Term, parse_term};
+use super::spf_repair::repaired_terms;
+use super::spf_term::{Mechanism, Term, parse_term, terms};
 use std::net::IpAddr;
 
 /// How we come into a record.
@@ -21,13 +22,6 @@ pub fn mechanism(address: IpAddr) -> String {
         IpAddr::V4(address) => format!("ip4:{address}"),
         IpAddr::V6(address) => format!("ip6:{address}"),
     }
-}
-
-/// The terms of a record, without its version.
-pub fn terms(record: &str) -> impl Iterator<Item = &str> {
-    record
-        .split_whitespace()
-        .filter(|term| !term.eq_ignore_ascii_case("v=spf1"))
 }
 
 /// Terms that make a record invalid.
@@ -90,19 +84,12 @@ pub fn merged(ours: &[String], replaced: &[String], theirs: &[&str]) -> String {
 }
 
 fn completed(ours: &[String], is_ours: impl Fn(&str) -> bool, record: &str) -> String {
-    let bad = bad_terms(record);
-    let mut kept: Vec<&str> = ours.iter().map(String::as_str).collect();
+    let (theirs, _) = repaired_terms(record);
+    let mut kept: Vec<String> = ours.to_vec();
     let mut ended = false;
-    for term in terms(record) {
-        if is_ours(term) || parse_term(term).is_none() {
-            continue;
-        }
-        // The second redirect or explanation; the first one stays.
-        if bad.contains(&term) && kept.iter().any(|known| same_modifier(known, term)) {
-            continue;
-        }
-        ended |= is_redirect(term);
-        match all_sign(term) {
+    for term in theirs {
+        match all_sign(&term) {
+            _ if is_ours(&term) => {}
             Some('-' | '~') => {
                 ended = true;
                 kept.push(term);
@@ -110,39 +97,40 @@ fn completed(ours: &[String], is_ours: impl Fn(&str) -> bool, record: &str) -> S
             Some(_) if ended => {}
             Some(_) => {
                 ended = true;
-                kept.push("~all");
+                kept.push("~all".to_owned());
             }
-            None => kept.push(term),
+            None => {
+                ended |= is_redirect(&term);
+                kept.push(term);
+            }
         }
     }
     if !ended {
-        kept.push("~all");
+        kept.push("~all".to_owned());
     }
     format!("v=spf1 {}", kept.join(" "))
-}
-
-fn same_modifier(one: &str, other: &str) -> bool {
-    matches!(
-        (parse_term(one), parse_term(other)),
-        (Some(Term::Redirect(_)), Some(Term::Redirect(_)))
-            | (Some(Term::Explanation(_)), Some(Term::Explanation(_)))
-    )
 }
 
 fn united(ours: &[String], is_ours: impl Fn(&str) -> bool, records: &[&str]) -> String {
     let mut kept: Vec<String> = ours.to_vec();
     let mut redirects: Vec<String> = Vec::new();
+    let mut explained = false;
     let mut signs = Vec::new();
-    for term in records.iter().flat_map(|record| terms(record)) {
-        let known = |kept: &[String]| kept.iter().any(|known| known.eq_ignore_ascii_case(term));
-        match parse_term(term) {
+    let theirs = records.iter().flat_map(|record| repaired_terms(record).0);
+    for term in theirs {
+        match parse_term(&term) {
             None => {}
             Some(Term::Directive(sign, Mechanism::All)) => signs.push(sign),
             Some(Term::Redirect(name)) if redirects.contains(&name) => {}
             Some(Term::Redirect(name)) => redirects.push(name),
-            Some(Term::Explanation(_)) if kept.iter().any(|known| same_modifier(known, term)) => {}
-            Some(_) if is_ours(term) || known(&kept) => {}
-            Some(_) => kept.push(term.to_owned()),
+            Some(Term::Explanation(_)) if explained => {}
+            Some(other) => {
+                explained |= matches!(other, Term::Explanation(_));
+                let known = kept.iter().any(|known| known.eq_ignore_ascii_case(&term));
+                if !known && !is_ours(&term) {
+                    kept.push(term);
+                }
+            }
         }
     }
     let end = if let [name] = redirects.as_slice() {
@@ -153,7 +141,8 @@ fn united(ours: &[String], is_ours: impl Fn(&str) -> bool, records: &[&str]) -> 
         let strict = signs.contains(&'-');
         (if strict { "-all" } else { "~all" }).to_owned()
     };
-    format!("v=spf1 {} {end}", kept.join(" "))
+    kept.push(end);
+    format!("v=spf1 {}", kept.join(" "))
 }
 
 #[cfg(test)]
@@ -203,6 +192,7 @@ mod tests {
                 "redirect=b.example",
             ),
             ("v=spf1 mx v=spf1 -all", "mx -all"),
+            ("v=spf1 mx, ipv4:192.0.2.9, -all;", "mx ip4:192.0.2.9 -all"),
         ] {
             assert_eq!(with_us(&[theirs]), format!("v=spf1 a:mail.a.example {one}"));
         }

@@ -39,6 +39,13 @@ pub fn has_macro(name: &str) -> bool {
     name.contains('%')
 }
 
+/// The terms of a record, without its version.
+pub fn terms(record: &str) -> impl Iterator<Item = &str> {
+    record
+        .split_whitespace()
+        .filter(|term| !term.eq_ignore_ascii_case("v=spf1"))
+}
+
 /// Reads a term; `None` when it makes the whole record invalid.
 pub fn parse_term(term: &str) -> Option<Term> {
     let (sign, rest) = match term.chars().next()? {
@@ -84,7 +91,8 @@ fn modifier(name: &str, value: &str) -> Option<Term> {
 fn domain(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let written = name.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
-    (!name.is_empty() && written && !name.contains(['"', '\\'])).then(|| name.to_ascii_lowercase())
+    (!name.is_empty() && written && !name.contains(['"', '\\', ',', ';']))
+        .then(|| name.to_ascii_lowercase())
 }
 
 /// `[:name][/four][//six]`.
@@ -200,6 +208,7 @@ mod tests {
             "-redirect=b.example",
             "mail.example",
             "-all\"",
+            "include:b.example,",
             "include:\"b.example\"",
             "1a=b",
             "192.0.2.1",

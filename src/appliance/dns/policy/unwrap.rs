@@ -10,6 +10,15 @@ fn is_blank(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{200b}' | '\u{feff}')
 }
 
+/// What a keyboard has for a character that programs make of it.
+fn plain(character: char) -> Option<char> {
+    match character {
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
+        other if !other.is_ascii() && is_blank(other) => Some(' '),
+        _ => None,
+    }
+}
+
 /// The text alone, and what stood around it, in sentences.
 pub fn unwrapped(text: &str, version: &str) -> (String, Vec<String>) {
     let mut slips = Vec::new();
@@ -54,6 +63,16 @@ pub fn unwrapped(text: &str, version: &str) -> (String, Vec<String>) {
         clean = clean.replace("\\;", ";");
         slips.push(
             "backslashes stand before its semicolons: leave them out of the provider's form"
+                .to_owned(),
+        );
+    }
+    if clean.contains(|character: char| plain(character).is_some()) {
+        clean = clean
+            .chars()
+            .map(|character| plain(character).unwrap_or(character))
+            .collect();
+        slips.push(
+            "a word processor put dashes or spaces of its own into the text: type them anew"
                 .to_owned(),
         );
     }
@@ -142,6 +161,8 @@ mod tests {
         let (text, slips) = unwrapped("\u{feff}v=spf1 mx -all", "v=spf1");
         assert_eq!((text.as_str(), slips.len()), ("v=spf1 mx -all", 1));
         let (text, slips) = unwrapped("v=spf1 mx -all\"", "v=spf1");
+        assert_eq!((text.as_str(), slips.len()), ("v=spf1 mx -all", 1));
+        let (text, slips) = unwrapped("v=spf1\u{a0}mx \u{2013}all", "v=spf1");
         assert_eq!((text.as_str(), slips.len()), ("v=spf1 mx -all", 1));
         assert_eq!(unwrapped("hello", "v=spf1").1.len(), 0);
     }

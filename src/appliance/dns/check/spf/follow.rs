@@ -2,8 +2,10 @@
 
 use super::super::super::data::Data;
 use super::super::super::facts::Facts;
-use super::super::super::policy::spf::{bad_terms, terms};
-use super::super::super::policy::spf_term::{Mechanism, Term, has_macro, is_within, parse_term};
+use super::super::super::policy::spf::bad_terms;
+use super::super::super::policy::spf_term::{
+    Mechanism, Term, has_macro, is_within, parse_term, terms,
+};
 use super::super::super::policy::text::Kind;
 use super::super::super::zone::Resolver;
 use super::lookups::{Lookup, Trouble, Walk};

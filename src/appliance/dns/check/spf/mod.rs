@@ -13,7 +13,8 @@ use super::super::amend::completed_text;
 use super::super::authority::View;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
-use super::super::policy::spf::{Joining, bad_terms, ending};
+use super::super::policy::spf::{Joining, ending};
+use super::super::policy::spf_repair::repaired_terms;
 use super::super::policy::text::{Found, Kind};
 use super::super::zone::Resolver;
 use super::finding::Judged;
@@ -81,7 +82,7 @@ impl SpfJudge {
             }
             [first, ..] if !first.counts => {
                 case.mend(Judged::missing(
-                    "has a text that was meant for this, but as it is written nobody takes it for SPF (v=spf1)",
+                    "has an SPF record but for the way it is written, so nobody heeds it",
                 ))
                 .await
             }
@@ -181,11 +182,12 @@ impl Case<'_> {
             walk = self.follow_wanted(joining).await;
         }
         let text = self.wanted(joining);
-        let bad: Vec<String> = self
+        let lost = self
             .found
             .readings
             .iter()
-            .flat_map(|reading| bad_terms(&reading.text))
+            .flat_map(|reading| repaired_terms(&reading.text).1);
+        let lost: Vec<String> = lost
             .map(|term| {
                 format!("'{term}' is left out there, since it makes the record invalid: put it in again if you know what was meant")
             })
@@ -193,7 +195,7 @@ impl Case<'_> {
         let judged = judged
             .advise_all(self.found.slips())
             .advise_all(publish(self.expected, self.view, &text))
-            .advise_all(bad)
+            .advise_all(lost)
             .advise_all(costs(&self.expected.name, &walk));
         Judged { joining, ..judged }
     }
@@ -274,7 +276,8 @@ fn fault(walk: &Walk, name: &str) -> Option<(String, Vec<String>)> {
         Trouble::Unknown => return None,
         Trouble::Term(term, domain) if domain == name => (
             format!("'{term}' is nothing that SPF knows"),
-            "correct that term".to_owned(),
+            // What is published instead leaves it out, and says so.
+            String::new(),
         ),
         Trouble::Term(term, domain) => (
             format!(
@@ -318,7 +321,10 @@ fn fault(walk: &Walk, name: &str) -> Option<(String, Vec<String>)> {
     };
     Some((
         format!("{said}, so others call the whole record invalid"),
-        vec![advice],
+        Some(advice)
+            .filter(|advice| !advice.is_empty())
+            .into_iter()
+            .collect(),
     ))
 }
 
