@@ -5,6 +5,7 @@ use super::expected::{Expected, Purpose, spf_mechanism};
 use super::facts::Facts;
 use super::policy::spf::Joining;
 use super::policy::tags::Tags;
+use super::policy::target::target_slip;
 use super::policy::text::{Found, Kind};
 use super::policy::{dkim, dmarc, reports, spf};
 
@@ -29,8 +30,12 @@ pub fn amend(facts: &Facts, expected: &Expected, live: &[Data], joining: Joining
             .collect()
     };
     let mut set = match expected.purpose {
-        // Another mail server may be a backup; one that refuses all mail is not (RFC 7505).
-        Purpose::MailServer => keep(&|data| !matches!(data, Data::Mx(_, host) if host.is_empty())),
+        // Another mail server may be a backup; one that refuses all mail is not (RFC 7505),
+        // nor is our own by a name that a form spoilt.
+        Purpose::MailServer => keep(&|data| {
+            let refuses = matches!(data, Data::Mx(_, host) if host.is_empty());
+            !refuses && target_slip(&facts.hostname, &expected.name, data).is_none()
+        }),
         // Pins of authorities are somebody's own; keys of a server that we replaced are not.
         Purpose::Tlsa => keep(&|data| !matches!(data, Data::Tlsa(3, 1, 1, _))),
         // Each of them allows something; none takes away what ours allows (RFC 8659 section 4.2).
@@ -218,7 +223,11 @@ mod tests {
         assert_eq!(
             amended(
                 Purpose::MailServer,
-                &[Data::Mx(0, String::new()), Data::Mx(20, "b.example".into())]
+                &[
+                    Data::Mx(0, String::new()),
+                    Data::Mx(10, "mail.a.example.a.example".into()),
+                    Data::Mx(20, "b.example".into())
+                ]
             ),
             ["10 mail.a.example.", "20 b.example."]
         );

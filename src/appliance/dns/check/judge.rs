@@ -5,10 +5,11 @@ use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::{Expected, Purpose};
 use super::super::facts::Facts;
+use super::super::policy::target::target_slip;
 use super::super::policy::text::{Found, Kind};
 use super::finding::{Judged, Verdict};
 use super::spf::SpfJudge;
-use super::{dkim, dmarc, host, issuer, text, value};
+use super::{dkim, dmarc, host, issuer, text};
 
 /// Judges what some name servers say about a record.
 pub async fn judge_view(facts: &Facts, spf: &SpfJudge, expected: &Expected, view: &View) -> Judged {
@@ -37,7 +38,12 @@ pub async fn judge_view(facts: &Facts, spf: &SpfJudge, expected: &Expected, view
     }
     let mut leads_to = view.records.clone();
     leads_to.extend(view.aliases.iter().cloned().map(Data::Cname));
-    judged.advise_all(value::value_hints(&facts.hostname, expected, &leads_to))
+    let mut slips: Vec<String> = leads_to
+        .iter()
+        .filter_map(|record| target_slip(&facts.hostname, &expected.name, record))
+        .collect();
+    slips.dedup();
+    judged.advise_all(slips)
 }
 
 /// The records that a finding asks for: ours, and what is there and may stay.

@@ -17,7 +17,6 @@ mod report;
 mod servers;
 mod spf;
 mod text;
-mod value;
 mod wildcard;
 
 use anyhow::Result;

@@ -12,5 +12,6 @@ pub mod spf;
 pub mod spf_repair;
 pub mod spf_term;
 pub mod tags;
+pub mod target;
 pub mod text;
 mod unwrap;

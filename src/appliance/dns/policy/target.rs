@@ -4,18 +4,11 @@
 //! that `mail.example.org` becomes `mail.example.org.example.org`.
 
 use super::super::data::Data;
-use super::super::expected::Expected;
 use std::net::IpAddr;
 
-/// What went wrong with a name that should be this host's, in sentences.
-pub fn value_hints(host: &str, expected: &Expected, records: &[Data]) -> Vec<String> {
-    let mut hints: Vec<String> = records
-        .iter()
-        .filter_map(target)
-        .filter_map(|target| hint(host, &expected.name, target))
-        .collect();
-    hints.dedup();
-    hints
+/// What went wrong with the name in a record at `name` that should be this host's.
+pub fn target_slip(host: &str, name: &str, record: &Data) -> Option<String> {
+    target(record).and_then(|target| slip(host, name, target))
 }
 
 fn target(data: &Data) -> Option<&str> {
@@ -27,7 +20,7 @@ fn target(data: &Data) -> Option<&str> {
     }
 }
 
-fn hint(host: &str, name: &str, target: &str) -> Option<String> {
+fn slip(host: &str, name: &str, target: &str) -> Option<String> {
     if target == host || target.is_empty() {
         return None;
     }
@@ -43,9 +36,14 @@ fn hint(host: &str, name: &str, target: &str) -> Option<String> {
         ));
     }
     let (inner, added) = without_zone(name, target);
-    if added.is_some() && inner == host {
+    if let Some(zone) = added.filter(|_| inner == host) {
+        let short = host
+            .strip_suffix(&zone)
+            .and_then(|rest| rest.strip_suffix('.'))
+            .map(|short| format!(", or only {short}"))
+            .unwrap_or_default();
         return Some(format!(
-            "{target}. is {host} with the zone's name behind it once more: enter {host}. with the dot at its end, or only what stands before the zone's name"
+            "{target}. is {host} with {zone} behind it once more: enter {host}. with the dot at its end{short}"
         ));
     }
     if inner.parse::<IpAddr>().is_ok() {
@@ -79,27 +77,17 @@ fn without_zone<'a>(name: &str, target: &'a str) -> (&'a str, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::expected::{Need, Purpose};
     use super::*;
 
     #[test]
     fn names_that_a_form_made_something_else_of() {
-        let hints = |name: &str, data: Data| {
-            let expected = Expected {
-                purpose: Purpose::MailServer,
-                of: "a.example".to_owned(),
-                name: name.to_owned(),
-                data: Vec::new(),
-                need: Need::Required,
-                why: String::new(),
-            };
-            value_hints("mail.a.example", &expected, &[data]).join("")
-        };
-        let mx = |target: &str| hints("a.example", Data::Mx(10, target.to_owned()));
+        let slip =
+            |name: &str, data: Data| target_slip("mail.a.example", name, &data).unwrap_or_default();
+        let mx = |target: &str| slip("a.example", Data::Mx(10, target.to_owned()));
         for (target, said) in [
             (
                 "mail.a.example.a.example",
-                "the zone's name behind it once more",
+                "with a.example behind it once more: enter mail.a.example. with the dot at its end, or only mail",
             ),
             ("mail", "only the beginning"),
             ("192.0.2.1", "192.0.2.1 is an address"),
@@ -126,10 +114,13 @@ mod tests {
             ),
             ("autoconfig.b.example", "mail.a.example.b.example"),
         ] {
-            let said = hints(name, Data::Srv(0, 1, 993, target.to_owned()));
-            assert!(said.contains("once more"), "{target}: {said}");
+            let said = slip(name, Data::Srv(0, 1, 993, target.to_owned()));
+            assert!(
+                said.ends_with("with the dot at its end"),
+                "{target}: {said}"
+            );
         }
         let ptr = Data::Ptr("mail.a.example.2.0.192.in-addr.arpa".to_owned());
-        assert!(hints("1.2.0.192.in-addr.arpa", ptr).contains("once more"));
+        assert!(slip("1.2.0.192.in-addr.arpa", ptr).contains("once more"));
     }
 }
