@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::faults::load;
-use super::site::{changed, check, empty_server, machine, printed_zones};
+use super::site::{changed, check, empty_server, machine, machine_of, printed_zones};
 use crate::world::network;
 
 const WOMBAT: &str = "wombat.example.";
@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
 
     // Names that a form doubled.
     case(KOALA, &[(DMARC, "TXT")], &["_dmarc.koala.example TXT \"v=DMARC1; p=reject\""], ("dmarc", "_dmarc.koala.example"),
-        &["it is published as _dmarc.koala.example.koala.example.: the provider's form adds koala.example by itself: enter only _dmarc as its name"], &["wildcard"]),
+        &["it is published as _dmarc.koala.example.koala.example.: the provider's form adds koala.example by itself: enter only _dmarc as its name", ": v=DMARC1; p=reject; fo=1;"], &["wildcard", " p=quarantine"]),
     case(KOALA, &[("mailserver._domainkey.koala.example.", "TXT")], &["mailserver._domainkey.koala.example TXT \"v=DKIM1; p=MIIB\""], ("dkim", "mailserver._domainkey.koala.example"),
         &["it is published as mailserver._domainkey.koala.example.koala.example.", "enter only mailserver._domainkey"], &[]),
     case(KOALA, &[("mailserver._domainkey.koala.example.", "TXT")], &["mailserver._domainkey._domainkey TXT \"v=DKIM1; p=MIIB\""], ("dkim", "mailserver._domainkey.koala.example"),
@@ -85,7 +85,7 @@ const CASES: &[Case] = &[
 
     // Names in values.
     case(KOALA, &[(KOALA, "MX")], &["@ MX 10 mail.wombat.example"], ("mx", "koala.example"),
-        &["mail.wombat.example.koala.example. is mail.wombat.example with the zone's name behind it once more"], &[]),
+        &["mail.wombat.example.koala.example. is mail.wombat.example with koala.example behind it once more: enter mail.wombat.example. with the dot at its end"], &["or only"]),
     case(KOALA, &[(KOALA, "MX")], &["@ MX 10 198.18.0.30"], ("mx", "koala.example"), &["198.18.0.30 is an address, and only a name may stand here"], &[]),
     case(KOALA, &[(KOALA, "MX")], &["@ MX 10 mail."], ("mx", "koala.example"), &["mail. is only the beginning of a name"], &[]),
     case(KOALA, &[(KOALA, "MX")], &["@ MX 10 10\\032mail.wombat.example."], ("mx", "koala.example"), &["holds a space"], &[]),
@@ -97,6 +97,7 @@ const CASES: &[Case] = &[
         &["a whole line of a zone file", ": v=DMARC1; p=reject; rua=mailto:x@isp.example; fo=1;"], &[" p=quarantine"]),
     case(KOALA, &[("mailserver._domainkey.koala.example.", "TXT")], &["mailserver._domainkey TXT \"\\\"v=DKIM1; p=MIIB\\\"\""], ("dkim", "mailserver._domainkey.koala.example"), &["quotation marks of its own"], &[]),
     case(KOALA, &[(KOALA, "TXT")], &["@ TXT \"v=spf1\" \"mx ~all\""], ("spf", "koala.example"), &["without spaces between them, as v=spf1mx ~all", ": v=spf1 a:mail.wombat.example mx ~all"], &[]),
+    case(KOALA, &[(KOALA, "TXT")], &["@ TXT \"v=spf1 mx, ipv4:198.18.0.77, \\226\\128\\147all\""], ("spf", "koala.example"), &["a word processor", ": v=spf1 a:mail.wombat.example mx ip4:198.18.0.77 -all"], &["is left out"]),
     case(KOALA, &[], &["@ TXT \"v=spf1 ip4:198.18.0.77 ~all\""], ("spf", "koala.example"), &["there are 2 records", ": v=spf1 a:mail.wombat.example ip4:198.18.0.77 -all"], &[]),
 
     // What others wrote stays, and gets no weaker.
@@ -192,6 +193,39 @@ fn stricter_and_more_is_good() -> Result<()> {
             let bad = check(&machine)?.bad();
             ensure!(bad.is_empty(), "{with:?}: {bad:?}");
             knot.replace(zone, &zones[*zone])?;
+        }
+        Ok(())
+    })
+}
+
+/// A policy of its own would take the place of a stricter one.
+#[test]
+fn a_policy_above_counts_for_a_domain_below() -> Result<()> {
+    const NAME: &str = "advice::a_policy_above_counts_for_a_domain_below";
+    const BELOW: &str = "_dmarc.news.koala.example.";
+    network::inside(NAME, || {
+        let machine = machine_of("koala.example,news.koala.example", "")?;
+        let knot = empty_server()?;
+        let zones = printed_zones(&machine)?;
+        load(&knot, &zones)?;
+        let with = |policy: &str| -> Result<Vec<String>> {
+            let reports = "fo=1; rua=mailto:a@isp.example; ruf=mailto:a@isp.example";
+            let record = format!("_dmarc TXT \"v=DMARC1; {policy}; {reports}\"");
+            let without = [(DMARC, "TXT"), (BELOW, "TXT")];
+            knot.replace(KOALA, &changed(&zones[KOALA], &without, &[&record]))?;
+            Ok(check(&machine)?.bad())
+        };
+        for good in ["p=reject", "p=none; sp=quarantine"] {
+            let bad = with(good)?;
+            ensure!(
+                !bad.iter().any(|bad| bad.contains("news")),
+                "{good}: {bad:?}"
+            );
+        }
+        for weak in ["p=reject; sp=none", "p=none"] {
+            let bad = with(weak)?;
+            let missing = "dmarc _dmarc.news.koala.example missing required".to_owned();
+            ensure!(bad.contains(&missing), "{weak}: {bad:?}");
         }
         Ok(())
     })

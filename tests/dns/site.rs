@@ -25,16 +25,21 @@ pub const ZONES: [&str; 4] = [
 /// Nothing may take longer, whatever name servers do.
 const LONGEST: Duration = Duration::from_secs(30);
 const NEXT_KEY: &str = "ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34";
-const SETTINGS: &str = "DOMAIN=wombat.example\nHOSTNAME=mail.wombat.example\n\
-     ADDITIONAL_DOMAINS=koala.example\nADMIN_USER_INITIAL_PASSWORD=x\n";
+const SETTINGS: &str =
+    "DOMAIN=wombat.example\nHOSTNAME=mail.wombat.example\nADMIN_USER_INITIAL_PASSWORD=x\n";
 
 /// Records of zones, by name with the last dot.
 pub type Zones = BTreeMap<String, Vec<String>>;
 
 /// A machine that has its keys and a certificate.
 pub fn machine(more: &str) -> Result<Machine> {
+    machine_of("koala.example", more)
+}
+
+/// The same with these domains beside the first one.
+pub fn machine_of(domains: &str, more: &str) -> Result<Machine> {
     let machine = Machine::new();
-    machine.put_esp(&format!("{SETTINGS}{more}"));
+    machine.put_esp(&format!("{SETTINGS}ADDITIONAL_DOMAINS={domains}\n{more}"));
     machine.boot();
     machine.run(&["dkim", "rotate", "wombat.example"]).success();
     // As if an authority had issued it.

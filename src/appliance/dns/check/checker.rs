@@ -4,6 +4,7 @@ use super::super::authority::{Authority, Unknown, View};
 use super::super::data::Data;
 use super::super::expected::{Expected, Need, Purpose};
 use super::super::facts::Facts;
+use super::super::policy::text::Kind;
 use super::super::zone::Signed;
 use super::conclude::{cannot_tell, conclude, conclude_one, empty_view, worst};
 use super::finding::{Finding, Judged, Verdict};
@@ -95,9 +96,30 @@ impl Checker {
         let absent = !own || wildcard.is_some();
         finding.advice.extend(wildcard);
         if absent && matches!(judged.verdict, Verdict::Missing | Verdict::Wrong) {
-            let misplaced = find_misplaced(&self.authority, expected).await;
-            finding.advice.extend(misplaced);
+            self.explain_by_place(finding, expected).await;
         }
+    }
+
+    /// Adds where the record is instead; its text has to be moved, and made good where it is not.
+    async fn explain_by_place(&self, finding: &mut Finding, expected: &Expected) {
+        let misplaced = find_misplaced(&self.authority, expected).await;
+        if let Some(first) = misplaced.first()
+            && Kind::of(expected.purpose).is_some()
+        {
+            let view = View {
+                records: first.records.clone(),
+                ..empty_view()
+            };
+            let judged = self.judge(expected, &view).await;
+            let wanted = match judged.verdict {
+                Verdict::Ok => view.records,
+                _ => wanted(&self.facts, expected, &view, &judged),
+            };
+            finding.expected = wanted.iter().map(Data::form_value).collect();
+            finding.advice = judged.advice;
+        }
+        let places = misplaced.into_iter().map(|misplaced| misplaced.advice);
+        finding.advice.splice(0..0, places);
     }
 
     /// Checks that HOSTNAME is no alias.
@@ -227,8 +249,7 @@ impl Checker {
                 self.explain(&mut finding, expected, &judged, &[RecordType::CAA])
                     .await;
             } else if finding.verdict != Verdict::Ok {
-                let misplaced = find_misplaced(&self.authority, expected).await;
-                finding.advice.extend(misplaced);
+                self.explain_by_place(&mut finding, expected).await;
             }
             return finding;
         }

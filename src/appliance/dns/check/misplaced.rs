@@ -100,11 +100,23 @@ pub fn is_of_kind(expected: &Expected, data: &Data) -> bool {
     }
 }
 
-/// Says where a record is that does not stand where it should.
-pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> Vec<String> {
+/// A record that does not stand where it should.
+pub struct Misplaced {
+    /// Where it is, and how it comes back.
+    pub advice: String,
+    /// What it says.
+    pub records: Vec<Data>,
+}
+
+/// Looks for a record where it should not be.
+pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> Vec<Misplaced> {
     let Ok(zone) = authority.zone(&expected.name).await else {
         return Vec::new();
     };
+    let is_host = matches!(
+        expected.purpose,
+        Purpose::StsHost | Purpose::Autoconfig | Purpose::Ipv4 | Purpose::Ipv6
+    );
     let kind = match expected.purpose {
         // Both an alias and an address lead somewhere.
         Purpose::StsHost | Purpose::Autoconfig => RecordType::A,
@@ -118,14 +130,13 @@ pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> 
         let Some(view) = authority.glance(&zone, &slip.name, kind).await else {
             continue;
         };
-        // Where an alias leads says nothing of a text.
-        let led = !view.aliases.is_empty() && Kind::of(expected.purpose).is_none();
-        let there = led || view.records.iter().any(|data| is_of_kind(expected, data));
+        let there = view.records.iter().any(|data| is_of_kind(expected, data))
+            || is_host && !view.aliases.is_empty();
         if there && !is_wildcard(authority, &zone, &slip.name, kind, &view).await {
-            found.push(format!(
-                "it is published as {}.: {}",
-                slip.name, slip.advice
-            ));
+            found.push(Misplaced {
+                advice: format!("it is published as {}.: {}", slip.name, slip.advice),
+                records: view.records,
+            });
         }
     }
     found

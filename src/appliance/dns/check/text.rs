@@ -59,7 +59,7 @@ impl<'a> Case<'a> {
             [reading] if reading.counts => return Ok(reading),
             [] if self.view.records.is_empty() => Judged::missing("is not published"),
             [first, ..] if !first.counts => Judged::missing(format!(
-                "has a text that was meant for this, but as it is written nobody takes it for one: none is {what}"
+                "has a text that is {what} but for the way it is written, so nobody heeds it"
             )),
             [] => Judged::missing(format!("has text records, but none is {what}")),
             several => Judged::wrong(format!(
