@@ -106,6 +106,18 @@ fn unique_part(name: &OsStr) -> Vec<u8> {
     bytes[..end.unwrap_or(bytes.len())].to_vec()
 }
 
+/// Whether a script names folders as they were named where dots part them.
+fn files_by_dots(script: &Path) -> bool {
+    let text = fs::read(script).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut commands = text.split("fileinto").skip(1);
+    commands.any(|rest| {
+        rest.split(';')
+            .next()
+            .is_some_and(|name| name.contains('.'))
+    })
+}
+
 /// The names in a list of subscriptions, behind the line that says its version.
 fn subscribed(path: &Path) -> Option<BTreeSet<String>> {
     let bytes = fs::read(path).ok()?;
@@ -293,6 +305,12 @@ impl Copier {
                 self.ensure_folder(to)?;
                 let new = self.copy_small(&path, &to.join(&name))?;
                 self.done.scripts += usize::from(new);
+                if new && files_by_dots(&path) {
+                    self.done.remark(
+                        &path,
+                        "files into folders whose levels it parts by '.': here they are parted by '/'",
+                    );
+                }
             } else if is_remade(name.as_bytes()) {
                 self.done.remade += 1;
             } else {

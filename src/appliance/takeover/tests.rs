@@ -95,6 +95,8 @@ fn nothing_is_left_without_a_word() {
     }
     std::fs::create_dir_all(from.join("Maildir/.Empty/cur")).unwrap();
     std::fs::create_dir_all(from.join("Maildir/.Sent/.Nothing")).unwrap();
+    let script = "require [\"fileinto\"]; # 1.\nfileinto \"Work.2024\";";
+    write(&from, "sieve/dots.sieve", script);
     symlink(".Sent", from.join("Maildir/.Link")).unwrap();
     symlink("/etc/passwd", from.join(".dovecot.sieve")).unwrap();
     write(&from, "Maildir/subscriptions", "V\t2\n\nSent\nWork\t2024\n");
@@ -116,6 +118,7 @@ fn nothing_is_left_without_a_word() {
             "Maildir/.Sent/cur is no folder, and is left out",
             "mbox is no mail, and is left out with 1 files",
             "notes.txt is no mail, and is left out",
+            "sieve/dots.sieve files into folders whose levels it parts by '.': here they are parted by '/'",
             "sieve/mine.txt is no script, and is left out",
             "sieve/tmp is no script, and is left out with 1 files",
         ]
