@@ -3,10 +3,10 @@
 //! It judges what comes in by SPF, DKIM, ARC and DMARC, removes results that
 //! strangers forged in our name and adds its own, wants exactly one From header,
 //! holds users to their own addresses and to the sending limit, and takes out a
-//! Sender header that names somebody else. Their lines that other servers would
-//! break it writes anew; it changes nothing else. In trouble
-//! of its own it refuses for now: Postfix's `milter_default_action` does the
-//! same when the filter is not there.
+//! Sender header that names somebody else. Lines of theirs that other servers
+//! would break are written anew; it changes nothing else. In trouble of its own
+//! it refuses for now: Postfix's `milter_default_action` does the same when the
+//! filter is not there.
 
 pub mod configuration;
 pub mod encoded;
@@ -33,11 +33,13 @@ use super::wire::serve::{
     BLOCKING_THREADS, bind_socket, serve_connections, start_runtime, tell_ready,
 };
 use anyhow::{Context, Result};
-use protocol::{Replies, parse_command, read_packet};
+use protocol::{BODY_PIECE_BYTES_MAX, Replies, parse_command, read_packet};
 use session::{Session, Step};
 use shared::Shared;
+use std::io::Read;
 use std::rc::Rc;
 use std::time::Duration;
+use tempfile::SpooledTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::LocalSet;
@@ -86,6 +88,10 @@ async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> Result<()> {
         let replies = match session.take(command).await {
             Ok(Step::Silent) => Replies::default(),
             Ok(Step::Answer(replies)) => replies,
+            Ok(Step::Rewrite(body, replies)) => {
+                send_body(&mut stream, body).await?;
+                replies
+            }
             Ok(Step::Close) => return Ok(()),
             Err(error) if answered => {
                 tell!("{error:#}");
@@ -95,11 +101,29 @@ async fn converse(mut stream: UnixStream, shared: Rc<Shared>) -> Result<()> {
             }
             Err(error) => return Err(error),
         };
-        timeout(SEND_LIMIT, stream.write_all(&replies.0))
-            .await
-            .context("waiting for Postfix")?
-            .context("answering Postfix")?;
+        send(&mut stream, &replies).await?;
         packet.shrink_to(KEPT_BUFFER);
     }
     Ok(())
+}
+
+/// Sends a body piece by piece: many at once must fit into memory.
+async fn send_body(stream: &mut UnixStream, mut body: SpooledTempFile) -> Result<()> {
+    let mut piece = vec![0; BODY_PIECE_BYTES_MAX];
+    loop {
+        let length = body.read(&mut piece).context("reading a body back")?;
+        if length == 0 {
+            return Ok(());
+        }
+        let mut replies = Replies::default();
+        replies.replace_body(&piece[..length]);
+        send(stream, &replies).await?;
+    }
+}
+
+async fn send(stream: &mut UnixStream, replies: &Replies) -> Result<()> {
+    timeout(SEND_LIMIT, stream.write_all(&replies.0))
+        .await
+        .context("waiting for Postfix")?
+        .context("answering Postfix")
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 /// The protocol version spoken.
 pub const VERSION: u32 = 6;
 /// The largest piece of a body (`MILTER_CHUNK_SIZE`).
-const BODY_PIECE_BYTES_MAX: usize = 65_535;
+pub const BODY_PIECE_BYTES_MAX: usize = 65_535;
 /// Longest packet taken; Postfix cuts a header at 100 KiB (`header_size_limit`).
 const LONGEST_PACKET: u32 = 256 << 10;
 /// Longest wait for the rest of a packet that has begun.
@@ -324,12 +324,9 @@ impl Replies {
         self.push(b'm', &[&index.to_be_bytes(), name.as_bytes(), b"\0\0"])
     }
 
-    /// Puts a body in place of the one that came.
-    pub fn replace_body(&mut self, body: &[u8]) -> &mut Self {
-        for piece in body.chunks(BODY_PIECE_BYTES_MAX) {
-            self.push(b'b', &[piece]);
-        }
-        self
+    /// A piece of the body that takes the place of the one that came.
+    pub fn replace_body(&mut self, piece: &[u8]) -> &mut Self {
+        self.push(b'b', &[piece])
     }
 
     /// Inserts a header before all but so many.

@@ -21,6 +21,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
+use tempfile::SpooledTempFile;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -40,12 +41,14 @@ const TOP: u32 = 1;
 const JUDGING_LIMIT: Duration = Duration::from_secs(30);
 
 /// What follows from a command.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Step {
     /// Nothing is said.
     Silent,
     /// This is said.
     Answer(Replies),
+    /// The body is replaced by this one, then this is said.
+    Rewrite(SpooledTempFile, Replies),
     /// The connection ends.
     Close,
 }
@@ -157,8 +160,11 @@ impl Session {
                 return Ok(Step::Silent);
             }
             Command::EndOfMessage => {
-                self.conclude(&mut replies).await?;
+                let body = self.conclude(&mut replies).await?;
                 self.message = Message::default();
+                if let Some(body) = body {
+                    return Ok(Step::Rewrite(body, replies));
+                }
             }
             Command::Abort => {
                 self.message = Message::default();
@@ -318,11 +324,11 @@ impl Session {
         });
     }
 
-    /// Answers the whole message.
-    async fn conclude(&mut self, replies: &mut Replies) -> Result<()> {
+    /// Answers the whole message, with another body where it needs one.
+    async fn conclude(&mut self, replies: &mut Replies) -> Result<Option<SpooledTempFile>> {
         if let Some(refusal) = self.refusal()? {
             replies.refuse(&refusal);
-            return Ok(());
+            return Ok(None);
         }
         let mut results = None;
         if self.is_judged() {
@@ -330,7 +336,7 @@ impl Session {
                 Decision::Take(value) => results = Some(value),
                 Decision::Refuse(reply) => {
                     replies.refuse(&reply);
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
@@ -341,21 +347,21 @@ impl Session {
         for (name, index) in self.message.deleted.iter().rev() {
             replies.delete_header(*index, name);
         }
-        self.shorten_lines(replies)?;
+        let body = self.shorten_lines(replies)?;
         if let Some(value) = results {
             replies.insert_header(TOP, RESULTS, &format!(" {value}"));
         }
         replies.go_on();
-        Ok(())
+        Ok(body)
     }
 
-    /// Writes a user's message anew if other servers would break its lines.
-    fn shorten_lines(&mut self, replies: &mut Replies) -> Result<()> {
+    /// Writes a user's body anew if other servers would break its lines.
+    fn shorten_lines(&mut self, replies: &mut Replies) -> Result<Option<SpooledTempFile>> {
         let draft = &mut self.message.draft;
-        let Some(shortened) = draft.shorten()? else {
-            return Ok(());
+        let Some((body, quoted)) = draft.shorten()? else {
+            return Ok(None);
         };
-        if shortened.quoted {
+        if quoted {
             for index in (1..=draft.encodings).rev() {
                 replies.delete_header(index, ENCODING);
             }
@@ -364,8 +370,7 @@ impl Session {
                 replies.insert_header(TOP, "MIME-Version", " 1.0");
             }
         }
-        replies.replace_body(&shortened.body);
-        Ok(())
+        Ok(Some(body))
     }
 
     async fn judge(&mut self) -> Result<Decision> {

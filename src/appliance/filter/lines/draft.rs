@@ -3,13 +3,15 @@
 //! Small ones stay in memory, and what is larger goes to a file without a name in the
 //! service's own /var/tmp.
 
-use super::{ENCODING, LineMeter, Shortened, shorten};
+use super::{ENCODING, LineMeter, shorten};
 use anyhow::{Context, Result};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use tempfile::SpooledTempFile;
 
 /// What is kept in memory, in bytes.
 const MEMORY_BYTES_MAX: usize = 256 << 10;
+/// The largest body that is written anew, in bytes: all of it is in memory then, one at a time.
+const BODY_BYTES_MAX: u64 = 64 << 20;
 /// Where larger ones go.
 const FOLDER: &str = "/var/tmp";
 
@@ -30,7 +32,7 @@ impl Default for Draft {
     fn default() -> Self {
         Self {
             meter: LineMeter::default(),
-            body: tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, FOLDER),
+            body: spool(),
             content_type: None,
             encoding: None,
             encodings: 0,
@@ -58,9 +60,11 @@ impl Draft {
         self.body.write_all(piece).context("keeping a body")
     }
 
-    /// The body with short lines; `None` when it has no others.
-    pub fn shorten(&mut self) -> Result<Option<Shortened>> {
-        if !self.meter.is_too_long() {
+    /// The body with short lines, and whether it is quoted-printable now; `None` when its lines
+    /// are short, or it is larger than anything that people write.
+    pub fn shorten(&mut self) -> Result<Option<(SpooledTempFile, bool)>> {
+        let length = self.body.stream_position().context("measuring a body")?;
+        if !self.meter.is_too_long() || length > BODY_BYTES_MAX {
             return Ok(None);
         }
         let mut body = Vec::new();
@@ -68,8 +72,17 @@ impl Draft {
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.body.read_to_end(&mut body))
             .context("reading a body back")?;
-        let value = |header: &Option<Vec<u8>>| header.clone().unwrap_or_default();
-        let (content_type, encoding) = (value(&self.content_type), value(&self.encoding));
-        Ok(Some(shorten(&content_type, &encoding, &body)))
+        let content_type = self.content_type.as_deref().unwrap_or_default();
+        let encoding = self.encoding.as_deref().unwrap_or_default();
+        let mut output = BufWriter::new(spool());
+        let quoted =
+            shorten(content_type, encoding, &body, &mut output).context("writing a body anew")?;
+        let mut output = output.into_inner().context("writing a body anew")?;
+        output.rewind().context("writing a body anew")?;
+        Ok(Some((output, quoted)))
     }
+}
+
+fn spool() -> SpooledTempFile {
+    tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, FOLDER)
 }

@@ -13,6 +13,7 @@ mod quoted;
 
 use part::{Content, Encoding};
 use quoted::{quote, requote, rewrap};
+use std::io::{self, Write};
 
 /// The longest line, without its end.
 const LINE_BYTES_MAX: usize = 998;
@@ -50,80 +51,67 @@ impl LineMeter {
     }
 }
 
-/// A body with short lines.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Shortened {
-    /// All of it.
-    pub body: Vec<u8>,
-    /// Whether the message's own `Content-Transfer-Encoding` is [`QUOTED_PRINTABLE`] now.
-    pub quoted: bool,
+/// Writes a body anew where its lines are too long, by what the message's header says of it, and
+/// says whether the message itself is [`QUOTED_PRINTABLE`] now.
+pub fn shorten(
+    content_type: &[u8],
+    encoding: &[u8],
+    body: &[u8],
+    output: &mut dyn Write,
+) -> io::Result<bool> {
+    let (content, encoding) = (Content::parse(content_type), Encoding::parse(encoding));
+    write_content(&content, encoding, body, output, 0)?;
+    Ok(becomes_quoted(&content, encoding, body))
 }
 
-/// Writes a body anew where its lines are too long, by what the message's header says of it.
-pub fn shorten(content_type: &[u8], encoding: &[u8], body: &[u8]) -> Shortened {
-    let mut output = Vec::with_capacity(body.len() + body.len() / 8);
-    let quoted = write_content(
-        &Content::parse(content_type),
-        Encoding::parse(encoding),
-        body,
-        &mut output,
-        0,
-    );
-    Shortened {
-        body: output,
-        quoted,
-    }
+/// Whether the content is written as quoted-printable, which it was not.
+fn becomes_quoted(content: &Content, encoding: Encoding, body: &[u8]) -> bool {
+    *content == Content::Leaf && encoding == Encoding::Plain && is_too_long(body)
 }
 
-/// Says whether the content is quoted-printable now, which it was not.
+fn is_too_long(body: &[u8]) -> bool {
+    lines(body).any(|(line, _)| line.len() > LINE_BYTES_MAX)
+}
+
 fn write_content(
     content: &Content,
     encoding: Encoding,
     body: &[u8],
-    output: &mut Vec<u8>,
+    output: &mut dyn Write,
     depth: usize,
-) -> bool {
+) -> io::Result<()> {
     match content {
-        Content::Parts(boundary) if depth < DEPTH_MAX => {
-            write_parts(boundary, body, output, depth);
-            false
-        }
-        Content::Message if depth < DEPTH_MAX => {
-            write_entity(body, output, depth + 1);
-            false
-        }
-        Content::Leaf if lines(body).any(|(line, _)| line.len() > LINE_BYTES_MAX) => {
-            write_leaf(encoding, body, output)
-        }
-        _ => {
-            output.extend_from_slice(body);
-            false
-        }
+        Content::Parts(boundary) if depth < DEPTH_MAX => write_parts(boundary, body, output, depth),
+        Content::Message if depth < DEPTH_MAX => write_entity(body, output, depth + 1),
+        Content::Leaf if is_too_long(body) => write_leaf(encoding, body, output),
+        _ => output.write_all(body),
     }
 }
 
-fn write_leaf(encoding: Encoding, body: &[u8], output: &mut Vec<u8>) -> bool {
+fn write_leaf(encoding: Encoding, body: &[u8], output: &mut dyn Write) -> io::Result<()> {
     let write = match encoding {
         Encoding::Plain => quote,
         Encoding::QuotedPrintable => requote,
         Encoding::Base64 => rewrap,
-        Encoding::Unknown => {
-            output.extend_from_slice(body);
-            return false;
-        }
+        Encoding::Unknown => return output.write_all(body),
     };
     for (line, ended) in lines(body) {
-        write(line, output);
-        if !ended {
-            // The last line's end belongs to the boundary behind it.
-            output.truncate(output.len() - 2);
+        write(line, output)?;
+        // The last line's end belongs to the boundary behind it.
+        if ended {
+            output.write_all(b"\r\n")?;
         }
     }
-    encoding == Encoding::Plain
+    Ok(())
 }
 
 /// Parts between boundaries; what stands before and behind them is nobody's to read.
-fn write_parts(boundary: &[u8], body: &[u8], output: &mut Vec<u8>, depth: usize) {
+fn write_parts(
+    boundary: &[u8],
+    body: &[u8],
+    output: &mut dyn Write,
+    depth: usize,
+) -> io::Result<()> {
     let mut start = 0;
     let mut position = 0;
     let mut inside = false;
@@ -133,26 +121,30 @@ fn write_parts(boundary: &[u8], body: &[u8], output: &mut Vec<u8>, depth: usize)
             position = next;
             continue;
         };
-        write_between(&body[start..position], inside, output, depth);
-        output.extend_from_slice(&body[position..next]);
+        write_between(&body[start..position], inside, output, depth)?;
+        output.write_all(&body[position..next])?;
         (start, position, inside) = (next, next, !closes);
         if closes {
             break;
         }
     }
-    write_between(&body[start..], inside, output, depth);
+    write_between(&body[start..], inside, output, depth)
 }
 
 /// A part with the line end that belongs to the boundary behind it.
-fn write_between(bytes: &[u8], inside: bool, output: &mut Vec<u8>, depth: usize) {
+fn write_between(
+    bytes: &[u8],
+    inside: bool,
+    output: &mut dyn Write,
+    depth: usize,
+) -> io::Result<()> {
     if !inside {
-        output.extend_from_slice(bytes);
-        return;
+        return output.write_all(bytes);
     }
     let part = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let part = part.strip_suffix(b"\r").unwrap_or(part);
-    write_entity(part, output, depth + 1);
-    output.extend_from_slice(&bytes[part.len()..]);
+    write_entity(part, output, depth + 1)?;
+    output.write_all(&bytes[part.len()..])
 }
 
 /// Whether a line is a boundary, and if so whether the last.
@@ -166,7 +158,7 @@ fn delimits(line: &[u8], boundary: &[u8]) -> Option<bool> {
 }
 
 /// Header, empty line, content.
-fn write_entity(entity: &[u8], output: &mut Vec<u8>, depth: usize) {
+fn write_entity(entity: &[u8], output: &mut dyn Write, depth: usize) -> io::Result<()> {
     let mut head = 0;
     let mut fields: Vec<&[u8]> = Vec::new();
     let mut empty: &[u8] = b"";
@@ -188,24 +180,20 @@ fn write_entity(entity: &[u8], output: &mut Vec<u8>, depth: usize) {
         let mut found = fields.iter().filter_map(|field| field_value(field, name));
         found.next().unwrap_or_default()
     };
-    let mut body = Vec::new();
-    let quoted = write_content(
-        &Content::parse(value("Content-Type")),
-        Encoding::parse(value(ENCODING)),
-        &entity[head..],
-        &mut body,
-        depth,
-    );
+    let content = Content::parse(value("Content-Type"));
+    let encoding = Encoding::parse(value(ENCODING));
+    let body = &entity[head..];
+    let quoted = becomes_quoted(&content, encoding, body);
     for field in &fields {
         if !quoted || field_value(field, ENCODING).is_none() {
-            output.extend_from_slice(field);
+            output.write_all(field)?;
         }
     }
     if quoted {
-        output.extend_from_slice(format!("{ENCODING}: {QUOTED_PRINTABLE}\r\n").as_bytes());
+        write!(output, "{ENCODING}: {QUOTED_PRINTABLE}\r\n")?;
     }
-    output.extend_from_slice(empty);
-    output.extend(body);
+    output.write_all(empty)?;
+    write_content(&content, encoding, body, output, depth)
 }
 
 /// The header that says how a part is encoded.
@@ -241,8 +229,23 @@ fn end_length(bytes: &[u8], at: usize, ended: bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE_BYTES_MAX, LineMeter, QUOTED_PRINTABLE, Shortened, shorten};
+    use super::{LINE_BYTES_MAX, LineMeter, QUOTED_PRINTABLE};
     use proptest::prelude::{any, prop};
+
+    #[derive(Debug)]
+    struct Shortened {
+        body: Vec<u8>,
+        quoted: bool,
+    }
+
+    fn shorten(content_type: &[u8], encoding: &[u8], body: &[u8]) -> Shortened {
+        let mut output = Vec::new();
+        let quoted = super::shorten(content_type, encoding, body, &mut output).unwrap();
+        Shortened {
+            body: output,
+            quoted,
+        }
+    }
 
     fn long() -> String {
         "words of a line ".repeat(200)
