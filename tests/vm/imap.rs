@@ -11,6 +11,8 @@ use crate::world::wait::until;
 
 /// The port with TLS from the first byte.
 const PORT: u16 = 993;
+/// The port with STARTTLS.
+const CLEAR_PORT: u16 = 143;
 
 /// A session over TLS, before and after the login.
 pub struct Imap {
@@ -48,6 +50,21 @@ impl Imap {
             "the IMAP server greets with {greeting:?}"
         );
         Ok(imap)
+    }
+
+    /// Connects to port 143 and encrypts.
+    pub fn start_tls(source: IpAddr, machine: IpAddr, host_name: &str) -> Result<Self> {
+        let target = SocketAddr::new(machine, CLEAR_PORT);
+        let mut imap = Self {
+            wire: Wire::open(source, target)?,
+            next_tag: 1,
+        };
+        imap.line()?;
+        imap.say("STARTTLS")?;
+        Ok(Self {
+            wire: imap.wire.secure(host_name)?,
+            next_tag: imap.next_tag,
+        })
     }
 
     /// Connects and logs in.

@@ -32,6 +32,7 @@ const ON_465: IpAddr = IpAddr::V4(STRANGERS[1]);
 const ON_993: IpAddr = IpAddr::V4(STRANGERS[2]);
 const ON_4190: IpAddr = IpAddr::V4(STRANGERS[3]);
 const ON_587: IpAddr = IpAddr::V4(STRANGERS[7]);
+const ON_143: IpAddr = IpAddr::V4(STRANGERS[9]);
 const AT_ONCE: IpAddr = IpAddr::V4(STRANGERS[8]);
 const NEIGHBOUR: IpAddr = IpAddr::V4(STRANGERS[4]);
 const NAT: IpAddr = IpAddr::V4(STRANGERS[5]);
@@ -52,6 +53,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "six wrong passwords on 587 shut their address out",
         check: |world| is_shut_out(world, ON_587),
+    },
+    Promise {
+        says: "six wrong passwords on 143 shut their address out",
+        check: |world| is_shut_out(world, ON_143),
     },
     Promise {
         says: "six wrong passwords at once shut their address out",
@@ -80,6 +85,7 @@ pub const PROMISES: &[Promise] = &[
 enum Way {
     Submission,
     StartTls,
+    ImapStartTls,
     Imap,
     Sieve,
 }
@@ -96,6 +102,10 @@ fn guess(way: Way, source: IpAddr, machine: IpAddr, account: &Account) -> Result
             let mut client = Conversation::open_tls(source, target, HOST_NAME)?;
             client.hello()?;
             Ok(client.log_in(account)?.code == 235)
+        }
+        Way::ImapStartTls => {
+            let mut imap = Imap::start_tls(source, machine, HOST_NAME)?;
+            Ok(imap.log_in(account)?.starts_with("OK"))
         }
         Way::Imap => {
             let mut imap = Imap::connect(source, machine, HOST_NAME)?;
@@ -130,6 +140,7 @@ fn ensure_guessed(world: &World) -> Result<()> {
         (Way::Imap, ON_993, four),
         (Way::Sieve, ON_4190, four),
         (Way::StartTls, ON_587, four),
+        (Way::ImapStartTls, ON_143, four),
         (Way::Imap, IpAddr::from(STRANGERS6[0]), six),
     ];
     let errors: Vec<String> = std::thread::scope(|scope| {
