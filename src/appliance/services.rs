@@ -25,6 +25,8 @@ pub struct Service {
     pub takes: Takes,
     /// Whether it reads HOSTNAME's certificate only when it is reloaded.
     pub reads_certificate: bool,
+    /// Whether it waits, when the clock was put back, until the old time has come again.
+    pub waits_for_clock: bool,
     /// What the health gate tries.
     pub probes: &'static [Probe],
 }
@@ -56,6 +58,7 @@ const PLAIN: Service = Service {
     configure: |_, _| Ok(()),
     takes: Takes::Watches,
     reads_certificate: false,
+    waits_for_clock: false,
     probes: &[],
 };
 
@@ -80,6 +83,7 @@ pub const SERVICES: [Service; 14] = [
         daemon: Some(unbound::UNIT),
         configure: |place, settings| unbound::ensure_resolver(place, Some(settings)).map(|_| ()),
         takes: Takes::Reload,
+        waits_for_clock: true,
         probes: &[Probe::Resolver],
         ..PLAIN
     },
@@ -97,6 +101,7 @@ pub const SERVICES: [Service; 14] = [
         configure: dovecot::configure,
         takes: Takes::Reload,
         reads_certificate: true,
+        waits_for_clock: true,
         probes: &[Probe::Imap],
         ..PLAIN
     },
@@ -106,6 +111,7 @@ pub const SERVICES: [Service; 14] = [
         configure: postfix::configure,
         takes: Takes::Reload,
         reads_certificate: true,
+        waits_for_clock: true,
         probes: &[Probe::Reception, Probe::Submission],
         ..PLAIN
     },

@@ -1,6 +1,7 @@
 //! From power-on to mail, and edited settings into use: the order of things.
 
 pub mod apply;
+pub mod clock;
 pub mod cloud;
 pub mod console;
 pub mod esp;

@@ -19,7 +19,7 @@ pub mod user_list;
 
 use super::boot::cloud::{self, CloudOptions};
 use super::boot::health::{self, HealthOptions};
-use super::boot::{console, import_settings, provision, render, start};
+use super::boot::{clock, console, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
 use super::machine::place::{GUARD_PORT, Place};
@@ -127,6 +127,9 @@ enum Verb {
     /// Bring the resolver's upstream and validation up to date.
     #[command(hide = true)]
     Resolver,
+    /// Let services go on when the clock was put back.
+    #[command(hide = true)]
+    Clock,
     /// Get certificates that are missing or due.
     #[command(hide = true)]
     Acme,
@@ -187,6 +190,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Metadata => cloud::leave_metadata(&place)?.into(),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Resolver => resolver::refresh_resolver(&place)?.into(),
+        Verb::Clock => clock::follow_clock(&place)?.into(),
         Verb::Acme => acme::run_agent(&place)?.into(),
         Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?.into(),
         Verb::Filter => filter::run_filter(&place)?.into(),

@@ -55,6 +55,12 @@ pub fn ticks() -> u128 {
     seconds * 1_000_000_000 + u128::from(time.tv_nsec.unsigned_abs())
 }
 
+/// What the clock would have shown at power-on, in seconds since 1970, by what it shows now:
+/// the same until somebody sets the clock.
+pub fn seconds_at_power_on() -> i64 {
+    now() - clock_gettime(ClockId::Boottime).tv_sec
+}
+
 /// Seconds since power-on, absent for another root than the machine's own.
 ///
 /// By the clock: /proc/uptime is hidden from confined services (`ProcSubset=pid`, systemd.exec(5)).

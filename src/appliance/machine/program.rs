@@ -52,6 +52,11 @@ pub fn start_unit_and_wait(unit: &str) -> Result<()> {
     ask_systemd(&["start"], unit)
 }
 
+/// Asks systemd to start a unit anew, if it runs.
+pub fn restart_unit(unit: &str) -> Result<()> {
+    ask_systemd(&["--no-block", "try-restart"], unit)
+}
+
 /// Asks systemd to stop a unit.
 pub fn stop_unit(unit: &str) -> Result<()> {
     ask_systemd(&["--no-block", "stop"], unit)
