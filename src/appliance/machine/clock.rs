@@ -36,6 +36,16 @@ pub fn is_synchronized(place: &Place) -> bool {
     place.path(SYNCHRONIZED).exists()
 }
 
+/// How long after power-on it is waited for NTP, in seconds. Where it never comes, most clocks
+/// are good enough all the same.
+pub const NTP_LIMIT: i64 = 3600;
+
+/// Whether the clock may still be set by hours or years: it was not yet, and the machine has
+/// not been on for long.
+pub fn may_be_set(place: &Place) -> bool {
+    !is_synchronized(place) && uptime(place).is_none_or(|uptime| uptime < NTP_LIMIT)
+}
+
 /// A span of time for people: `3 s`, `40 minutes`, `13 hours`, `7305 days`.
 pub fn describe_span(seconds: i64) -> String {
     let seconds = seconds.unsigned_abs();

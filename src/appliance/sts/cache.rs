@@ -90,13 +90,17 @@ pub struct Cache {
     entries: BTreeMap<String, Entry>,
     /// Domains without a policy, and until when that is believed.
     absent: BTreeMap<String, u64>,
+    /// When the newest that was on disk had been fetched.
+    newest: Option<u64>,
 }
 
 impl Cache {
     /// Loads what is on disk; what cannot be read is fetched again.
-    pub fn load(folder: PathBuf, now: u64) -> Result<Self> {
+    ///
+    /// Without a time it is as late as when the newest was fetched.
+    pub fn load(folder: PathBuf, now: Option<u64>) -> Result<Self> {
         ensure_folder(&folder, 0o700, None)?;
-        let mut entries = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for file in std::fs::read_dir(&folder)
             .with_context(|| format!("reading {}", folder.display()))?
             .filter_map(Result::ok)
@@ -107,21 +111,32 @@ impl Cache {
             let entry = domain
                 .filter(|domain| is_domain(domain))
                 .and_then(|domain| Some((domain.to_owned(), load_entry(&path)?)))
-                .filter(|(_, entry)| entry.holds(now) && entries.len() < MOST_POLICIES);
+                .filter(|_| found.len() < MOST_POLICIES);
             match entry {
-                Some((domain, mut entry)) => {
-                    entry.used = now;
-                    entries.insert(domain, entry);
-                }
-                // Run out, damaged, or left by a run that was killed.
+                Some((domain, entry)) => drop(found.insert(domain, entry)),
+                // Damaged, or left by a run that was killed.
                 None => remove_file(&path)?,
             }
         }
-        Ok(Self {
+        let newest = found.values().map(|entry| entry.fetched).max();
+        let mut cache = Self {
             folder,
-            entries,
+            entries: found,
             absent: BTreeMap::new(),
-        })
+            newest,
+        };
+        if let Some(now) = now.or(newest) {
+            cache.forget(now);
+            for entry in cache.entries.values_mut() {
+                entry.used = now;
+            }
+        }
+        Ok(cache)
+    }
+
+    /// When the newest of those that were loaded had been fetched: it is later now.
+    pub fn newest(&self) -> Option<u64> {
+        self.newest
     }
 
     /// What is known of a domain, which counts as a use of it.
@@ -282,7 +297,7 @@ mod tests {
 
     fn cache() -> (tempfile::TempDir, Cache) {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::load(folder.path().join("policies"), START).unwrap();
+        let cache = Cache::load(folder.path().join("policies"), Some(START)).unwrap();
         (folder, cache)
     }
 
@@ -366,12 +381,30 @@ mod tests {
         let evil = good.replace("mail.a.example", "x.example } { match=evil.example");
         std::fs::write(file("evil.example.json"), evil).unwrap();
         assert!(matches!(cache.get("short.example", START), Held::Policy(_)));
-        let mut cache = Cache::load(folder.clone(), START + 60).unwrap();
+        let mut cache = Cache::load(folder.clone(), Some(START + 60)).unwrap();
         assert!(matches!(cache.get("a.example", START + 60), Held::Stale(_)));
         assert_eq!(cache.entries.len(), 1);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         cache.forget(START + WEEK);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    /// A boot with the clock at 2006 or 2046 dropped every policy that mail relied on.
+    #[test]
+    fn a_clock_that_nobody_set_yet_drops_nothing() {
+        let (folder, mut cache) = cache();
+        let folder = folder.path().join("policies");
+        let later = START + 5 * WEEK;
+        cache.put("old.example", "1", policy(WEEK), START).unwrap();
+        cache.put("a.example", "1", policy(WEEK), later).unwrap();
+        let mut cache = Cache::load(folder.clone(), None).unwrap();
+        assert_eq!(cache.newest(), Some(later));
+        assert!(matches!(cache.get("a.example", later), Held::Stale(_)));
+        assert_eq!(cache.get("old.example", later), Held::Unknown);
+        for wrong in [START - 1000 * WEEK, START + 1000 * WEEK] {
+            let wrong = Cache::load(folder.clone(), Some(wrong)).unwrap();
+            assert_eq!(wrong.entries.len(), 0);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::fetch::{fetch_policy, make_client};
 use super::name_server::NameServer;
 use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::certificate::trust::roots_path;
-use crate::appliance::machine::clock::unsigned_now;
+use crate::appliance::machine::clock::{may_be_set, unsigned_now, uptime};
 use crate::appliance::machine::place::{self, Place};
 use anyhow::{Context, Result};
 use std::cell::RefCell;
@@ -42,6 +42,8 @@ pub struct Lookup {
     place: Place,
     server: NameServer,
     https_port: u16,
+    /// When the newest policy of runs before had been fetched.
+    newest: Option<u64>,
     cache: RefCell<Cache>,
     /// Domains that somebody is looking up.
     running: RefCell<BTreeMap<String, Rc<Mutex<()>>>>,
@@ -52,14 +54,25 @@ impl Lookup {
     /// Loads what is on disk.
     pub fn new(place: &Place, server: NameServer, https_port: u16) -> Result<Self> {
         let folder = place.path(place::STS).join("policies");
+        let now = (!may_be_set(place)).then(unsigned_now);
+        let cache = Cache::load(folder, now)?;
         Ok(Self {
             place: place.clone(),
             server,
             https_port,
-            cache: RefCell::new(Cache::load(folder, unsigned_now())?),
+            newest: cache.newest(),
+            cache: RefCell::new(cache),
             running: RefCell::default(),
             fetches: Semaphore::new(FETCHES_MAX),
         })
+    }
+
+    /// The time: a clock that may still be set by years does not end a policy, nor make one
+    /// of last year hold again; it is later than the newest was fetched.
+    fn now(&self) -> u64 {
+        let newest = self.newest.filter(|_| may_be_set(&self.place));
+        let since_power_on = || uptime(&self.place).map_or(0, i64::unsigned_abs);
+        newest.map_or_else(unsigned_now, |newest| newest + since_power_on())
     }
 
     /// The answer for a domain, which is a valid name in lower case.
@@ -100,7 +113,7 @@ impl Lookup {
 
     /// The policy that holds for a domain.
     async fn find_policy(&self, domain: &str) -> Result<Option<Policy>, Busy> {
-        match self.cache.borrow_mut().get(domain, unsigned_now()) {
+        match self.cache.borrow_mut().get(domain, self.now()) {
             Held::Policy(policy) => return Ok(Some(policy)),
             Held::Nothing => return Ok(None),
             Held::Stale(_) | Held::Unknown => {}
@@ -114,11 +127,11 @@ impl Lookup {
         let held = {
             let _first = lock.lock().await;
             // Whoever was first has left what it found.
-            let held = self.cache.borrow_mut().get(domain, unsigned_now());
+            let held = self.cache.borrow_mut().get(domain, self.now());
             match held {
                 Held::Stale(_) | Held::Unknown => {
                     self.refresh(domain).await;
-                    self.cache.borrow_mut().get(domain, unsigned_now())
+                    self.cache.borrow_mut().get(domain, self.now())
                 }
                 known => known,
             }
@@ -139,7 +152,7 @@ impl Lookup {
     async fn refresh(&self, domain: &str) {
         let looked = timeout(DOMAIN_LIMIT, self.refresh_patiently(domain)).await;
         let result = looked.unwrap_or_else(|_| Err(anyhow::anyhow!("it takes too long")));
-        let now = unsigned_now();
+        let now = self.now();
         let mut cache = self.cache.borrow_mut();
         if cache.entry(domain).is_some() {
             cache.note_check(domain, result.is_err(), now);
@@ -162,7 +175,7 @@ impl Lookup {
         let id = parse_records(&texts);
         let known = self.cache.borrow().entry(domain).cloned();
         let wanted = match &known {
-            Some(entry) => Cache::wants_fetch(entry, id.as_deref(), unsigned_now()),
+            Some(entry) => Cache::wants_fetch(entry, id.as_deref(), self.now()),
             None => id.is_some(),
         };
         if !wanted {
@@ -178,11 +191,7 @@ impl Lookup {
             policy.mode.word(),
             policy.max_age
         );
-        if let Err(error) = self
-            .cache
-            .borrow_mut()
-            .put(domain, &id, policy, unsigned_now())
-        {
+        if let Err(error) = self.cache.borrow_mut().put(domain, &id, policy, self.now()) {
             tell!("{error:#}");
         }
         Ok(true)
@@ -205,12 +214,12 @@ impl Lookup {
 
     /// Fetches again what will run out, one after the other.
     pub async fn refresh_due(&self) {
-        self.cache.borrow_mut().forget(unsigned_now());
+        self.cache.borrow_mut().forget(self.now());
         // Left by those who waited too long and went away.
         self.running
             .borrow_mut()
             .retain(|_, lock| Rc::strong_count(lock) > 1);
-        let due = self.cache.borrow().due(unsigned_now());
+        let due = self.cache.borrow().due(self.now());
         for domain in due {
             self.refresh(&domain).await;
         }

@@ -1,6 +1,6 @@
 //! What becomes of mail to domains of every kind, and what a client of the socket may say.
 
-use super::world::{Client, ENFORCE, NOT_FOUND, World};
+use super::world::{Client, ENFORCE, NOT_FOUND, World, set_clock};
 use crate::world::machine::Machine;
 use crate::world::outside::{Authority, Page, page};
 use hickory_proto::rr::RecordType;
@@ -239,6 +239,35 @@ fn a_policy_outlives_the_process_the_record_and_the_server() {
         after.starts_with("OK secure match=new.a.example "),
         "{after}"
     );
+}
+
+/// A boot with the clock decades ahead, where the certificate of the policy's server looks
+/// expired, too.
+#[test]
+fn a_policy_outlives_a_clock_that_nobody_set_yet() {
+    let world = World::new();
+    let machine = world.machine();
+    world.enforce("a.example");
+    let service = world.serve(&machine);
+    let before = Client::new(&machine).ask("a.example");
+    assert!(before.starts_with("OK secure "));
+    drop(service);
+    world.resolver.forget_all();
+    world
+        .resolver
+        .mail_servers("a.example", &["mx.a.example"], false);
+    let file = machine.path("var/lib/mailimg/sts/policies/a.example.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut entry: serde_json::Value = serde_json::from_str(&text).unwrap();
+    entry["fetched"] = 1_000_000_000.into();
+    std::fs::write(&file, entry.to_string()).unwrap();
+    set_clock(&machine, false);
+    let service = world.serve(&machine);
+    assert_eq!(Client::new(&machine).ask("a.example"), before);
+    drop(service);
+    set_clock(&machine, true);
+    let _service = world.serve(&machine);
+    assert_eq!(Client::new(&machine).ask("a.example"), NOT_FOUND);
 }
 
 #[test]

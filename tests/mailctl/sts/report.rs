@@ -1,6 +1,6 @@
 //! What Postfix tells of its deliveries, and the reports that go out (RFC 8460).
 
-use super::world::{Client, NOT_FOUND, World};
+use super::world::{Client, NOT_FOUND, World, set_clock};
 use crate::world::machine::Machine;
 use crate::world::outside::page;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -169,6 +169,47 @@ fn what_postfix_tells_is_reported_the_day_after_and_once() {
         unpack(&bytes)["policies"][0]["policy"]["policy-domain"],
         "web.example"
     );
+}
+
+/// At a boot with the clock at 2006 or 2046 days of nowhere were counted and told.
+#[test]
+fn a_clock_that_nobody_set_yet_counts_and_tells_nothing() {
+    let world = World::new();
+    let machine = world.machine();
+    let days = machine.path("var/lib/mailimg/sts/days");
+    let left = || {
+        let mut names: Vec<_> = std::fs::read_dir(&days)
+            .map(|all| all.map(|day| day.unwrap().file_name()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
+    };
+    set_clock(&machine, false);
+    let service = world.serve(&machine);
+    tell(&machine, "mail.example", "mailto:tls@mail.example", true);
+    assert_eq!(Client::new(&machine).ask("[a.example]"), NOT_FOUND);
+    service.stop();
+    assert_eq!(left().len(), 0);
+
+    set_clock(&machine, true);
+    let service = world.serve(&machine);
+    tell(&machine, "mail.example", "mailto:tls@mail.example", true);
+    assert_eq!(Client::new(&machine).ask("[a.example]"), NOT_FOUND);
+    service.stop();
+    let today = left().pop().unwrap();
+    for other in ["2006-11-27.json", "2099-01-01.json"] {
+        std::fs::copy(days.join(&today), days.join(other)).unwrap();
+    }
+    let resolver = world.resolver.address.to_string();
+    let arguments = ["tlsrpt", "--resolver", &resolver, "--smtp", "127.0.0.1:1"];
+    set_clock(&machine, false);
+    let said = "No report is sent before the clock is set.\n";
+    machine.run(&arguments).success().stdout(said);
+    assert_eq!(left().len(), 3);
+    set_clock(&machine, true);
+    let said = "Sent 0 reports, 0 wait.\n";
+    machine.run(&arguments).success().stdout(said);
+    assert_eq!(left(), [today]);
 }
 
 fn unpack(packed: &[u8]) -> serde_json::Value {

@@ -17,6 +17,17 @@ pub struct World {
     pub trusted: Authority,
 }
 
+/// Whether NTP has set the machine's clock.
+pub fn set_clock(machine: &Machine, is_set: bool) {
+    let mark = machine.path("run/systemd/timesync/synchronized");
+    if is_set {
+        std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+        std::fs::write(mark, "").unwrap();
+    } else {
+        std::fs::remove_file(mark).unwrap();
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self {
@@ -47,6 +58,7 @@ impl World {
         for folder in ["run/mailimg-sts", "var/lib/mailimg/sts"] {
             std::fs::create_dir_all(machine.path(folder)).unwrap();
         }
+        set_clock(&machine, true);
         machine
     }
 

@@ -10,7 +10,9 @@ use super::configuration::Configuration;
 use super::failure::{Failure, Kind};
 use super::names::{Resolved, resolve};
 use super::record::Record;
-use crate::appliance::machine::clock::{CLOCK_SKEW, DAY, describe_span, is_synchronized, uptime};
+use crate::appliance::machine::clock::{
+    CLOCK_SKEW, DAY, describe_span, is_synchronized, may_be_set,
+};
 use crate::appliance::machine::place::Place;
 use crate::appliance::network::public_address::find_addresses;
 use crate::appliance::wire::http::client;
@@ -22,8 +24,6 @@ const EARLIEST_CLOCK: i64 = 1_748_736_000;
 /// How far ahead of the CA's a clock may be, in seconds: what is issued then is valid here all the
 /// same, since no certificate lives shorter than six days.
 const CLOCK_AHEAD_MAX: i64 = 5 * DAY;
-/// How long after power-on it is waited for NTP, in seconds.
-const NTP_LIMIT: i64 = 3600;
 /// How often the CA is asked though DNS looks wrong.
 const DNS_DOUBT_PAUSE: i64 = 12 * 3600;
 /// Longest wait for the web server.
@@ -50,7 +50,7 @@ pub fn check_clock(now: i64) -> Result<(), Failure> {
 /// Set, it is believed more than a CA. It is waited for NTP for a while after power-on;
 /// where it never comes, most clocks are good enough all the same.
 pub fn check_skew(place: &Place, ahead: Option<i64>) -> Result<(), Failure> {
-    let waits = !is_synchronized(place) && uptime(place).is_none_or(|uptime| uptime < NTP_LIMIT);
+    let waits = may_be_set(place);
     match ahead {
         Some(ahead) if waits && !(-CLOCK_AHEAD_MAX..=CLOCK_SKEW).contains(&ahead) => {
             Err(Failure::new(

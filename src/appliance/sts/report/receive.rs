@@ -2,7 +2,7 @@
 
 use super::day::{Day, date_of, load_day, store_day};
 use super::event::parse_event;
-use crate::appliance::machine::clock::unsigned_now;
+use crate::appliance::machine::clock::{may_be_set, unsigned_now};
 use crate::appliance::machine::place::Place;
 use jiff::civil::Date;
 use std::time::Duration;
@@ -31,7 +31,9 @@ pub async fn receive(place: &Place, socket: UnixDatagram) {
     loop {
         tokio::select! {
             result = socket.recv(&mut buffer) => {
-                if let Some(event) = result.ok().and_then(|length| parse_event(&buffer[..length])) {
+                let event = result.ok().and_then(|length| parse_event(&buffer[..length]));
+                // Before the clock is set nobody knows which day it is.
+                if let Some(event) = event.filter(|_| !may_be_set(place)) {
                     counter.turn(unsigned_now());
                     counter.day.count(event);
                     counter.unsaved = true;

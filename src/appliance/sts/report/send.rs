@@ -1,11 +1,11 @@
 //! `mailctl tlsrpt`: sends the reports of the days that are over.
 
-use super::day::{Day, DomainDay, date_of, list_days, load_day, remove_day, store_day};
+use super::day::{DomainDay, date_of, list_days, load_day, remove_day, store_day};
 use super::document::{Document, make_document};
 use super::event::{Endpoint, parse_record};
 use super::message::write_message;
 use crate::appliance::certificate::trust::roots_path;
-use crate::appliance::machine::clock::unsigned_now;
+use crate::appliance::machine::clock::{may_be_set, unsigned_now};
 use crate::appliance::machine::place::Place;
 use crate::appliance::sts::configuration::{CONFIGURATION, Configuration};
 use crate::appliance::sts::fetch::make_client;
@@ -19,6 +19,9 @@ use std::net::SocketAddr;
 
 /// Days after which a report that cannot be sent is given up; the RFC asks to try for one.
 const GIVEN_UP_DAYS: i32 = 3;
+/// Days after which nothing is told, not even once: of a machine that was off for long, or
+/// counted while its clock was wrong.
+const UNTOLD_DAYS: i32 = 30;
 /// The type of a packed report (RFC 8460, section 6.4).
 const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
 
@@ -38,11 +41,19 @@ pub struct ReportOptions {
 /// A report that nobody takes is tried again the next time.
 pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
     let configuration = CONFIGURATION.load(place)?;
+    if may_be_set(place) {
+        return Ok("No report is sent before the clock is set.".to_owned());
+    }
     let today = date_of(unsigned_now());
     let (mut sent, mut waiting) = (0, 0);
     for date in list_days(place) {
-        // Of days to come, after a clock that was wrong, nothing is told either.
-        if date >= today {
+        let age = age(date, today);
+        // Days to come are left by a clock that was wrong; tomorrow is if it is set back now.
+        if age < -1 || age >= UNTOLD_DAYS {
+            remove_day(place, date)?;
+            continue;
+        }
+        if age <= 0 {
             continue;
         }
         let mut day = load_day(place, date);
@@ -61,16 +72,16 @@ pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
             // At once: what was sent is not sent again if we are stopped.
             store_day(place, date, &day)?;
         }
-        if is_given_up(date, today, &day) {
+        if day.domains.is_empty() || age >= GIVEN_UP_DAYS {
             remove_day(place, date)?;
         }
     }
     Ok(format!("Sent {sent} reports, {waiting} wait."))
 }
 
-fn is_given_up(date: Date, today: Date, day: &Day) -> bool {
-    let age = today.since(date).map_or(0, |span| span.get_days());
-    day.domains.is_empty() || age >= GIVEN_UP_DAYS
+/// How many days ago a date was, negative for one to come.
+fn age(date: Date, today: Date) -> i32 {
+    today.since(date).map_or(0, |span| span.get_days())
 }
 
 /// Sends one report to every address that is asked for; one that takes it is enough.
