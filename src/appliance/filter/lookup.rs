@@ -70,6 +70,17 @@ pub fn is_domain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
+/// The name as the DNS has it: in lower case, labels in other scripts encoded (RFC 8616). `None`
+/// for one that is no domain's.
+pub fn ascii_domain(name: &str) -> Option<String> {
+    let name = if name.is_ascii() {
+        name.to_ascii_lowercase()
+    } else {
+        idna::domain_to_ascii(name).ok()?
+    };
+    Some(name).filter(|name| is_domain(name))
+}
+
 /// A validating name server.
 pub struct Resolver(MessageAuthenticator);
 
@@ -160,7 +171,7 @@ fn text_of(name: &Name) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lookup, NoAnswer, Resolver, is_domain, is_name};
+    use super::{Lookup, NoAnswer, Resolver, ascii_domain, is_domain, is_name};
     use crate::appliance::filter::name_server;
 
     #[test]
@@ -182,7 +193,17 @@ mod tests {
         assert!(!is_name(&"a.".repeat(128)));
         assert!(!is_domain("a.example; spf=pass"));
         assert!(!is_domain("a b.example"));
+        for (name, expected) in [
+            ("A.example.", Some("a.example.")),
+            ("B\u{fc}cher.example", Some("xn--bcher-kva.example")),
+            ("\u{fc}a b.example", None),
+            ("\u{ad}", None),
+            ("", None),
+        ] {
+            assert_eq!(ascii_domain(name).as_deref(), expected, "{name}");
+        }
     }
+
     #[tokio::test]
     async fn answers_of_a_name_server() {
         let server = name_server::start(&[("a.example", "some text")]).await;

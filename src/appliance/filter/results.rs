@@ -157,6 +157,15 @@ impl Statement {
     }
 }
 
+/// The instance at the beginning of `ARC-Authentication-Results`, RFC 8617 section 4.1.1, as text.
+pub fn instance(value: &[u8]) -> Option<String> {
+    let flat = flatten(value)?;
+    let first = flat.split(|byte| byte.is(b';')).next()?;
+    let first: Vec<u8> = first.iter().map(|byte| byte.value).collect();
+    let (name, number) = std::str::from_utf8(&first).ok()?.split_once('=')?;
+    (name.trim() == "i").then(|| number.trim().to_owned())
+}
+
 /// What a header says after its first semicolon; what cannot be read is left out.
 pub fn statements(value: &[u8]) -> Vec<Statement> {
     let flat = flatten(value).unwrap_or_default();
@@ -217,7 +226,7 @@ impl Trim for [Byte] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Statement, names_host, statements};
+    use super::{Statement, instance, names_host, statements};
     use proptest::prelude::{any, prop};
 
     const HOST: &str = "mail.example.org";
@@ -279,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn instances() {
+        for (value, expected) in [
+            ("i=1; a.example; none", Some("1")),
+            (" (a;b=c) i (d)\r\n\t= (e) 23 (f) ; a.example", Some("23")),
+            ("i=1", Some("1")),
+            ("I=1; a.example", None),
+            ("a.example; i=1", None),
+            ("(i=1; a.example", None),
+            ("\u{e4}", None),
+            ("", None),
+        ] {
+            assert_eq!(instance(value.as_bytes()).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_said() {
         let found = statements(
             b" i=1; lists.example (x); dmarc=pass (p=reject; dis=none) header.from=A.example;\r\n\t\
@@ -321,6 +346,7 @@ mod tests {
             for value in [&value[..], text.as_bytes()] {
                 names_host(value, HOST);
                 statements(value);
+                instance(value);
             }
         }
     }

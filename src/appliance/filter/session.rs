@@ -312,11 +312,7 @@ impl Session {
         if !self.is_judged() || !self.message.spf.is_empty() {
             return;
         }
-        let question = Question {
-            client,
-            helo: self.helo.clone(),
-            sender: self.message.sender.clone(),
-        };
+        let question = Question::new(client, &self.helo, &self.message.sender);
         let (shared, configuration) = (self.shared.clone(), self.configuration.clone());
         self.message.spf.spawn_local(async move {
             let host = &configuration.hostname;

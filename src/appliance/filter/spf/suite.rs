@@ -122,11 +122,9 @@ async fn try_all(text: &str) -> Vec<String> {
         let zone = Zone::read(scenario["zonedata"].as_object().unwrap());
         for (name, test) in scenario["tests"].as_object().unwrap() {
             count += 1;
-            let question = Question {
-                client: test["host"].as_str().unwrap().parse().unwrap(),
-                helo: test["helo"].as_str().unwrap_or_default().to_owned(),
-                sender: test["mailfrom"].as_str().unwrap().to_owned(),
-            };
+            let client = test["host"].as_str().unwrap().parse().unwrap();
+            let helo = test["helo"].as_str().unwrap_or_default();
+            let question = Question::new(client, helo, test["mailfrom"].as_str().unwrap());
             let mut evaluation = Evaluation::new(&zone, &question, RECEIVER);
             let outcome = evaluation.run().await;
             let explanation = evaluation.explain(&outcome).await;

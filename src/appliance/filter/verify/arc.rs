@@ -10,8 +10,8 @@ use super::headers::{Header, Headers};
 use super::key::{NoKey, find_key};
 use super::signature::{Seal, Signature, parse_seal, parse_signature, without_signature};
 use super::tags::Tags;
-use crate::appliance::filter::lookup::Lookup;
-use crate::appliance::filter::results::statements;
+use crate::appliance::filter::lookup::{Lookup, ascii_domain};
+use crate::appliance::filter::results::{instance, statements};
 
 /// Names of the headers of a set, in lower case.
 const SEAL: &str = "arc-seal";
@@ -113,7 +113,7 @@ pub async fn check(lookup: &impl Lookup, headers: &Headers, bodies: &Bodies, now
         let key = match find_key(lookup, &set.seal).await {
             Ok(key) => key,
             Err(NoKey::NoAnswer) => return Verdict::TempError.into(),
-            Err(NoKey::None(why)) => return Verdict::Fail(why).into(),
+            Err(NoKey::None(why) | NoKey::Weak(why)) => return Verdict::Fail(why).into(),
         };
         if !key.verifies(&text, &set.seal.signature) {
             return Verdict::Fail("a seal is broken").into();
@@ -144,7 +144,7 @@ fn host(set: &Set<'_>) -> Host {
     Host {
         domain: set.seal.domain.clone(),
         passed: passes
-            .filter_map(|one| one.property("header.from").map(str::to_owned))
+            .filter_map(|one| ascii_domain(one.property("header.from")?))
             .collect(),
     }
 }
@@ -160,10 +160,7 @@ fn read(headers: &Headers) -> Result<Vec<Set<'_>>, &'static str> {
         return Err("too many sets");
     }
     let of_tags = |value: &[u8]| number(Tags::parse(value)?.get("i")?);
-    let of_results = |value: &[u8]| {
-        let first = value.split(|byte| *byte == b';').next()?;
-        number(Tags::parse(first)?.get("i")?)
-    };
+    let of_results = |value: &[u8]| number(&instance(value)?);
     let all = Numbered {
         seals: numbered(headers, SEAL, of_tags),
         signatures: numbered(headers, SIGNATURE, of_tags),

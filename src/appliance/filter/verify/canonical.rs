@@ -28,7 +28,12 @@ pub fn push_header(into: &mut Vec<u8>, kind: Canonicalization, name: &[u8], valu
             into.push(b':');
             let start = into.len();
             let mut space = false;
-            for byte in value.iter().filter(|byte| !b"\r\n".contains(byte)) {
+            let mut bytes = value.iter().peekable();
+            while let Some(byte) = bytes.next() {
+                // Folding goes; a CR without LF is no folding.
+                if *byte == b'\r' && bytes.next_if_eq(&&b'\n').is_some() {
+                    continue;
+                }
                 if b" \t".contains(byte) {
                     space = true;
                     continue;
@@ -163,6 +168,7 @@ mod tests {
             ("C", "", "c:"),
             ("C", " \t ", "c:"),
             ("D", "x", "d:x"),
+            ("E", "a\rb\r", "e:a\rb\r"),
         ] {
             assert_eq!(header(Canonicalization::Relaxed, name, value), expected);
         }

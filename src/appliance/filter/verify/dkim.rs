@@ -128,6 +128,7 @@ pub async fn verify(
         Ok(key) => key,
         Err(NoKey::NoAnswer) => return Verdict::TempError,
         Err(NoKey::None(why)) => return Verdict::PermError(why),
+        Err(NoKey::Weak(why)) => return Verdict::Policy(why),
     };
     if key.strict && signature.identity.is_some() {
         return Verdict::PermError("a key for no subdomains");

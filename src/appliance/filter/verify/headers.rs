@@ -67,12 +67,6 @@ impl Headers {
             .iter()
             .filter_map(|position| self.all.get(*position))
     }
-
-    /// The one of a name that is so many others away from the bottom.
-    pub fn nth_from_bottom(&self, name: &[u8], skipped: usize) -> Option<&Header> {
-        let position = self.index.get(name)?.iter().rev().nth(skipped)?;
-        self.all.get(*position)
-    }
 }
 
 #[cfg(test)]
@@ -90,9 +84,8 @@ mod tests {
             .map(|header| header.value.as_slice())
             .collect();
         assert_eq!(values, [&b" one"[..], b" two\r\n\tfolded\r\n more"]);
-        let bottom = headers.nth_from_bottom(b"received", 0).unwrap();
+        let bottom = headers.named("received").next_back().unwrap();
         assert_eq!(bottom.name, b"RECEIVED ");
-        assert!(headers.nth_from_bottom(b"received", 2).is_none());
         assert!(!headers.too_many());
     }
 

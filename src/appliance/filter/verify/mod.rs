@@ -10,6 +10,8 @@ mod arc;
 mod author;
 pub mod body;
 mod canonical;
+#[cfg(test)]
+mod compared;
 mod dkim;
 mod dmarc;
 pub mod headers;

@@ -71,7 +71,8 @@ fn is_blank(text: &str) -> bool {
     text.bytes().all(is_white)
 }
 
-fn trim(text: &str) -> &str {
+/// Without spaces and line ends around it.
+pub fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
