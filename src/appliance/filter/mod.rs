@@ -11,6 +11,7 @@
 pub mod configuration;
 pub mod encoded;
 pub mod from;
+pub mod iprev;
 pub mod limit;
 pub mod lines;
 pub mod lookup;

@@ -58,8 +58,13 @@ pub mod steps {
     pub const LEADING_SPACE: u32 = 1 << 20;
 }
 
-/// Macros may be chosen for this stage: MAIL FROM, `SMFIM_ENVFROM`.
-pub const MACROS_OF_MAIL: u32 = 2;
+/// Stages that macros may be chosen for, `SMFIM_*`.
+pub mod stages {
+    /// A client connects.
+    pub const CONNECT: u32 = 0;
+    /// MAIL FROM.
+    pub const MAIL: u32 = 2;
+}
 
 /// What the mail server says.
 #[derive(Debug, PartialEq, Eq)]
@@ -280,17 +285,21 @@ impl Replies {
         self
     }
 
-    /// Answers the offer, and asks for these macros at MAIL and for no others.
-    pub fn negotiate(&mut self, actions: u32, steps: u32, macros_of_mail: &str) -> &mut Self {
+    /// Answers the offer, and asks for these macros at these stages.
+    pub fn negotiate(&mut self, actions: u32, steps: u32, macros: &[(u32, &str)]) -> &mut Self {
+        let mut text = Vec::new();
+        for (stage, names) in macros {
+            text.extend_from_slice(&stage.to_be_bytes());
+            text.extend_from_slice(names.as_bytes());
+            text.push(0);
+        }
         self.push(
             b'O',
             &[
                 &VERSION.to_be_bytes(),
                 &actions.to_be_bytes(),
                 &steps.to_be_bytes(),
-                &MACROS_OF_MAIL.to_be_bytes(),
-                macros_of_mail.as_bytes(),
-                b"\0",
+                &text,
             ],
         )
     }
@@ -432,10 +441,11 @@ mod tests {
               \0\0\0\x01t\0\0\0\x01c"
         );
         let mut offer = Replies::default();
-        offer.negotiate(0x111, 0x10, "{auth_authen}");
+        offer.negotiate(0x111, 0x10, &[(0, "{a} {b}"), (2, "{auth_authen}")]);
         assert_eq!(
             offer.0,
-            b"\0\0\0\x1fO\0\0\0\x06\0\0\x01\x11\0\0\0\x10\0\0\0\x02{auth_authen}\0"
+            b"\0\0\0\x2bO\0\0\0\x06\0\0\x01\x11\0\0\0\x10\
+              \0\0\0\0{a} {b}\0\0\0\0\x02{auth_authen}\0"
         );
     }
 

@@ -6,9 +6,10 @@
 
 use super::configuration::Configuration;
 use super::from::judge_from;
+use super::iprev::{self, Iprev};
 use super::lines::draft::Draft;
 use super::lines::{ENCODING, QUOTED_PRINTABLE};
-use super::protocol::{Command, Replies, VERSION, actions, steps};
+use super::protocol::{Command, Replies, VERSION, actions, stages, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
 use super::spf::{self, Question, Spf};
@@ -83,6 +84,9 @@ pub struct Session {
     started: u128,
     negotiated: bool,
     client: Option<IpAddr>,
+    /// Macros that came before the client's address.
+    macros_of_connect: Vec<(String, Vec<u8>)>,
+    iprev: Option<Iprev>,
     helo: String,
     message: Message,
 }
@@ -97,6 +101,8 @@ impl Session {
             started: ticks(),
             negotiated: false,
             client: None,
+            macros_of_connect: Vec::new(),
+            iprev: None,
             helo: String::new(),
             message: Message::default(),
         })
@@ -114,7 +120,14 @@ impl Session {
                 steps,
             } => self.negotiate(version, actions, steps, &mut replies)?,
             Command::Macros { command, pairs } => {
-                if command == b'M' {
+                if command == b'C' {
+                    self.macros_of_connect = pairs
+                        .iter()
+                        .map(|(name, value)| {
+                            (String::from_utf8_lossy(name).into_owned(), value.to_vec())
+                        })
+                        .collect();
+                } else if command == b'M' {
                     self.message.account = pairs
                         .iter()
                         .find(|(name, _)| *name == ACCOUNT_MACRO.as_bytes())
@@ -125,6 +138,8 @@ impl Session {
             }
             Command::Connect { address } => {
                 self.client = address.map(|address| address.to_canonical());
+                let macros = std::mem::take(&mut self.macros_of_connect);
+                self.iprev = self.client.and_then(|client| Iprev::read(client, &macros));
                 return Ok(Step::Silent);
             }
             Command::Helo(name) => {
@@ -208,7 +223,12 @@ impl Session {
             );
         }
         self.negotiated = true;
-        replies.negotiate(wanted_actions, wanted_steps, ACCOUNT_MACRO);
+        let macros_of_connect = iprev::wanted_macros();
+        let macros = [
+            (stages::CONNECT, macros_of_connect.as_str()),
+            (stages::MAIL, ACCOUNT_MACRO),
+        ];
+        replies.negotiate(wanted_actions, wanted_steps, &macros);
         Ok(())
     }
 
@@ -386,6 +406,7 @@ impl Session {
                 headers,
                 bodies,
                 spf: spf.context("checking SPF")?,
+                iprev: self.iprev.clone(),
             };
             Ok(decide(&self.shared.resolver, &rules, incoming).await)
         });

@@ -64,6 +64,8 @@ impl Filter {
         let mut session = self.connect().await;
         session.negotiate().await;
         let family = if client.contains(':') { '6' } else { '4' };
+        let macros = "DC{client_name}\0client.example\0{client_resolve}\0OK\0";
+        session.send(macros.as_bytes()).await;
         let connect = format!("Cclient.example\0{family}\x10\x10{client}\0");
         session.send(connect.as_bytes()).await;
         session.send(b"Hclient.example\0").await;
@@ -175,7 +177,8 @@ async fn forged_results_go_and_ours_come() {
                     "m|||\u{1}Received-SPF||",
                     "m|||\u{1}Authentication-Results||",
                     "i|||\u{1}Authentication-Results| mx.example; dmarc=none \
-                     header.from=b.example;\n spf=pass smtp.mailfrom=b.example;\n dkim=none;\n \
+                     header.from=b.example;\n spf=pass smtp.mailfrom=b.example;\n \
+                     iprev=pass (client.example) policy.iprev=192.0.2.1;\n dkim=none;\n \
                      arc=none|",
                     "c"
                 ]
@@ -185,6 +188,8 @@ async fn forged_results_go_and_ours_come() {
         session.mail("a@b.example", None).await;
         let said = session.message(&[FROM]).await;
         assert!(said[0].contains("spf=fail"), "{said:?}");
+        let iprev = "iprev=pass (client.example) policy.iprev=\"2001:db8::5\"";
+        assert!(said[0].contains(iprev), "{said:?}");
         session.mail("", None).await;
         let said = session.message(&[FROM]).await;
         assert!(

@@ -160,7 +160,8 @@ fn spf_is_marked(world: &World) -> Result<()> {
         ensure!(
             results.iter().any(|value| value.starts_with(HOST_NAME)
                 && value.contains(&format!("spf={expected}"))
-                && value.contains("smtp.mailfrom=")),
+                && value.contains("smtp.mailfrom=")
+                && value.contains(&format!("policy.iprev={source}"))),
             "from {source}: {results:?}"
         );
     }

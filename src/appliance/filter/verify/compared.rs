@@ -141,6 +141,7 @@ async fn policies_as_authheaders_judges_them() {
             });
         let findings = Findings {
             spf: spf_of(text("spf")),
+            iprev: None,
             dkim: dkim_of(text("dkim")).into_iter().collect(),
             arc: arc::Verdict::None.into(),
         };

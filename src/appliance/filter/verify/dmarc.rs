@@ -6,6 +6,7 @@ use super::arc::Chain;
 use super::dkim::{self, Signed};
 use super::organisation::Organisations;
 use super::policy::{Policy, Wish};
+use crate::appliance::filter::iprev::Iprev;
 use crate::appliance::filter::lookup::NoAnswer;
 use crate::appliance::filter::spf::{self, Spf};
 
@@ -58,6 +59,8 @@ pub struct Judgement {
 pub struct Findings {
     /// Missing when the client has no address.
     pub spf: Option<Spf>,
+    /// Missing when the mail server does not tell.
+    pub iprev: Option<Iprev>,
     pub dkim: Vec<Signed>,
     pub arc: Chain,
 }
@@ -168,6 +171,7 @@ mod tests {
                 domain: Some(domain.to_owned()),
                 explanation: None,
             }),
+            iprev: None,
             dkim: Vec::new(),
             arc: arc::Verdict::None.into(),
         }

@@ -9,6 +9,7 @@ use super::headers::Headers;
 use super::organisation::Organisations;
 use super::policy::find_policy;
 use super::report::{header_value, refusal};
+use crate::appliance::filter::iprev::Iprev;
 use crate::appliance::filter::lookup::Lookup;
 use crate::appliance::filter::spf::Spf;
 use crate::appliance::machine::clock::now;
@@ -34,6 +35,8 @@ pub struct Incoming<'a> {
     pub bodies: Bodies,
     /// What was found about the sender of its envelope.
     pub spf: Option<Spf>,
+    /// What was found about the client's name.
+    pub iprev: Option<Iprev>,
 }
 
 /// What is answered.
@@ -52,6 +55,7 @@ pub async fn decide(lookup: &impl Lookup, rules: &Rules<'_>, incoming: Incoming<
         headers,
         bodies,
         spf,
+        iprev,
     } = incoming;
     if headers.too_many() {
         let text = "552 5.3.4 The headers of the message are longer than anybody's";
@@ -75,7 +79,12 @@ pub async fn decide(lookup: &impl Lookup, rules: &Rules<'_>, incoming: Incoming<
         arc::check(lookup, headers, &bodies, seconds),
         policies,
     );
-    let findings = Findings { spf, dkim, arc };
+    let findings = Findings {
+        spf,
+        iprev,
+        dkim,
+        arc,
+    };
     // The lot of one message is the same for all that it shows.
     let lot = rand::rng().random_range(0..100);
     let mut judgements: Vec<Judgement> = domains

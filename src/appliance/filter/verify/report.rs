@@ -40,6 +40,9 @@ pub fn header_value(host: &str, judgements: &[Judgement], findings: &Findings) -
         }
         None => value.push_str(";\n spf=none"),
     }
+    if let Some(iprev) = &findings.iprev {
+        let _ = write!(value, ";\n {iprev}");
+    }
     for signed in &findings.dkim {
         push_dkim(&mut value, signed);
     }
@@ -169,6 +172,7 @@ mod tests {
                 domain: domain.map(str::to_owned),
                 explanation: Some("ask <postmaster>".to_owned()),
             }),
+            iprev: None,
             dkim: vec![Signed {
                 verdict: Verdict::Neutral("unknown version"),
                 signature: None,

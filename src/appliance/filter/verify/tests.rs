@@ -189,6 +189,7 @@ async fn decided(records: &Records, message: &str, spf: Verdict, trusted: &[&str
             domain: Some("sender.example".to_owned()),
             explanation: None,
         }),
+        iprev: None,
     };
     decide(records, &rules, incoming).await
 }
