@@ -15,6 +15,10 @@ const LONGEST_NAME: usize = 253;
 /// Longest label, the same.
 const LONGEST_LABEL: usize = 63;
 
+/// Longest name in another script that is encoded: four bytes are one character at most, and an
+/// encoded one is longer.
+const LONGEST_UNICODE: usize = 4 * LONGEST_NAME;
+
 /// There was no answer, or none that says anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoAnswer;
@@ -73,7 +77,9 @@ pub fn is_domain(name: &str) -> bool {
 /// The name as the DNS has it: in lower case, labels in other scripts encoded (RFC 8616). `None`
 /// for one that is no domain's.
 pub fn ascii_domain(name: &str) -> Option<String> {
-    let name = if name.is_ascii() {
+    let name = if name.len() > LONGEST_UNICODE {
+        return None;
+    } else if name.is_ascii() {
         name.to_ascii_lowercase()
     } else {
         idna::domain_to_ascii(name).ok()?
@@ -202,6 +208,7 @@ mod tests {
         ] {
             assert_eq!(ascii_domain(name).as_deref(), expected, "{name}");
         }
+        assert_eq!(ascii_domain(&"\u{e4}".repeat(100_000)), None);
     }
 
     #[tokio::test]

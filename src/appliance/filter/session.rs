@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tempfile::SpooledTempFile;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The account that logged in, as Postfix calls it.
 const ACCOUNT_MACRO: &str = "{auth_authen}";
@@ -37,8 +37,11 @@ const MOST_DELETED: usize = 1000;
 /// Below the header with which Postfix says where it received the message. Above
 /// it, that header would be shown to the filters behind us as if it were the sender's.
 const TOP: u32 = 1;
-/// Longest that judging a message may take once it is there, whatever its domains' name servers
-/// do; Postfix waits ten times as long (`milter_content_timeout`).
+/// Longest wait for keys and policies once a message is there, whatever its domains' name servers
+/// do. As long as for SPF, with which it begins at the latest.
+const LOOKUPS_LIMIT: Duration = Duration::from_secs(20);
+/// Longest that judging a message may take; Postfix waits ten times as long
+/// (`milter_content_timeout`).
 const JUDGING_LIMIT: Duration = Duration::from_secs(30);
 
 /// What follows from a command.
@@ -305,8 +308,9 @@ impl Session {
                 message.sender_header = value.to_vec();
             }
         }
-        // Mail that comes back over loopback was judged when it first came in.
-        if local {
+        // Mail that comes back over loopback was judged when it first came in, and what has too many
+        // headers is refused whatever they are.
+        if local || message.headers.too_many() {
             return;
         }
         let (name, seen, delete) = if name.eq_ignore_ascii_case(RESULTS.as_bytes()) {
@@ -391,30 +395,44 @@ impl Session {
 
     async fn judge(&mut self) -> Result<Decision> {
         self.start_spf();
-        let message = &mut self.message;
-        let headers = &message.headers;
-        let bodies = std::mem::take(&mut message.body).finish(headers);
+        let Message {
+            spf,
+            headers,
+            body,
+            from,
+            ..
+        } = &mut self.message;
+        let bodies = std::mem::take(body).finish(headers);
         let rules = Rules {
             hostname: &self.configuration.hostname,
             trusted: &self.configuration.trusted_sealers,
             organisations: &self.shared.organisations,
+            deadline: Instant::now() + LOOKUPS_LIMIT,
         };
-        let judging = timeout(JUDGING_LIMIT, async {
-            let spf = message.spf.join_next().await.transpose();
-            let incoming = Incoming {
-                from: &message.from,
-                headers,
-                bodies,
-                spf: spf.context("checking SPF")?,
-                iprev: self.iprev.clone(),
-            };
-            Ok(decide(&self.shared.resolver, &rules, incoming).await)
-        });
+        let incoming = Incoming {
+            from,
+            headers,
+            bodies,
+            iprev: self.iprev.clone(),
+        };
+        let mut failed = None;
+        let spf = async {
+            match spf.join_next().await.transpose() {
+                Ok(spf) => spf,
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            }
+        };
+        let judging = decide(&self.shared.resolver, &rules, incoming, spf);
+        let judged = timeout(JUDGING_LIMIT, judging).await;
+        if let Some(error) = failed {
+            return Err(error).context("checking SPF");
+        }
         let late = "451 4.7.1 The name servers of the message's domains are too slow, \
                     try again later";
-        judging
-            .await
-            .unwrap_or_else(|_| Ok(Decision::Refuse(late.to_owned())))
+        Ok(judged.unwrap_or_else(|_| Decision::Refuse(late.to_owned())))
     }
 
     /// The reply to a message that is not taken.

@@ -6,6 +6,12 @@
 use super::macros::{Domain, Purpose, is_macro_string};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// Longest record in bytes. They should fit into 512 (section 3.4), and those that do not have up
+/// to some thousand. Read, each byte takes ten while the records that it includes are asked for.
+const LONGEST_RECORD: usize = 8 << 10;
+/// Longest pair of prefix lengths, `/32//128`.
+const LONGEST_PREFIXES: usize = 8;
+
 /// What a directive that matches means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Qualifier {
@@ -57,6 +63,9 @@ pub fn is_policy(text: &[u8]) -> bool {
 
 /// Reads a text for which [`is_policy`] holds.
 pub fn parse_record(text: &[u8]) -> Result<Record, Malformed> {
+    if text.len() > LONGEST_RECORD {
+        return Err(Malformed);
+    }
     let text = std::str::from_utf8(text).map_err(|_| Malformed)?;
     if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(Malformed);
@@ -159,7 +168,7 @@ fn domain_and_prefixes(rest: &str) -> Result<(Option<Domain>, Prefixes), Malform
         match byte {
             b'{' => in_macro = true,
             b'}' => in_macro = false,
-            b'/' if !in_macro => {
+            b'/' if !in_macro && argument.len() - position <= LONGEST_PREFIXES => {
                 let (domain, lengths) = argument.split_at(position);
                 if let Some(prefixes) = prefixes(lengths) {
                     return Ok((Some(Domain::parse(domain).ok_or(Malformed)?), prefixes));
@@ -226,6 +235,21 @@ mod tests {
             (Qualifier::Fail, Mechanism::All),
         ];
         assert_eq!(record.unwrap().directives, expected);
+    }
+
+    /// What fits into the DNS and into nobody's policy.
+    #[test]
+    fn long_records() {
+        let record = |terms: String| parse_record(format!("v=spf1 {terms}").as_bytes());
+        assert_eq!(record("a ".repeat(3000)).unwrap().directives.len(), 3000);
+        assert_eq!(record("a ".repeat(5000)), Err(Malformed));
+        // Each slash may begin the lengths.
+        assert_eq!(record(format!("a:{}", "/1".repeat(4000))), Err(Malformed));
+        let lengths = record("a:a.example/32//128".to_owned()).unwrap();
+        let [(_, Mechanism::Address(Some(_), prefixes))] = &lengths.directives[..] else {
+            panic!("{lengths:?}");
+        };
+        assert_eq!(*prefixes, Prefixes { v4: 32, v6: 128 });
     }
 
     #[test]

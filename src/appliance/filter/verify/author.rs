@@ -4,7 +4,7 @@
 //! sees. `MAILER-DAEMON` and `<>` show nobody, `Doe, John <john@a.example>` shows one domain, a
 //! group or a list may show several. Whatever cannot be read in one way is nothing.
 
-use crate::appliance::filter::lookup::is_domain;
+use crate::appliance::filter::lookup::ascii_domain;
 
 /// Most domains; each is judged, and a message rarely has two.
 const MOST_DOMAINS: usize = 5;
@@ -23,12 +23,14 @@ pub fn author_domains(value: &[u8]) -> Option<Vec<String>> {
     let mut domains: Vec<String> = Vec::new();
     for mailbox in mailboxes(&tokenize(value)?) {
         for domain in mailbox_domains(&mailbox)? {
-            if !domains.contains(&domain) {
-                domains.push(domain);
+            if domains.contains(&domain) {
+                continue;
             }
-        }
-        if domains.len() > MOST_DOMAINS {
-            return None;
+            // Before they are compared with each other: brackets without end fit into a header.
+            if domains.len() == MOST_DOMAINS {
+                return None;
+            }
+            domains.push(domain);
         }
     }
     Some(domains)
@@ -125,10 +127,8 @@ fn address_domain(address: &[Token]) -> Option<Option<String>> {
         }
         _ => return None,
     }
-    let text = std::str::from_utf8(&text).ok()?;
-    let domain = idna::domain_to_ascii(text).ok()?;
-    let domain = domain.trim_end_matches('.').to_ascii_lowercase();
-    is_domain(&domain).then_some(Some(domain))
+    let domain = ascii_domain(std::str::from_utf8(&text).ok()?)?;
+    Some(Some(domain.trim_end_matches('.').to_owned()))
 }
 
 fn tokenize(value: &[u8]) -> Option<Vec<Token>> {
@@ -249,6 +249,19 @@ mod tests {
         ] {
             assert_eq!(author_domains(value.as_bytes()), None, "{value}");
         }
+    }
+
+    /// What is said in a header as long as the mail server takes it.
+    #[test]
+    fn endless_lists_are_nobodys() {
+        let unique = |number: u32| format!("<a@{number}.example>");
+        let brackets: String = (0..20_000).map(unique).collect();
+        let commas = brackets.replace('>', ">,");
+        for value in [brackets, commas, "<a@b.example>".repeat(20_000) + "<a@"] {
+            assert_eq!(author_domains(value.as_bytes()), None);
+        }
+        let same = "<a@b.example>".repeat(20_000);
+        assert_eq!(author_domains(same.as_bytes()).unwrap(), ["b.example"]);
     }
 
     proptest::proptest! {

@@ -10,7 +10,7 @@ use super::dmarc::{Findings, judge};
 use super::organisation::Organisations;
 use super::policy::find_policy;
 use super::signature::{Algorithm, Seal, Signature};
-use super::tests::{NOW, Records, received};
+use super::tests::{NOW, Records, deadline, received};
 use crate::appliance::filter::spf::{self, Spf};
 use crate::appliance::filter::verify::canonical::Canonicalization;
 use serde_json::Value;
@@ -58,7 +58,7 @@ async fn messages_as_dkimpy_judges_them() {
     let mut wrong = Vec::new();
     for row in rows {
         let (headers, bodies, _) = received(&message(row));
-        let signed = dkim::check(&records, &headers, &bodies, NOW).await;
+        let signed = dkim::check(&records, &headers, &bodies, NOW, deadline()).await;
         let chain = arc::check(&records, &headers, &bodies, NOW).await;
         let words: Vec<&str> = signed.iter().map(|one| one.verdict.word()).collect();
         if row["dkim"] != Value::from(words.clone()) || row["arc"] != chain.verdict.word() {

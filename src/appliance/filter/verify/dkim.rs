@@ -6,6 +6,7 @@ use super::key::{NoKey, find_key};
 use super::signature::{Flaw, Signature, parse_identity, parse_signature};
 use super::tags::Tags;
 use crate::appliance::filter::lookup::Lookup;
+use tokio::time::{Instant, timeout_at};
 
 /// Name of the header, in lower case.
 pub const DKIM_SIGNATURE: &str = "dkim-signature";
@@ -59,20 +60,25 @@ pub struct Signed {
     pub signature: Option<Signature>,
 }
 
-/// Checks the signatures of a message.
+/// Checks the signatures of a message. Keys that are not there by the deadline are not known.
 pub async fn check(
     lookup: &impl Lookup,
     headers: &Headers,
     bodies: &Bodies,
     now: u64,
+    deadline: Instant,
 ) -> Vec<Signed> {
     let mut all = Vec::new();
     for header in headers.named(DKIM_SIGNATURE).take(MOST_SIGNATURES) {
         let signed = match read(header) {
-            Ok(signature) => Signed {
-                verdict: verify(lookup, headers, bodies, header, &signature, now).await,
-                signature: Some(signature),
-            },
+            Ok(signature) => {
+                let verdict = verify(lookup, headers, bodies, header, &signature, now);
+                let verdict = timeout_at(deadline, verdict).await;
+                Signed {
+                    verdict: verdict.unwrap_or(Verdict::TempError),
+                    signature: Some(signature),
+                }
+            }
             Err(flaw) => Signed {
                 verdict: match flaw {
                     Flaw::Syntax(why) => Verdict::Neutral(why),

@@ -10,10 +10,12 @@ use super::organisation::Organisations;
 use super::policy::find_policy;
 use super::report::{header_value, refusal};
 use crate::appliance::filter::iprev::Iprev;
-use crate::appliance::filter::lookup::Lookup;
+use crate::appliance::filter::lookup::{Lookup, NoAnswer};
 use crate::appliance::filter::spf::Spf;
 use crate::appliance::machine::clock::now;
 use rand::RngExt;
+use std::future::Future;
+use tokio::time::{Instant, timeout_at};
 
 /// By what is judged.
 pub struct Rules<'a> {
@@ -23,6 +25,9 @@ pub struct Rules<'a> {
     pub trusted: &'a [String],
     /// Who belongs together.
     pub organisations: &'a Organisations,
+    /// Until when keys and policies are waited for. What is not known by then is as if its name
+    /// server had failed: the rest may be enough.
+    pub deadline: Instant,
 }
 
 /// A message that is there.
@@ -33,8 +38,6 @@ pub struct Incoming<'a> {
     pub headers: &'a Headers,
     /// What is left of the body.
     pub bodies: Bodies,
-    /// What was found about the sender of its envelope.
-    pub spf: Option<Spf>,
     /// What was found about the client's name.
     pub iprev: Option<Iprev>,
 }
@@ -48,13 +51,18 @@ pub enum Decision {
     Refuse(String),
 }
 
-/// Judges a message.
-pub async fn decide(lookup: &impl Lookup, rules: &Rules<'_>, incoming: Incoming<'_>) -> Decision {
+/// Judges a message, and by what comes to be found about the sender of its envelope.
+pub async fn decide(
+    lookup: &impl Lookup,
+    rules: &Rules<'_>,
+    incoming: Incoming<'_>,
+    spf: impl Future<Output = Option<Spf>>,
+) -> Decision {
+    let deadline = rules.deadline;
     let Incoming {
         from,
         headers,
         bodies,
-        spf,
         iprev,
     } = incoming;
     if headers.too_many() {
@@ -70,15 +78,18 @@ pub async fn decide(lookup: &impl Lookup, rules: &Rules<'_>, incoming: Incoming<
     let policies = async {
         let mut policies = Vec::new();
         for domain in &domains {
-            policies.push(find_policy(lookup, rules.organisations, domain).await);
+            let policy = find_policy(lookup, rules.organisations, domain);
+            policies.push(timeout_at(deadline, policy).await.unwrap_or(Err(NoAnswer)));
         }
         policies
     };
-    let (dkim, arc, policies) = tokio::join!(
-        dkim::check(lookup, headers, &bodies, seconds),
-        arc::check(lookup, headers, &bodies, seconds),
+    let (spf, dkim, arc, policies) = tokio::join!(
+        spf,
+        dkim::check(lookup, headers, &bodies, seconds, deadline),
+        timeout_at(deadline, arc::check(lookup, headers, &bodies, seconds)),
         policies,
     );
+    let arc = arc.unwrap_or(arc::Verdict::TempError.into());
     let findings = Findings {
         spf,
         iprev,

@@ -14,11 +14,20 @@ use proptest::prelude::{any, prop};
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Names below this one are never answered.
 const FAILING: &str = "fails.example";
+/// Names below this one are asked for in vain.
+const SILENT: &str = "silent.example";
 /// When messages are judged here.
 pub const NOW: u64 = 1_800_000_000;
+
+/// Later than any test ends.
+pub fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
 
 /// TXT records by name.
 #[derive(Default)]
@@ -36,6 +45,9 @@ impl Lookup for Records {
     async fn texts(&self, name: &str) -> Result<Vec<Vec<u8>>, NoAnswer> {
         if name.ends_with(FAILING) {
             return Err(NoAnswer);
+        }
+        if name.ends_with(SILENT) {
+            return std::future::pending().await;
         }
         Ok(self.0.get(name).cloned().into_iter().collect())
     }
@@ -106,7 +118,7 @@ fn lines(head: &[u8]) -> Vec<&[u8]> {
 
 async fn words(records: &Records, message: &str) -> (Vec<&'static str>, &'static str) {
     let (headers, bodies, _) = received(message.as_bytes());
-    let signed = dkim::check(records, &headers, &bodies, NOW).await;
+    let signed = dkim::check(records, &headers, &bodies, NOW, deadline()).await;
     let chain = arc::check(records, &headers, &bodies, NOW).await;
     let signed = signed.iter().map(|signed| signed.verdict.word());
     (signed.collect(), chain.verdict.word())
@@ -172,26 +184,40 @@ const SUFFIXES: &str = "example\n";
 
 /// What becomes of a message from 192.0.2.1 and this sender, of which SPF says this.
 async fn decided(records: &Records, message: &str, spf: Verdict, trusted: &[&str]) -> Decision {
+    decided_by(deadline(), records, message, spf, trusted).await
+}
+
+/// The same when answers are waited for until then.
+async fn decided_by(
+    deadline: Instant,
+    records: &Records,
+    message: &str,
+    spf: Verdict,
+    trusted: &[&str],
+) -> Decision {
     let (headers, bodies, from) = received(message.as_bytes());
     let trusted: Vec<String> = trusted.iter().map(|name| (*name).to_owned()).collect();
     let rules = Rules {
         hostname: "mx.example",
         trusted: &trusted,
         organisations: &Organisations::parse(SUFFIXES).unwrap(),
+        deadline,
     };
     let incoming = Incoming {
         from: &from,
         headers: &headers,
         bodies,
-        spf: Some(Spf {
+        iprev: None,
+    };
+    let spf = async {
+        Some(Spf {
             verdict: spf,
             property: "smtp.mailfrom",
             domain: Some("sender.example".to_owned()),
             explanation: None,
-        }),
-        iprev: None,
+        })
     };
-    decide(records, &rules, incoming).await
+    decide(records, &rules, incoming, spf).await
 }
 
 fn policies() -> Records {
@@ -283,6 +309,40 @@ async fn what_cannot_be_known_waits() {
         reply.ends_with("SPF fail for sender.example, no DKIM signature"),
         "{reply}"
     );
+}
+
+/// A name server that is silent is as one that fails, and what others say still counts.
+#[tokio::test]
+async fn what_nobody_answers() {
+    let signature = "DKIM-Signature: v=1; a=rsa-sha256; d=silent.example; s=s; h=from; b=YWJj; \
+                     bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; c=relaxed/relaxed\r\n";
+    let sets: String = (1..=50)
+        .map(|number| {
+            let verdict = if number == 1 { "none" } else { "pass" };
+            format!(
+                "ARC-Seal: i={number}; cv={verdict}; a=rsa-sha256; d=silent.example; s=s; b=YWJj\r\n\
+                 ARC-Authentication-Results: i={number}; a.example; none\r\n\
+                 ARC-Message-Signature: i={number};{}",
+                signature.split_once("v=1;").unwrap().1
+            )
+        })
+        .collect();
+    let head = format!("{sets}{}", signature.repeat(10));
+    let message = format!("{head}From: a@sender.example\r\n\r\n");
+    let soon = || Instant::now() + Duration::from_millis(50);
+    let decision = decided_by(soon(), &policies(), &message, Verdict::Pass, &[]).await;
+    let Decision::Take(value) = decision else {
+        panic!("{decision:?}");
+    };
+    assert!(value.starts_with("mx.example; dmarc=pass"), "{value}");
+    assert_eq!(value.matches("dkim=temperror").count(), 10, "{value}");
+    assert!(
+        value.ends_with("arc=fail (no answer about a key)"),
+        "{value}"
+    );
+    let message = message.replace("From: a@sender", "From: a@silent");
+    let decision = decided_by(soon(), &policies(), &message, Verdict::Pass, &[]).await;
+    assert!(matches!(decision, Decision::Refuse(reply) if reply.starts_with("451 4.7.1")));
 }
 
 #[tokio::test]
