@@ -2,11 +2,11 @@
 
 use crate::appliance::dkim::chosen_domains;
 use crate::appliance::dns::address::find_addresses;
-use crate::appliance::dns::authority::Authority;
 use crate::appliance::dns::check::{Style, check_records};
 use crate::appliance::dns::configuration::load_configuration;
 use crate::appliance::dns::expected::{Expected, expected_records};
 use crate::appliance::dns::facts::{Facts, gather_facts};
+use crate::appliance::dns::name_servers::NameServers;
 use crate::appliance::dns::publish::publish_records;
 use crate::appliance::dns::zone_text::Zones;
 use crate::appliance::machine::place::Place;
@@ -198,11 +198,11 @@ fn only_of(records: Vec<Expected>, facts: &Facts, chosen: &[String]) -> Vec<Expe
 
 /// The zone of each name, as far as the resolver tells in time.
 async fn find_apexes(resolver: SocketAddr, records: &[Expected]) -> BTreeMap<String, String> {
-    let authority = Authority::new(resolver, Instant::now() + APEX_LIMIT);
+    let name_servers = NameServers::new(resolver, Instant::now() + APEX_LIMIT);
     let mut tasks = JoinSet::new();
     for record in records {
-        let (authority, name) = (authority.clone(), record.name.clone());
-        tasks.spawn(async move { authority.apex(&name).await.ok().map(|apex| (name, apex)) });
+        let (name_servers, name) = (name_servers.clone(), record.name.clone());
+        tasks.spawn(async move { name_servers.apex(&name).await.ok().map(|apex| (name, apex)) });
     }
     let mut apexes = BTreeMap::new();
     while let Some(joined) = tasks.join_next().await {

@@ -11,12 +11,12 @@
 
 pub mod address;
 pub mod amend;
-pub mod authority;
 pub mod check;
 pub mod configuration;
 pub mod data;
 pub mod expected;
 pub mod facts;
+pub mod name_servers;
 pub mod policy;
 pub mod publish;
 pub mod update;

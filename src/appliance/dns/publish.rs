@@ -7,11 +7,11 @@
 //! something else.
 
 use super::amend::amend;
-use super::authority::{Authority, View, read_answer};
 use super::check::{SpfJudge, Verdict, judge_view};
 use super::data::{Data, plain_name};
 use super::expected::{Expected, Purpose, expected_records};
 use super::facts::Facts;
+use super::name_servers::{NameServers, View, read_answer};
 use super::update::{Change, Outcome, send_update};
 use super::zone::{PATIENCE, Resolver};
 use super::zone_text::TIME_TO_LIVE;
@@ -323,10 +323,10 @@ fn words(zone: &str, change: &Change, dry_run: bool) -> Vec<String> {
 async fn await_followers(resolver: SocketAddr, changes: &[Change]) -> String {
     let end = Instant::now() + FOLLOW_LIMIT;
     loop {
-        let authority = Authority::new(resolver, end);
+        let name_servers = NameServers::new(resolver, end);
         let mut late = Vec::new();
         for change in changes {
-            let views = authority.look_up(&change.name, change.kind).await;
+            let views = name_servers.look_up(&change.name, change.kind).await;
             let served = views.is_ok_and(|views| {
                 views
                     .iter()

@@ -1,9 +1,9 @@
 //! Runs single checks: asks, judges, and looks for what explains a fault.
 
-use super::super::authority::{Authority, Unknown, View};
 use super::super::data::Data;
 use super::super::expected::{Expected, Need, Purpose};
 use super::super::facts::Facts;
+use super::super::name_servers::{NameServers, Unknown, View};
 use super::super::policy::text::Kind;
 use super::super::zone::Signed;
 use super::conclude::{cannot_tell, conclude, conclude_one, empty_view, worst};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// What all checks need.
 pub struct Checker {
     /// Whom to ask.
-    pub authority: Arc<Authority>,
+    pub name_servers: Arc<NameServers>,
     /// What should be published.
     pub facts: Facts,
     /// Who judges SPF records.
@@ -40,12 +40,12 @@ impl Checker {
             .data
             .first()
             .map_or(RecordType::NULL, Data::record_type);
-        let views = match self.authority.look_up(&expected.name, kind).await {
+        let views = match self.name_servers.look_up(&expected.name, kind).await {
             Ok(views) => views,
             Err(unknown) => return Some(cannot_tell(expected, unknown)),
         };
         if expected.purpose == Purpose::Tlsa {
-            let zone = self.authority.zone(&expected.name).await;
+            let zone = self.name_servers.zone(&expected.name).await;
             // Nobody heeds TLSA records without signatures (RFC 7672 section 2.2).
             if zone.is_ok_and(|zone| zone.signed == Signed::No) {
                 return None;
@@ -86,7 +86,7 @@ impl Checker {
         }
         let mut wildcard = None;
         for kind in kinds {
-            wildcard = find_wildcard(&self.authority, &expected.name, *kind, view).await;
+            wildcard = find_wildcard(&self.name_servers, &expected.name, *kind, view).await;
             if wildcard.is_some() {
                 break;
             }
@@ -102,7 +102,7 @@ impl Checker {
 
     /// Adds where the record is instead; its text has to be moved, and made good where it is not.
     async fn explain_by_place(&self, finding: &mut Finding, expected: &Expected) {
-        let misplaced = find_misplaced(&self.authority, expected).await;
+        let misplaced = find_misplaced(&self.name_servers, expected).await;
         if let Some(first) = misplaced.first()
             && Kind::of(expected.purpose).is_some()
         {
@@ -125,7 +125,7 @@ impl Checker {
     /// Checks that HOSTNAME is no alias.
     pub async fn check_own_name(&self) -> Option<Finding> {
         let host = &self.facts.hostname;
-        let views = self.authority.look_up(host, RecordType::A).await.ok()?;
+        let views = self.name_servers.look_up(host, RecordType::A).await.ok()?;
         let expected = Expected {
             purpose: Purpose::Ipv4,
             of: host.clone(),
@@ -169,7 +169,7 @@ impl Checker {
             why: String::new(),
         };
         let none_known = self.facts.addresses.all().next().is_none();
-        let finding = match self.authority.look_up(host, record_type).await {
+        let finding = match self.name_servers.look_up(host, record_type).await {
             Err(unknown) => cannot_tell(&expected, unknown),
             Ok(views) => {
                 let judged: Vec<(Judged, View)> = views
@@ -196,7 +196,7 @@ impl Checker {
         let mut judged = Vec::new();
         let mut missing = Vec::new();
         for kind in [RecordType::A, RecordType::AAAA] {
-            match self.authority.look_up(&expected.name, kind).await {
+            match self.name_servers.look_up(&expected.name, kind).await {
                 Err(unknown) => return cannot_tell(expected, unknown),
                 Ok(views) => {
                     for view in views {
@@ -226,7 +226,7 @@ impl Checker {
         };
         let mut own = Vec::new();
         for name in issuer::climb(&expected.name) {
-            let views = match self.authority.look_up(&name, RecordType::CAA).await {
+            let views = match self.name_servers.look_up(&name, RecordType::CAA).await {
                 Err(unknown) => return cannot_tell(expected, unknown),
                 Ok(views) => views,
             };

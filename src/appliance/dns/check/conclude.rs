@@ -1,8 +1,8 @@
 //! One finding out of what all name servers said.
 
-use super::super::authority::{Unknown, View};
 use super::super::data::Data;
 use super::super::expected::{Expected, Need, Purpose};
+use super::super::name_servers::{Unknown, View};
 use super::finding::{Finding, Judged, Verdict};
 
 /// Name of the check of a purpose.

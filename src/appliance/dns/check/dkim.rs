@@ -1,9 +1,9 @@
 //! Judging the records of signing keys (RFC 6376 section 3.6.1).
 
-use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::Expected;
 use super::super::facts::{Facts, KeyUse};
+use super::super::name_servers::View;
 use super::super::policy::dkim::{has_item, is_withdrawn, key};
 use super::super::policy::tags::Tags;
 use super::super::policy::text::Kind;

@@ -4,10 +4,10 @@
 //! Reports, and tests that somebody runs, are the owner's business: they are
 //! told as recommendations. Stricter than ours is good.
 
-use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
+use super::super::name_servers::View;
 use super::super::policy::dmarc::Strictness;
 use super::super::policy::reports::is_mailed;
 use super::super::policy::tags::Tags;

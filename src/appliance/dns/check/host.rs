@@ -1,10 +1,10 @@
 //! Judging addresses, their names, mail servers and services.
 
 use super::super::address::reverse_name;
-use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
+use super::super::name_servers::View;
 use super::finding::Judged;
 
 /// Services that begin without encryption; an owner may well decline them.

@@ -1,10 +1,10 @@
 //! Judges by purpose, and what a finding asks for.
 
 use super::super::amend::{amend, completed_text};
-use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::{Expected, Purpose};
 use super::super::facts::Facts;
+use super::super::name_servers::View;
 use super::super::policy::target::target_slip;
 use super::super::policy::text::{Found, Kind};
 use super::finding::{Judged, Verdict};

@@ -3,9 +3,9 @@
 //! Most forms of providers add the zone's name to what is entered, and some
 //! add more, so that a full name ends up doubled: `_dmarc.example.org.example.org`.
 
-use super::super::authority::Authority;
 use super::super::data::Data;
 use super::super::expected::{Expected, Purpose};
+use super::super::name_servers::NameServers;
 use super::super::policy::text::{Kind, read};
 use super::super::zone_text::relative;
 use super::wildcard::is_wildcard;
@@ -109,8 +109,11 @@ pub struct Misplaced {
 }
 
 /// Looks for a record where it should not be.
-pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> Vec<Misplaced> {
-    let Ok(zone) = authority.zone(&expected.name).await else {
+pub async fn find_misplaced(
+    name_servers: &Arc<NameServers>,
+    expected: &Expected,
+) -> Vec<Misplaced> {
+    let Ok(zone) = name_servers.zone(&expected.name).await else {
         return Vec::new();
     };
     let is_host = matches!(
@@ -127,12 +130,12 @@ pub async fn find_misplaced(authority: &Arc<Authority>, expected: &Expected) -> 
     };
     let mut found = Vec::new();
     for slip in slips(expected, &zone.apex) {
-        let Some(view) = authority.glance(&zone, &slip.name, kind).await else {
+        let Some(view) = name_servers.glance(&zone, &slip.name, kind).await else {
             continue;
         };
         let there = view.records.iter().any(|data| is_of_kind(expected, data))
             || is_host && !view.aliases.is_empty();
-        if there && !is_wildcard(authority, &zone, &slip.name, kind, &view).await {
+        if there && !is_wildcard(name_servers, &zone, &slip.name, kind, &view).await {
             found.push(Misplaced {
                 advice: format!("it is published as {}.: {}", slip.name, slip.advice),
                 records: view.records,

@@ -25,9 +25,9 @@ pub use judge::judge_view;
 pub use report::{Report, Style};
 pub use spf::SpfJudge;
 
-use super::authority::Authority;
 use super::expected::expected_records;
 use super::facts::Facts;
+use super::name_servers::NameServers;
 use checker::Checker;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,10 +41,10 @@ pub const CHECK_LIMIT: Duration = Duration::from_secs(25);
 /// Runs every check; what DNS says is never an error.
 pub async fn check_records(facts: Facts, resolver: SocketAddr) -> Result<Report> {
     let deadline = Instant::now() + CHECK_LIMIT;
-    let authority = Authority::new(resolver, deadline);
+    let name_servers = NameServers::new(resolver, deadline);
     let checker = Arc::new(Checker {
         spf: SpfJudge::new(resolver, deadline)?,
-        authority: Arc::clone(&authority),
+        name_servers: Arc::clone(&name_servers),
         facts,
     });
     let mut tasks: JoinSet<(usize, Option<Finding>)> = JoinSet::new();
@@ -73,7 +73,7 @@ pub async fn check_records(facts: Facts, resolver: SocketAddr) -> Result<Report>
     }
     findings.sort_by_key(|(index, _)| *index);
     let mut findings: Vec<Finding> = findings.into_iter().map(|(_, finding)| finding).collect();
-    let zones = authority.zones();
+    let zones = name_servers.zones();
     findings.extend(zones.iter().map(servers::check_zone));
     Ok(Report::new(&checker.facts, findings, &zones))
 }

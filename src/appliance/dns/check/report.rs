@@ -1,8 +1,8 @@
 //! What all checks found, for people and for programs.
 
-use super::super::authority::ZoneState;
 use super::super::expected::Need;
 use super::super::facts::Facts;
+use super::super::name_servers::ZoneState;
 use super::super::zone::Signed;
 use super::finding::{Finding, Verdict};
 use anyhow::{Context, Result};

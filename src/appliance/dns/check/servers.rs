@@ -1,7 +1,7 @@
 //! Whether the name servers of zones do their work.
 
-use super::super::authority::ZoneState;
 use super::super::expected::Need;
+use super::super::name_servers::ZoneState;
 use super::super::zone::Signed;
 use super::finding::{Finding, Verdict};
 

@@ -4,10 +4,10 @@
 //! cut into strings do not count.
 
 use super::super::amend::completed_text;
-use super::super::authority::View;
 use super::super::data::Data;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
+use super::super::name_servers::View;
 use super::super::policy::reports::{is_mailed, is_posted};
 use super::super::policy::spf::Joining;
 use super::super::policy::tags::Tags;

@@ -4,7 +4,7 @@
 //! far above the name that was asked for: `*.example.org` answers for
 //! `_smtp._tls.example.org` when there is no `_tls.example.org`.
 
-use super::super::authority::{Authority, View};
+use super::super::name_servers::{NameServers, View};
 use super::super::zone::Zone;
 use hickory_proto::rr::RecordType;
 use std::future::Future;
@@ -49,7 +49,7 @@ where
 
 /// Says so when an answer comes from a wildcard.
 pub async fn find_wildcard(
-    authority: &Arc<Authority>,
+    name_servers: &Arc<NameServers>,
     name: &str,
     kind: RecordType,
     view: &View,
@@ -57,9 +57,9 @@ pub async fn find_wildcard(
     if view.records.is_empty() && view.aliases.is_empty() {
         return None;
     }
-    let zone = authority.zone(name).await.ok()?;
+    let zone = name_servers.zone(name).await.ok()?;
     let owner = find_owner(names_above(name, &zone.apex), |beside| async move {
-        authority
+        name_servers
             .look_up(&beside, kind)
             .await
             .is_ok_and(|views| views.iter().any(|other| is_same(view, other)))
@@ -72,7 +72,7 @@ pub async fn find_wildcard(
 
 /// Whether the answer of a name comes from a wildcard directly above it, or further up.
 pub async fn is_wildcard(
-    authority: &Authority,
+    name_servers: &NameServers,
     zone: &Zone,
     name: &str,
     kind: RecordType,
@@ -81,7 +81,7 @@ pub async fn is_wildcard(
     let Some((_, parent)) = name.split_once('.') else {
         return false;
     };
-    let beside = authority.glance(zone, &made_up(parent), kind).await;
+    let beside = name_servers.glance(zone, &made_up(parent), kind).await;
     beside.is_some_and(|other| is_same(view, &other))
 }
 

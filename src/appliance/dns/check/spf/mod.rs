@@ -10,9 +10,9 @@ mod follow;
 mod lookups;
 
 use super::super::amend::completed_text;
-use super::super::authority::View;
 use super::super::expected::Expected;
 use super::super::facts::Facts;
+use super::super::name_servers::View;
 use super::super::policy::spf::{Joining, ending};
 use super::super::policy::spf_repair::repaired_terms;
 use super::super::policy::text::{Found, Kind};

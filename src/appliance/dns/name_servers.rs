@@ -63,7 +63,7 @@ struct NoAnswer {
 type Once<T> = Arc<OnceCell<Result<T, String>>>;
 
 /// Asks name servers and remembers whom.
-pub struct Authority {
+pub struct NameServers {
     resolver: Resolver,
     apexes: Mutex<HashMap<String, Once<String>>>,
     zones: Mutex<BTreeMap<String, Once<Arc<Zone>>>>,
@@ -78,7 +78,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Authority {
+impl NameServers {
     /// One that finds zones through this resolver and ends at this time.
     pub fn new(resolver: SocketAddr, deadline: Instant) -> Arc<Self> {
         Arc::new(Self {
@@ -193,9 +193,9 @@ impl Authority {
         };
         let mut tasks = JoinSet::new();
         for server in zone.servers.clone() {
-            let (authority, question) = (Arc::clone(self), question.clone());
+            let (name_servers, question) = (Arc::clone(self), question.clone());
             tasks.spawn(async move {
-                let answer = authority.ask_server(&server, &question).await;
+                let answer = name_servers.ask_server(&server, &question).await;
                 (server, answer)
             });
         }
