@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::super::imap::Imap;
 use super::super::managesieve::ManageSieve;
 use super::super::site::HOST_NAME;
-use super::super::smtp::{Account, Conversation};
+use super::super::smtp::{Account, Conversation, Reply};
 use super::Promise;
 use super::world::World;
 use crate::world::network::{CLIENTS, STRANGERS, STRANGERS6, connect_from, machine_address6};
@@ -20,6 +20,8 @@ use crate::world::wait::until;
 
 /// Wrong passwords that are one too many.
 const GUESSES: usize = 6;
+/// How often one is tried at most while the machine is too busy to judge it.
+const TRIES: usize = 10;
 /// Rounds of a wrong and a right login behind one address.
 const NAT_ROUNDS: usize = 8;
 /// How long an open port takes to answer at most, and how long a ban to come.
@@ -90,32 +92,58 @@ enum Way {
     Sieve,
 }
 
+/// One password; whether it was taken.
 fn guess(way: Way, source: IpAddr, machine: IpAddr, account: &Account) -> Result<bool> {
+    for _ in 0..TRIES {
+        if let Some(taken) = try_password(way, source, machine, account)? {
+            return Ok(taken);
+        }
+    }
+    bail!("{source} got no verdict in {TRIES} tries")
+}
+
+fn try_password(
+    way: Way,
+    source: IpAddr,
+    machine: IpAddr,
+    account: &Account,
+) -> Result<Option<bool>> {
     match way {
         Way::StartTls => {
             let (client, _) = Conversation::open(source, SocketAddr::new(machine, 587))?;
             let (mut client, _) = client.start_tls(HOST_NAME)?;
-            Ok(client.log_in(account)?.code == 235)
+            verdict(&client.log_in(account)?)
         }
         Way::Submission => {
             let target = SocketAddr::new(machine, 465);
             let mut client = Conversation::open_tls(source, target, HOST_NAME)?;
             client.hello()?;
-            Ok(client.log_in(account)?.code == 235)
+            verdict(&client.log_in(account)?)
         }
         Way::ImapStartTls => {
             let mut imap = Imap::start_tls(source, machine, HOST_NAME)?;
-            Ok(imap.log_in(account)?.starts_with("OK"))
+            Ok(Some(imap.log_in(account)?.starts_with("OK")))
         }
         Way::Imap => {
             let mut imap = Imap::connect(source, machine, HOST_NAME)?;
-            Ok(imap.log_in(account)?.starts_with("OK"))
+            Ok(Some(imap.log_in(account)?.starts_with("OK")))
         }
         Way::Sieve => {
             let (sieve, _) = ManageSieve::connect(source, machine)?;
             let (mut sieve, _) = sieve.start_tls(HOST_NAME)?;
-            Ok(sieve.log_in(account)?.starts_with("OK"))
+            Ok(Some(sieve.log_in(account)?.starts_with("OK")))
         }
+    }
+}
+
+/// Postfix waits ten seconds for Dovecot, which tries passwords one after the other, and
+/// answers 454 then: nothing was judged, nothing counts, and a guesser comes again.
+fn verdict(reply: &Reply) -> Result<Option<bool>> {
+    match reply.code {
+        235 => Ok(Some(true)),
+        535 => Ok(Some(false)),
+        454 => Ok(None),
+        _ => bail!("a login is answered {:?}", reply.text),
     }
 }
 
@@ -204,8 +232,8 @@ fn wait_until_shut(world: &World, source: IpAddr, machine: IpAddr) -> Result<()>
     .with_context(|| {
         // What was reported lies further back than what the ports say now.
         let log = "journalctl --no-pager -o short-monotonic -b -n 60 \
-                   -g 'policy|report|nft|^ban |auth failed|Password mismatch' \
-                   -u 'mailimg-guard*' -u 'dovecot*'";
+                   -g 'policy|report|nft|^ban |auth failed|Password mismatch|SASL' \
+                   -u 'mailimg-guard*' -u 'dovecot*' -u postfix";
         world.run(log).unwrap_or_else(|error| format!("{error:#}"))
     })
 }
