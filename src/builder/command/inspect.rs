@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use object::{Object, ObjectSection};
 
+use crate::builder::seal::uki::find_section;
 use crate::builder::seal::verity;
+use crate::builder::write::bios::check_bios;
 use crate::builder::write::fat::Volume;
 use crate::builder::write::gpt::{
     TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, Table, check_backup, read_gpt, uuid_text,
@@ -56,7 +57,7 @@ impl Kernel {
     }
 }
 
-/// Prints partitions, kernels and root hash.
+/// Prints partitions, kernels, root hash and what BIOS starts.
 pub fn run_inspect(args: &InspectArgs) -> Result<()> {
     let (file, table) = open(&args.image)?;
     let mut text = table.to_string();
@@ -65,10 +66,27 @@ pub fn run_inspect(args: &InspectArgs) -> Result<()> {
         let _ = writeln!(text, "command line {}", kernel.command_line.trim());
         let _ = writeln!(text, "root hash {}", kernel.root_hash()?);
     }
+    match check_bios(&mut &file, &table) {
+        Ok(None) => text.push_str("\nBIOS: no boot code, only UEFI starts this disk\n"),
+        Ok(Some(bios)) => {
+            let _ = writeln!(
+                text,
+                "\nBIOS: GRUB's core image has {} bytes",
+                bios.core_length
+            );
+            for (file, image) in bios.slots {
+                let _ = writeln!(text, "BIOS: {file} starts {image}");
+            }
+        }
+        // What else the image says may help to see why.
+        Err(error) => {
+            let _ = writeln!(text, "\nBIOS: {error:#}");
+        }
+    }
     say(&text)
 }
 
-/// Checks both partition tables and every byte of the root.
+/// Checks both partition tables, every byte of the root, and what BIOS starts.
 pub fn run_verify(args: &VerifyArgs) -> Result<()> {
     let (file, table) = open(&args.image)?;
     let storage = &file;
@@ -96,8 +114,13 @@ pub fn run_verify(args: &VerifyArgs) -> Result<()> {
     {
         bail!("checking the root: no kernel of the image names its root hash {derived}");
     }
+    let bios = check_bios(&mut &file, &table)?;
     say(&format!(
-        "root hash {derived}: root, hashes, partition tables and kernel agree\n"
+        "root hash {derived}: root, hashes, partition tables and kernel agree\n{}\n",
+        match bios {
+            Some(_) => "BIOS: boot code and grub.cfg are whole, and start what UEFI starts",
+            None => "BIOS: no boot code, only UEFI starts this disk",
+        }
     ))
 }
 
@@ -124,12 +147,9 @@ fn load_kernels(file: &File, table: &Table) -> Result<Vec<Kernel>> {
     for entry in volume.list(KERNELS)? {
         let name = format!("{KERNELS}/{}", entry.name);
         let bytes = volume.read(&name)?;
-        let program = object::File::parse(&*bytes).with_context(|| format!("reading {name}"))?;
         let text = |section: &str| -> Result<String> {
-            let section = program
-                .section_by_name(section)
-                .with_context(|| format!("reading {name}: no section {section}"))?;
-            let data = section.data()?;
+            let range = find_section(&bytes, section).with_context(|| format!("reading {name}"))?;
+            let data = &bytes[range.start as usize..range.end as usize];
             Ok(String::from_utf8_lossy(data)
                 .trim_end_matches('\0')
                 .to_owned())

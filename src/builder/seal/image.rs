@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::cpio::{compress_initrd, write_cpio};
 use super::erofs::plan_erofs;
 use super::extents::Extents;
+use super::grub::{Grub, make_grub};
 use super::initrd::make_initrd_tree;
 use crate::builder::compose::{Composed, Manifest, Resources, enable_units};
 use crate::builder::fetch::Cache;
@@ -38,6 +39,8 @@ pub struct Sealed {
     pub loader: Vec<u8>,
     /// systemd-stub.
     pub stub: Vec<u8>,
+    /// What BIOS starts, if the recipe has it.
+    pub grub: Option<Grub>,
     /// What the image consists of.
     pub manifest: Manifest,
     /// Time stamp of every file, seconds since 1970.
@@ -72,6 +75,7 @@ pub fn seal(
     };
     let loader = read(&build_only, LOADER)?;
     let stub = read(&build_only, STUB)?;
+    let grub = make_grub(&build_only)?;
     let os_release = read(&tree, "usr/lib/os-release")?;
 
     let mut own = resources.initrd_tree()?;
@@ -99,6 +103,7 @@ pub fn seal(
         os_release,
         loader,
         stub,
+        grub,
         manifest,
         time,
     })

@@ -6,7 +6,10 @@
 //! format, <https://learn.microsoft.com/en-us/windows/win32/debug/pe-format>.
 //! Left out: signing, PCR policies, profiles, device trees.
 
-use anyhow::{Result, anyhow, bail, ensure};
+use std::ops::Range;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use object::{Object, ObjectSection};
 
 /// Bytes of a section header.
 const SECTION_HEADER: usize = 40;
@@ -113,6 +116,21 @@ pub fn make_uki(stub: &[u8], sections: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     // UEFI does not look at it; a stale one would be worse than none.
     set(CHECKSUM, 0)?;
     Ok(image)
+}
+
+/// Where a section's bytes lie in a unified kernel image, without what pads them.
+pub fn find_section(image: &[u8], name: &str) -> Result<Range<u64>> {
+    let program = object::File::parse(image).context("reading the headers of an executable")?;
+    let range = program
+        .section_by_name(name)
+        .and_then(|section| section.file_range())
+        .with_context(|| format!("there is no section {name}"))?;
+    let end = range.0.saturating_add(range.1);
+    ensure!(
+        end <= image.len() as u64,
+        "the section {name} ends behind the file"
+    );
+    Ok(range.0..end)
 }
 
 /// What appending needs to know of a stub.

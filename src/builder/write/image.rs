@@ -10,6 +10,7 @@ use std::ops::Range;
 use anyhow::{Context, Result, bail};
 
 use super::SETTINGS_FILE;
+use super::bios::{CONFIGURATION, CONFIGURATION_FILE, SLOT_FILES, Slot, write_bios};
 use super::disk::{DiskPlan, DiskUuids, MIB, plan_disk};
 use super::fat::{Volume, VolumeOptions, write_fat};
 use super::storage::Region;
@@ -92,6 +93,9 @@ pub fn write_disk(
             .add_file(&authority.name, &authority.bytes)
             .with_context(|| format!("writing {} to the boot partition", authority.name))?;
     }
+    if let Some(grub) = &sealed.grub {
+        write_bios(&mut &*file, grub, &plan.bios)?;
+    }
     plan.write_tables(file)
         .context("writing the partition table")?;
     Ok(Disk {
@@ -146,13 +150,21 @@ fn write_boot_partition(
         Some(bytes) => Content::from(bytes.to_vec()),
         None => Content::from(settings_template()),
     };
-    let files = [
+    let mut files = vec![
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), loader.clone()),
         ("EFI/systemd/systemd-bootx64.efi".to_owned(), loader),
-        (name, Content::from(kernel)),
         ("loader/loader.conf".to_owned(), Content::from(LOADER_CONF)),
         (SETTINGS_FILE.to_owned(), settings),
     ];
+    if sealed.grub.is_some() {
+        let title = format!("{} {}", recipe.name, recipe.version);
+        let slot = Slot::of_image(&name, &kernel)?.to_text("a", &title)?;
+        files.extend([
+            (CONFIGURATION_FILE.to_owned(), Content::from(CONFIGURATION)),
+            (SLOT_FILES[0].to_owned(), Content::from(slot.into_bytes())),
+        ]);
+    }
+    files.push((name, Content::from(kernel)));
     let volume_id = derive(&format!("volume {}", hex::encode(root_hash)));
     let options = VolumeOptions {
         label: "ESP".to_owned(),

@@ -2,10 +2,11 @@
 //!
 //! Every byte is ours: no partitioning tool, no mkfs, no loop device, no root.
 //! [`disk`] fixes the layout, [`gpt`] writes its table, [`fat`] its boot
-//! partition, [`qcow2`] the same disk for hypervisors. [`atomic`] gives each
-//! output its final name only when it is whole.
+//! partition, [`bios`] what starts on old firmware, [`qcow2`] the same disk for
+//! hypervisors. [`atomic`] gives each output its final name only when it is whole.
 
 pub mod atomic;
+pub mod bios;
 pub mod disk;
 pub mod fat;
 pub mod gpt;

@@ -1,0 +1,131 @@
+//! Whether what BIOS starts is whole, and starts what UEFI starts.
+//!
+//! Code is compared with its record, grub.cfg too; a slot with the unified kernel image
+//! that it names, since that one says where kernel, initrd and command line are.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::config::{CONFIGURATION_FILE, SLOT_FILES, Slot};
+use super::{MBR_CODE, Record};
+use crate::builder::write::fat::Volume;
+use crate::builder::write::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
+use crate::builder::write::storage::{Region, Storage, is_zero};
+use crate::error::hinted;
+
+/// What BIOS starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BiosBoot {
+    /// Bytes of GRUB's core image.
+    pub core_length: usize,
+    /// The slots that there are, each with the unified kernel image that it starts.
+    pub slots: Vec<(&'static str, String)>,
+}
+
+/// Checks all that BIOS reads; nothing for a disk that only UEFI starts.
+pub fn check_bios(disk: &mut dyn Storage, table: &Table) -> Result<Option<BiosBoot>> {
+    let Some(bios) = table.find(&TYPE_BIOS_BOOT) else {
+        return Ok(None);
+    };
+    let read = |length: usize, offset: u64, what: &str| -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        disk.read_at(&mut bytes, offset)
+            .with_context(|| format!("reading {what}"))?;
+        Ok(bytes)
+    };
+    let mbr = read(MBR_CODE, 0, "the MBR")?;
+    let first = read(SECTOR as usize, bios.offset(), "the BIOS boot partition")?;
+    let record_at = bios.offset() + bios.size() - SECTOR;
+    let sector = read(SECTOR as usize, record_at, "the BIOS boot partition")?;
+    if [&mbr, &first, &sector].iter().all(|bytes| is_zero(bytes)) {
+        return Ok(None);
+    }
+    let record = Record::parse(&sector)
+        .ok_or_else(|| damaged("the record at the end of the BIOS boot partition is damaged"))?;
+    if record.core_length as u64 > bios.size() - SECTOR {
+        return Err(damaged(
+            "the record at the end of the BIOS boot partition is damaged",
+        ));
+    }
+    let core = read(record.core_length, bios.offset(), "GRUB's core image")?;
+    check_files(disk, table, &record, &mbr, &core).map(Some)
+}
+
+fn check_files(
+    disk: &mut dyn Storage,
+    table: &Table,
+    record: &Record,
+    mbr: &[u8],
+    core: &[u8],
+) -> Result<BiosBoot> {
+    let esp: &Partition = table
+        .find(&TYPE_ESP)
+        .context("finding the boot partition")?;
+    let mut region = Region::new(disk, esp.offset(), esp.size())?;
+    let volume = Volume::open(&mut region).context("reading the boot partition")?;
+    let configuration = volume.read(CONFIGURATION_FILE)?;
+    let found = Record::of(mbr, core, &configuration);
+    for (what, one, other) in [
+        ("the MBR's boot code is", &found.mbr, &record.mbr),
+        ("GRUB's core image is", &found.core, &record.core),
+        (
+            "grub/grub.cfg is",
+            &found.configuration,
+            &record.configuration,
+        ),
+    ] {
+        if one != other {
+            return Err(damaged(&format!("{what} not as it was written")));
+        }
+    }
+    let mut slots = Vec::new();
+    let names: Vec<String> = volume
+        .list("grub")?
+        .into_iter()
+        .map(|entry| format!("grub/{}", entry.name))
+        .collect();
+    for file in SLOT_FILES {
+        if names.iter().any(|name| name.eq_ignore_ascii_case(file)) {
+            let image = check_slot(&volume, file).with_context(|| format!("checking {file}"))?;
+            slots.push((file, image));
+        }
+    }
+    if slots.is_empty() {
+        return Err(damaged("no slot's file is there, as grub/a.cfg"));
+    }
+    Ok(BiosBoot {
+        core_length: record.core_length,
+        slots,
+    })
+}
+
+/// Compares a slot with the unified kernel image that it names, and returns its name.
+fn check_slot(volume: &Volume<'_>, file: &str) -> Result<String> {
+    let text = volume.read(file)?;
+    let slot = Slot::parse(&String::from_utf8_lossy(&text))?;
+    let image = volume
+        .read(&slot.image)
+        .with_context(|| format!("reading {}, which it names", slot.image))?;
+    let expected =
+        Slot::of_image(&slot.image, &image).with_context(|| format!("reading {}", slot.image))?;
+    for (what, same) in [
+        ("kernel lies", slot.kernel == expected.kernel),
+        ("initrd lies", slot.initrd == expected.initrd),
+    ] {
+        if !same {
+            bail!("the {what} elsewhere in {}", slot.image);
+        }
+    }
+    ensure!(
+        slot.command_line == expected.command_line,
+        "its command line is not that of {}",
+        slot.image
+    );
+    Ok(slot.image)
+}
+
+fn damaged(text: &str) -> anyhow::Error {
+    hinted(
+        format!("checking what BIOS starts: {text}"),
+        "build the image again; machines with UEFI do not read this",
+    )
+}
