@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bill;
+mod bios;
 mod current;
 mod diff;
 mod image;

@@ -66,7 +66,7 @@ pub struct BootOptions {
 /// Boots an image and returns when the machine has ended.
 ///
 /// Fails with a hint when QEMU or its firmware is not installed, when the
-/// image is none, or when QEMU refuses to run.
+/// image is none or cannot start by that firmware, or when QEMU refuses to run.
 pub fn run_boot(options: &BootOptions) -> Result<()> {
     let path = match &options.image {
         Some(path) => path.clone(),
@@ -77,6 +77,9 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         Some(path) => load_settings(path)?,
         None => Vec::new(),
     };
+    if options.firmware == FirmwareKind::Bios {
+        image.check_boot_code()?;
+    }
     let qemu = Qemu::find()?;
     let firmware = match options.firmware {
         FirmwareKind::Uefi => Firmware::find_uefi(Path::new("/"))?,
@@ -113,7 +116,7 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
             qemu.program().display()
         ))
         .hint(
-            "its own message stands above; `--accel tcg` and `--firmware bios` rule out two causes",
+            "its own message stands above; `--accel tcg` and the other `--firmware` rule out two causes",
         )
     }
 }

@@ -19,6 +19,7 @@ pub fn all() -> Vec<Deb> {
                 b"a boot loader\n",
             )
             .file("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &stub()),
+        grub(),
         Deb::new("kernel")
             .file(&format!("boot/vmlinuz-{KERNEL}"), 0o644, b"a kernel\n")
             .file(
@@ -36,7 +37,7 @@ pub fn recipe(mirror: &str, more: &str) -> String {
 version = "1"
 architecture = "amd64"
 accounts_file = "accounts.toml"
-packages = ["base", "boot", "kernel"]
+packages = ["base", "boot", "grub", "kernel"]
 {more}
 [[sources]]
 suite = "test"
@@ -46,7 +47,7 @@ keys = ["archive.pgp"]
 
 [image]
 kernel_package = "kernel"
-build_only = ["boot"]
+build_only = ["boot", "grub"]
 command_line = "quiet"
 
 [image.disk]
@@ -103,6 +104,67 @@ fn stub() -> Vec<u8> {
     set(section + 36, &0x6000_0020u32.to_le_bytes());
     set(HEADERS, b"stub!");
     stub
+}
+
+/// Parts of GRUB for BIOS that are as long as they must be and hold nothing.
+fn grub() -> Deb {
+    let modules = [
+        "biosdisk",
+        "part_gpt",
+        "fat",
+        "normal",
+        "configfile",
+        "test",
+        "loadenv",
+        "linux",
+        "loopback",
+        "terminal",
+        "serial",
+        "echo",
+        "sleep",
+        "reboot",
+    ];
+    let path = |name: &str| format!("usr/lib/grub/i386-pc/{name}");
+    let dependencies: String = modules.iter().map(|name| format!("{name}:\n")).collect();
+    let mut deb = Deb::new("grub")
+        .file(&path("boot.img"), 0o644, &[0xb0; 512])
+        .file(&path("diskboot.img"), 0o644, &[0xd0; 512])
+        .file(&path("lzma_decompress.img"), 0o644, &[0xe0; 64])
+        .file(&path("kernel.img"), 0o644, &grub_kernel())
+        .file(&path("moddep.lst"), 0o644, dependencies.as_bytes());
+    for name in modules {
+        deb = deb.file(&path(&format!("{name}.mod")), 0o644, name.as_bytes());
+    }
+    deb
+}
+
+/// An ELF program of 32 bits with one section where GRUB runs, elf(5).
+fn grub_kernel() -> Vec<u8> {
+    const SECTIONS_AT: u32 = 56;
+    let mut file = vec![0u8; SECTIONS_AT as usize];
+    file[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
+    file[32..36].copy_from_slice(&SECTIONS_AT.to_le_bytes());
+    for (at, value) in [
+        (16, 2_u16),
+        (18, 3),
+        (20, 1),
+        (40, 52),
+        (46, 40),
+        (48, 3),
+        (50, 2),
+    ] {
+        file[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    file[52..56].copy_from_slice(b"GRUB");
+    // None, the program, and names, of which there is the empty one.
+    for section in [
+        [0; 10],
+        [0, 1, 6, 0x9000, 52, 4, 0, 0, 1, 0],
+        [0, 3, 0, 0, 8, 1, 0, 0, 1, 0],
+    ] {
+        file.extend(section.iter().flat_map(|field: &u32| field.to_le_bytes()));
+    }
+    file
 }
 
 /// An ELF object for x86-64 without any section, elf(5).

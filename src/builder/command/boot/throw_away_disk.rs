@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::qemu::path_option;
-use crate::builder::write::qcow2::write_overlay;
+use crate::builder::write::bios::MBR_CODE;
+use crate::builder::write::qcow2::{Qcow2, write_overlay};
+use crate::builder::write::storage::Storage;
 use crate::error::{Hint, hinted};
 
 /// Size that a smaller image's disk is given, in bytes: a raw image ends after
@@ -92,6 +94,32 @@ impl DiskImage {
         })
     }
 
+    /// Refuses a disk whose MBR holds no code, which BIOS would wait on for ever.
+    ///
+    /// A qcow2 image that only QEMU can read is left to it.
+    pub fn check_boot_code(&self) -> Result<()> {
+        let file = File::open(&self.path)
+            .with_context(|| format!("opening image {}", self.path.display()))?;
+        let mut code = [0; MBR_CODE];
+        let read = match self.format {
+            DiskFormat::Raw => (&file).read_at(&mut code, 0).is_ok(),
+            DiskFormat::Qcow2 => {
+                Qcow2::open(&file).is_ok_and(|disk| disk.read_at(&mut code, 0).is_ok())
+            }
+        };
+        if read && code.iter().all(|byte| *byte == 0) {
+            return Err(hinted(
+                format!(
+                    "starting {} by BIOS: it has no boot code for it",
+                    self.path.display()
+                ),
+                "leave `--firmware bios` out, or build the image again from a recipe that has \
+                 grub-pc-bin among its packages and in `build_only`",
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes a qcow2 file that holds only what differs from this image.
     pub fn make_overlay(&self, overlay: &Path, minimum_bytes: u64) -> Result<()> {
         let bytes = self.bytes.max(minimum_bytes).next_multiple_of(SECTOR);
@@ -152,6 +180,28 @@ mod tests {
         std::fs::write(&qcow2, &bytes).unwrap();
         let image = DiskImage::open(&qcow2).unwrap();
         assert_eq!((image.format, image.bytes), (DiskFormat::Qcow2, 3 << 30));
+    }
+
+    #[test]
+    fn a_disk_without_boot_code_is_not_started_by_bios() {
+        let folder = tempfile::tempdir().unwrap();
+        let raw = folder.path().join("disk.raw");
+        let mut bytes = vec![0; 4096];
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        std::fs::write(&raw, &bytes).unwrap();
+        let text = crate::error::render(
+            &DiskImage::open(&raw)
+                .unwrap()
+                .check_boot_code()
+                .unwrap_err(),
+        );
+        assert!(
+            text.contains("disk.raw by BIOS: it has no boot code for it\nhint: leave"),
+            "{text}"
+        );
+        bytes[0] = 0xeb;
+        std::fs::write(&raw, &bytes).unwrap();
+        DiskImage::open(&raw).unwrap().check_boot_code().unwrap();
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! Code is compared with its record, grub.cfg too; a slot with the unified kernel image
 //! that it names, since that one says where kernel, initrd and command line are.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::config::{CONFIGURATION_FILE, SLOT_FILES, Slot};
 use super::{MBR_CODE, Record};
 use crate::builder::write::fat::Volume;
 use crate::builder::write::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
 use crate::builder::write::storage::{Region, Storage, is_zero};
-use crate::error::hinted;
+use crate::error::Hint;
 
 /// What BIOS starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub struct BiosBoot {
 
 /// Checks all that BIOS reads; nothing for a disk that only UEFI starts.
 pub fn check_bios(disk: &mut dyn Storage, table: &Table) -> Result<Option<BiosBoot>> {
+    check_code(disk, table)
+        .context("checking what BIOS starts")
+        .hint("build the image again; machines with UEFI do not read this")
+}
+
+fn check_code(disk: &mut dyn Storage, table: &Table) -> Result<Option<BiosBoot>> {
     let Some(bios) = table.find(&TYPE_BIOS_BOOT) else {
         return Ok(None);
     };
@@ -40,12 +46,8 @@ pub fn check_bios(disk: &mut dyn Storage, table: &Table) -> Result<Option<BiosBo
         return Ok(None);
     }
     let record = Record::parse(&sector)
-        .ok_or_else(|| damaged("the record at the end of the BIOS boot partition is damaged"))?;
-    if record.core_length as u64 > bios.size() - SECTOR {
-        return Err(damaged(
-            "the record at the end of the BIOS boot partition is damaged",
-        ));
-    }
+        .filter(|record| record.core_length as u64 <= bios.size() - SECTOR)
+        .context("the record at the end of the BIOS boot partition is damaged")?;
     let core = read(record.core_length, bios.offset(), "GRUB's core image")?;
     check_files(disk, table, &record, &mbr, &core).map(Some)
 }
@@ -73,9 +75,7 @@ fn check_files(
             &record.configuration,
         ),
     ] {
-        if one != other {
-            return Err(damaged(&format!("{what} not as it was written")));
-        }
+        ensure!(one == other, "{what} not as it was written");
     }
     let mut slots = Vec::new();
     let names: Vec<String> = volume
@@ -89,9 +89,7 @@ fn check_files(
             slots.push((file, image));
         }
     }
-    if slots.is_empty() {
-        return Err(damaged("no slot's file is there, as grub/a.cfg"));
-    }
+    ensure!(!slots.is_empty(), "no slot's file is there, as grub/a.cfg");
     Ok(BiosBoot {
         core_length: record.core_length,
         slots,
@@ -111,9 +109,7 @@ fn check_slot(volume: &Volume<'_>, file: &str) -> Result<String> {
         ("kernel lies", slot.kernel == expected.kernel),
         ("initrd lies", slot.initrd == expected.initrd),
     ] {
-        if !same {
-            bail!("the {what} elsewhere in {}", slot.image);
-        }
+        ensure!(same, "the {what} elsewhere in {}", slot.image);
     }
     ensure!(
         slot.command_line == expected.command_line,
@@ -121,11 +117,4 @@ fn check_slot(volume: &Volume<'_>, file: &str) -> Result<String> {
         slot.image
     );
     Ok(slot.image)
-}
-
-fn damaged(text: &str) -> anyhow::Error {
-    hinted(
-        format!("checking what BIOS starts: {text}"),
-        "build the image again; machines with UEFI do not read this",
-    )
 }
