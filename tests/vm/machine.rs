@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mailimg::builder::command::boot::accelerator::{AcceleratorChoice, Chosen, choose};
 use mailimg::builder::command::boot::credentials::{Credential, write_credentials};
+use mailimg::builder::command::boot::firmware::Firmware;
 use mailimg::builder::command::boot::hardware::Hardware;
 use mailimg::builder::command::boot::qemu::{Qemu, escape_commas};
 use tempfile::TempDir;
@@ -60,6 +61,8 @@ pub struct Start {
     pub tap: u8,
     /// Whether a reset ends the machine instead of starting it again.
     pub end_on_reset: bool,
+    /// Whether legacy BIOS starts it instead of UEFI.
+    pub bios: bool,
     /// Its memory in MiB, a small VPS's unless given.
     pub memory_mib: Option<u32>,
     /// Further options of QEMU.
@@ -94,10 +97,14 @@ impl Machine {
                 .parse()
                 .with_context(|| format!("reading {PROCESSORS}, {number:?}"))?;
         }
+        let firmware = match start.bios {
+            true => Firmware::Bios,
+            false => peers::uefi()?,
+        };
         let mut command: Command = qemu.command();
         command
             .args(hardware.arguments(&qemu, chosen.accelerator))
-            .args(peers::uefi()?.arguments(folder.path())?)
+            .args(firmware.arguments(folder.path())?)
             .args(disk.arguments())
             .args(write_credentials(folder.path(), &start.credentials)?)
             .arg("-netdev")

@@ -10,6 +10,7 @@
 //! A test begins with [`world::network::inside`]; [`site::Site`] is the world around
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 
+mod bios;
 mod boots_and_delivers;
 mod certificate;
 mod certificates;

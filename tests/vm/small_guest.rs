@@ -24,7 +24,7 @@ use crate::world::network::{STRANGERS, inside};
 use crate::world::wait::until;
 
 /// Memory of the smallest machines that providers rent out.
-const MEMORY_MIB: u32 = 512;
+pub const MEMORY_MIB: u32 = 512;
 /// What should be in use while nothing happens, in MiB.
 const MEMORY_AIM: u64 = 130;
 /// Messages a run, their size, and how many sessions bring them.
