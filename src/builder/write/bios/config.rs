@@ -31,7 +31,13 @@ if serial --unit=0 --speed=115200; then
   terminal_input console serial
   terminal_output console serial
 fi
-source $prefix/a.cfg
+if [ -f $prefix/a.cfg ]; then
+  source $prefix/a.cfg
+else
+  echo 'There is no slot to start. The machine starts again in 10 seconds.'
+  sleep 10
+  reboot
+fi
 ";
 
 /// Bytes of a sector, in which places inside files are counted.
