@@ -102,7 +102,7 @@ fn decay_without_a_network() {
         .error(1);
     assert_eq!(
         error,
-        "error: fetching packages: offline, and the cache lacks base 1.0\n\
+        "error: fetching packages: offline, and the cache lacks boot 1.0\n\
          hint: run once without --offline"
     );
     assert!(bench.outputs().is_empty());

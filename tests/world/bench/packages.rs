@@ -12,14 +12,15 @@ pub fn all() -> Vec<Deb> {
             .file("usr/lib/os-release", 0o644, b"ID=tiny\nVERSION_ID=1\n")
             .file("usr/lib/systemd/systemd", 0o755, b"the first process\n")
             .file("usr/bin/sh", 0o755, b"a shell\n"),
-        Deb::new("boot")
-            .file(
-                "usr/lib/systemd/boot/efi/systemd-bootx64.efi",
-                0o644,
-                b"a boot loader\n",
-            )
-            .file("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &stub()),
-        grub(),
+        with_grub(
+            Deb::new("boot")
+                .file(
+                    "usr/lib/systemd/boot/efi/systemd-bootx64.efi",
+                    0o644,
+                    b"a boot loader\n",
+                )
+                .file("usr/lib/systemd/boot/efi/linuxx64.efi.stub", 0o644, &stub()),
+        ),
         Deb::new("kernel")
             .file(&format!("boot/vmlinuz-{KERNEL}"), 0o644, b"a kernel\n")
             .file(
@@ -37,7 +38,7 @@ pub fn recipe(mirror: &str, more: &str) -> String {
 version = "1"
 architecture = "amd64"
 accounts_file = "accounts.toml"
-packages = ["base", "boot", "grub", "kernel"]
+packages = ["base", "boot", "kernel"]
 {more}
 [[sources]]
 suite = "test"
@@ -47,7 +48,7 @@ keys = ["archive.pgp"]
 
 [image]
 kernel_package = "kernel"
-build_only = ["boot", "grub"]
+build_only = ["boot"]
 command_line = "quiet"
 
 [image.disk]
@@ -107,7 +108,7 @@ fn stub() -> Vec<u8> {
 }
 
 /// Parts of GRUB for BIOS that are as long as they must be and hold nothing.
-fn grub() -> Deb {
+fn with_grub(mut deb: Deb) -> Deb {
     let modules = [
         "biosdisk",
         "part_gpt",
@@ -126,7 +127,7 @@ fn grub() -> Deb {
     ];
     let path = |name: &str| format!("usr/lib/grub/i386-pc/{name}");
     let dependencies: String = modules.iter().map(|name| format!("{name}:\n")).collect();
-    let mut deb = Deb::new("grub")
+    deb = deb
         .file(&path("boot.img"), 0o644, &[0xb0; 512])
         .file(&path("diskboot.img"), 0o644, &[0xd0; 512])
         .file(&path("lzma_decompress.img"), 0o644, &[0xe0; 64])

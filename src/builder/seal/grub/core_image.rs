@@ -16,7 +16,8 @@ use liblzma::stream::{Filters, LzmaOptions, Stream};
 use object::read::elf::ElfFile32;
 use object::{Endianness, Object, ObjectSection, SectionFlags, SectionKind, elf};
 
-use super::SECTOR;
+/// Bytes of a sector, which is what BIOS loads.
+pub(super) const SECTOR: usize = 512;
 
 /// Where the kernel runs, and where memory for it ends.
 const KERNEL_ADDRESS: u64 = 0x9000;

@@ -13,13 +13,11 @@ mod modules;
 use anyhow::{Context, Result, ensure};
 
 use crate::builder::tree::Tree;
-use core_image::{Ingredients, make_core_image};
+use core_image::{Ingredients, SECTOR, make_core_image};
 use modules::order_modules;
 
 /// Where grub-pc-bin keeps its parts.
 const FOLDER: &str = "usr/lib/grub/i386-pc";
-/// Bytes of a sector, which is what BIOS loads.
-const SECTOR: usize = 512;
 
 /// What is in the core image; what these need comes along.
 ///
