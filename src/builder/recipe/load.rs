@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Hint, hinted};
 
+use super::extend::{EXTENDS, extend, extended};
 use super::{Accounts, Archive, Recipe, ReviewedScript};
 
 /// Where files beside a recipe are read from.
@@ -31,6 +32,9 @@ impl RecipeFiles for PathBuf {
     }
 }
 
+/// What helps whoever writes a recipe.
+const KEYS_HINT: &str =
+    "recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean";
 /// Endings of keyrings that lie beside a recipe.
 const KEY_FILE_ENDINGS: [&str; 2] = [".pgp", ".asc"];
 
@@ -53,7 +57,7 @@ pub fn load_recipe(path: &Path) -> Result<Recipe> {
 
 /// Parses the recipe of that file name, with the tables beside it.
 pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
-    let mut recipe: Recipe = parse_table(name, files)?;
+    let mut recipe = parse_one_or_two(name, files)?;
     check_names(&recipe.name, &recipe.version).with_context(|| format!("reading {name}"))?;
     check_snapshots(&recipe.sources).with_context(|| format!("reading {name}"))?;
     if let Some(file) = &recipe.accounts_file {
@@ -69,6 +73,31 @@ pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
     }
     recipe.key_files = load_key_files(&recipe.sources, files)?;
     Ok(recipe)
+}
+
+/// Reads a recipe, with the one that it extends if it does.
+fn parse_one_or_two(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
+    let differences: toml::Table = parse_table(name, files)?;
+    let reading = || format!("reading {name}");
+    let Some(base) = extended(&differences)
+        .with_context(reading)?
+        .map(str::to_owned)
+    else {
+        return parse_table(name, files);
+    };
+    // Its own mistakes have their line and column.
+    let table: toml::Table = parse_table(&base, files)?;
+    if !table.contains_key(EXTENDS) {
+        parse_table::<Recipe>(&base, files)?;
+    }
+    let both = extend(table, differences)
+        .with_context(|| format!("extending {base}"))
+        .with_context(reading)?;
+    toml::Value::Table(both)
+        .try_into()
+        .map_err(|error: toml::de::Error| anyhow!("{}", error.message()))
+        .with_context(reading)
+        .hint(KEYS_HINT)
 }
 
 fn load_key_files(
@@ -95,7 +124,7 @@ fn parse_table<T: DeserializeOwned>(name: &str, files: &dyn RecipeFiles) -> Resu
     let text = files.text(name)?;
     parse_toml(&text)
         .with_context(|| format!("reading {name}"))
-        .hint("recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean")
+        .hint(KEYS_HINT)
 }
 
 /// Reads TOML; a mistake is one line that names its line and column.
@@ -272,6 +301,37 @@ mod tests {
             error.starts_with("reading t.toml: line 6, column 3: unknown field `kernl`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_recipe_that_extends_another_is_both() {
+        let texts = Texts(&[
+            ("m.toml", MINIMAL),
+            (
+                "t.toml",
+                "extends = \"m.toml\"\nname = \"metal\"\npackages = [\"a\"]\n",
+            ),
+            ("x.toml", "extends = \"m.toml\"\nkernl = 1\n"),
+            ("y.toml", "extends = \"t.toml\"\n"),
+            ("z.toml", "extends = \"none.toml\"\n"),
+        ]);
+        let recipe = parse_recipe("t.toml", &texts).unwrap();
+        assert_eq!(
+            (&*recipe.name, &*recipe.packages),
+            ("metal", &["a".to_owned()][..])
+        );
+        let refused = |name: &str| format!("{:#}", parse_recipe(name, &texts).unwrap_err());
+        let error = refused("x.toml");
+        assert!(
+            error.starts_with("reading x.toml: unknown field `kernl`"),
+            "{error}"
+        );
+        assert_eq!(
+            refused("y.toml"),
+            "reading y.toml: extending t.toml: it extends m.toml in turn; \
+             a recipe may extend one that stands for itself"
+        );
+        assert_eq!(refused("z.toml"), "no such file");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A recipe: which packages an image is made of, and what is done with them.
 //!
 //! `recipes/NAME.toml` with two tables beside it that recipes share: accounts
-//! (fixed numeric ids, append-only) and reviewed maintainer scripts. Unknown
+//! (fixed numeric ids, append-only) and reviewed maintainer scripts; a recipe may
+//! also extend another one, `extends`, by what is different. Unknown
 //! keys are errors that name line and column. A [`Recipe`] is what was
 //! written; nothing in it has been looked up.
 
 mod blocks;
+mod extend;
 mod load;
 
 pub use blocks::{BlockKind, Blocks, Check, Condition, Holds, Trigger};
