@@ -5,6 +5,7 @@
 //! consoles. A generated first password goes into a file of its own that only
 //! the first console's agetty is told to show: providers keep the serial log.
 
+use super::hardware::describe_driverless;
 use crate::appliance::aliases::check::check_aliases;
 use crate::appliance::aliases::load_aliases;
 use crate::appliance::machine::files::{
@@ -75,9 +76,11 @@ fn console_text(place: &Place) -> String {
             render_error(&error)
         ),
     };
-    if !problems.is_empty() {
-        text.push('\n');
-        text.push_str(&problems);
+    for more in [problems, describe_driverless(place)] {
+        if !more.is_empty() {
+            text.push('\n');
+            text.push_str(&more);
+        }
     }
     text
 }

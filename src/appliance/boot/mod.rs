@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cloud;
 pub mod console;
 pub mod esp;
+pub mod hardware;
 pub mod health;
 pub mod import_settings;
 pub mod provision;

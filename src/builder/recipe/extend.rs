@@ -91,7 +91,7 @@ mod tests {
         );
         assert_eq!(
             text.unwrap(),
-            "name = \"metal\"\nlist = [\"b\", \"d\"]\n\n[image]\nsize = 1\nlist = [\"c\", \"e\"]\n"
+            "list = [\"b\", \"d\"]\nname = \"metal\"\n\n[image]\nlist = [\"c\", \"e\"]\nsize = 1\n"
         );
     }
 
