@@ -13,7 +13,7 @@ use mailimg::builder::compose::{
     Composed, Ingredients, Origin, compose, enabled_units, install_version,
 };
 use mailimg::builder::fetch::Gone;
-use mailimg::builder::lock::make_lock;
+use mailimg::builder::lock::{check_fresh, make_lock};
 use mailimg::builder::recipe::Recipe;
 use mailimg::builder::tree::{Kind, Node, Tree, name_of};
 use mailimg::builder::write::disk::{DiskUuids, plan_disk};
@@ -27,14 +27,18 @@ const REPART: &str = "usr/lib/repart.d";
 /// Mode bits of setuid and setgid.
 const SET_ID: u16 = 0o6000;
 
-fn composed() -> (Recipe, Composed) {
-    let workbench = Workbench::open(&RecipeArgs {
-        recipe: "mail".to_owned(),
+fn open(recipe: &str) -> Workbench {
+    Workbench::open(&RecipeArgs {
+        recipe: recipe.to_owned(),
         offline: false,
         timeout: 30,
         json: true,
     })
-    .unwrap();
+    .unwrap()
+}
+
+fn composed() -> (Recipe, Composed) {
+    let workbench = open("mail");
     let mut lock = workbench.lock().unwrap().clone();
     let unpacked = workbench.unpack(&lock).or_else(|error| {
         assert!(error.chain().any(|cause| cause.is::<Gone>()), "{error:#}");
@@ -211,6 +215,15 @@ fn the_image_is_what_it_was() {
         .collect();
     assert!(failed.is_empty(), "not as in tests/golden: {failed:?}");
     assert_eq!(secrets(&tree), Vec::<String>::new());
+}
+
+/// A recipe that extends another one changes with it, and its lock has to follow.
+#[test]
+fn every_lock_is_that_of_its_recipe() {
+    for recipe in ["mail", "metal", "small", "peers"] {
+        let workbench = open(recipe);
+        check_fresh(&workbench.recipe, workbench.lock().unwrap()).unwrap();
+    }
 }
 
 /// Everything in a tree that must be made on the machine and nowhere else.
