@@ -31,7 +31,7 @@ fn the_embedded_ones_are_named() {
     assert_eq!(
         bench.finish(&mut command).error(2),
         "error: finding the recipe mial: there is none\n\
-         hint: known are mail, peers, small; a path that ends in .toml names a recipe elsewhere"
+         hint: known are mail, metal, peers, small; a path that ends in .toml names a recipe elsewhere"
     );
 }
 
