@@ -55,7 +55,7 @@ fn driverless(place: &Place) -> Vec<String> {
 
 fn describe(place: &Place, name: &str) -> Option<String> {
     let device = format!("{DEVICES}/{name}");
-    if place.path(&format!("{device}/driver")).exists() {
+    if place.path(format!("{device}/driver")).exists() {
         return None;
     }
     let class = read(place, &format!("{device}/class"))?;
@@ -83,7 +83,7 @@ mod tests {
         let place = Place::new(Some(folder.path()));
         assert_eq!(describe_driverless(&place), "");
         let add = |name: &str, class: &str, driver: bool| {
-            let device = place.path(&format!("/sys/bus/pci/devices/{name}"));
+            let device = place.path(format!("/sys/bus/pci/devices/{name}"));
             std::fs::create_dir_all(&device).unwrap();
             for (file, text) in [("class", class), ("vendor", "0x8086"), ("device", "0x100e")] {
                 std::fs::write(device.join(file), format!("{text}\n")).unwrap();
