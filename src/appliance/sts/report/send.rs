@@ -49,7 +49,7 @@ pub fn send_reports(place: &Place, options: &ReportOptions) -> Result<String> {
     for date in list_days(place) {
         let age = age(date, today);
         // Days to come are left by a clock that was wrong; tomorrow is if it is set back now.
-        if age < -1 || age >= UNTOLD_DAYS {
+        if !(-1..UNTOLD_DAYS).contains(&age) {
             remove_day(place, date)?;
             continue;
         }
