@@ -2,7 +2,7 @@
 //!
 //! The table has the shape of the test suite of RFC 7208 that came from openspf.org,
 //! as JSON: a list of scenarios with `zonedata` and `tests`. That suite itself can be
-//! tried as well: `MAILIMG_SPF_SUITE` names it.
+//! tried as well: `MAILIMG_SPF_SUITE` names it, and `ci/spf-suite` fetches it.
 
 use super::evaluate::Evaluation;
 use super::question::{Question, Verdict};
