@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use mailimg::builder::command::boot::accelerator::{AcceleratorChoice, Chosen, choose};
 use mailimg::builder::command::boot::credentials::{Credential, write_credentials};
 use mailimg::builder::command::boot::firmware::Firmware;
@@ -248,7 +248,13 @@ impl Machine {
         self.wait("the next boot", BOOT_LIMIT, |machine| {
             let output = key.output(machine.address, boot_id)?;
             Ok((output.status.success() && output.stdout != before.as_bytes()).then_some(()))
-        })
+        })?;
+        // The journal was in the way of unmounting /var.
+        ensure!(
+            !self.serial_text().contains("Failed unmounting"),
+            "the machine did not go down cleanly"
+        );
+        Ok(())
     }
 
     /// Presses the power button and waits for a clean end.
