@@ -99,7 +99,7 @@ fn open_image(image: &Path) -> Result<File> {
 }
 
 /// Replaces the settings once `protect` has kept others from reading them.
-fn replace_settings(
+pub(super) fn replace_settings(
     disk: &mut dyn Storage,
     bytes: &[u8],
     authority: Option<&Authority>,
@@ -141,7 +141,7 @@ fn replace_settings(
 }
 
 /// The file that the settings in a volume name, if it is there.
-fn authority_in(volume: &Volume<'_>) -> Result<Option<String>> {
+pub(super) fn authority_in(volume: &Volume<'_>) -> Result<Option<String>> {
     let name = volume
         .read(SETTINGS_FILE)
         .and_then(|bytes| Ok(parse_settings(&bytes)?))

@@ -2,9 +2,11 @@
 
 pub mod boot;
 pub mod build;
+pub mod check_image;
 pub mod configure;
 pub mod diff;
 pub mod inspect;
+pub mod install;
 pub mod last_known;
 pub mod lock;
 pub mod mailctl;
@@ -49,6 +51,8 @@ enum Command {
     Boot(boot::BootOptions),
     /// Put settings into a finished image, in place
     Configure(ConfigureArgs),
+    /// Put an image onto a disk, keeping a machine's data if asked to
+    Install(install::InstallArgs),
     /// Tell what an image consists of
     Inspect(inspect::InspectArgs),
     /// Re-derive every hash of an image
@@ -145,6 +149,7 @@ fn run(command: Command) -> Result<u8> {
             let pristine = settings_template();
             configure::configure(&args.image, settings.as_ref(), pristine.as_bytes())
         }
+        Command::Install(args) => install::run_install(&args),
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Diff(args) => diff::run_diff(&args),

@@ -11,6 +11,8 @@ pub mod disk;
 pub mod fat;
 pub mod gpt;
 pub mod image;
+pub mod layered;
+pub mod opened;
 pub mod qcow2;
 pub mod storage;
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Whether there is nothing but zeros.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(ZEROS.len())
         .all(|chunk| chunk == &ZEROS[..chunk.len()])
@@ -33,19 +33,28 @@ pub trait Storage {
     fn sync(&mut self) -> io::Result<()>;
 
     /// Overwrites a stretch with zeros.
-    fn zero_at(&mut self, mut offset: u64, mut length: u64) -> io::Result<()> {
-        while length > 0 {
-            let step = length.min(ZEROS.len() as u64);
-            self.write_at(&ZEROS[..step as usize], offset)?;
-            offset += step;
-            length -= step;
-        }
-        Ok(())
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        write_zeros(|bytes, offset| self.write_at(bytes, offset), offset, length)
     }
 }
 
+/// Overwrites a stretch with zeros, piece by piece.
+pub fn write_zeros(
+    mut write_at: impl FnMut(&[u8], u64) -> io::Result<()>,
+    mut offset: u64,
+    mut length: u64,
+) -> io::Result<()> {
+    while length > 0 {
+        let step = length.min(ZEROS.len() as u64);
+        write_at(&ZEROS[..step as usize], offset)?;
+        offset += step;
+        length -= step;
+    }
+    Ok(())
+}
+
 /// Refuses a stretch that leaves the storage.
-pub(super) fn check_bounds(offset: u64, length: usize, size: u64) -> io::Result<()> {
+pub fn check_bounds(offset: u64, length: usize, size: u64) -> io::Result<()> {
     match offset.checked_add(length as u64) {
         Some(end) if end <= size => Ok(()),
         _ => Err(io::Error::new(

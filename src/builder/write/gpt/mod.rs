@@ -6,11 +6,13 @@
 //! <https://uapi-group.org/specifications/specs/discoverable_partitions_specification/>.
 //! Left out: sectors of 4096 bytes, more than 128 partitions.
 
+mod raw;
 mod read;
 mod write;
 
+pub use raw::{Copies, FIRST_UNUSED, RawTable, SPARE};
 pub use read::{check_backup, read_gpt};
-pub use write::write_gpt;
+pub use write::{FIRST_USABLE, write_gpt};
 
 use std::fmt;
 

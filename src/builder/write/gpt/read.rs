@@ -5,114 +5,57 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::{ENTRY_SIZE, HEADER_SIZE, Partition, SECTOR, Table, Uuid, swap_uuid};
+use super::raw::RawTable;
+use super::{Partition, SECTOR, Table, Uuid, swap_uuid};
 use crate::builder::write::storage::Storage;
-
-/// Largest entry array that is read, in bytes; ours is 16 KiB.
-const ENTRIES_LIMIT: u64 = 1 << 20;
 
 /// Reads the primary table.
 ///
 /// The backup is not looked at, so a disk that was enlarged reads as before;
 /// [`check_backup`] compares it.
 pub fn read_gpt(storage: &dyn Storage) -> Result<Table> {
-    read_at(storage, 1).map(|(table, _)| table)
+    decode(&RawTable::read(storage, 1)?, storage)
 }
 
 /// Checks that the backup at the end of the disk says what the primary says.
 pub fn check_backup(storage: &dyn Storage) -> Result<()> {
-    let (table, backup_lba) = read_at(storage, 1)?;
-    let (backup, _) = read_at(storage, backup_lba).context("reading the backup partition table")?;
+    let primary = RawTable::read(storage, 1)?;
+    let read = || decode(&RawTable::read(storage, primary.other_sector())?, storage);
+    let backup = read().context("reading the backup partition table")?;
     ensure!(
-        table == backup,
+        decode(&primary, storage)? == backup,
         "the backup partition table differs from the primary one"
     );
     Ok(())
 }
 
-/// The table whose header lies in a sector, and where the other header lies.
-fn read_at(storage: &dyn Storage, sector: u64) -> Result<(Table, u64)> {
-    let size = storage.size().context("reading the disk's size")?;
-    let sectors = size / SECTOR;
-    let mut header = [0; SECTOR as usize];
-    ensure!(sector < sectors, "the disk ends before its partition table");
-    storage
-        .read_at(&mut header, sector * SECTOR)
-        .context("reading the partition table")?;
-    ensure!(&header[..8] == b"EFI PART", "there is no partition table");
-
-    let length = number32(&header, 12) as usize;
-    ensure!(
-        (HEADER_SIZE..=SECTOR as usize).contains(&length),
-        "the partition table's header claims {length} bytes"
-    );
-    let expected = number32(&header, 16);
-    let mut zeroed = header;
-    zeroed[16..20].fill(0);
-    ensure!(
-        crc32fast::hash(&zeroed[..length]) == expected,
-        "the partition table's header has a wrong checksum"
-    );
-    ensure!(
-        number64(&header, 24) == sector,
-        "the partition table's header was made for another sector"
-    );
-
-    let entries = read_entries(storage, &header)?;
-    let other = number64(&header, 32);
-    let last_usable = number64(&header, 48);
+/// What a table says, once every partition is known to lie inside the disk.
+pub(super) fn decode(raw: &RawTable, storage: &dyn Storage) -> Result<Table> {
+    let sectors = storage.size().context("reading the disk's size")? / SECTOR;
     let mut partitions = Vec::new();
-    let entry_size = number32(&header, 84) as usize;
-    for entry in entries.chunks_exact(entry_size) {
-        if entry[..16] == [0; 16] {
-            continue;
-        }
-        let partition = decode_entry(entry);
+    for partition in (1..=raw.count()).filter_map(|number| raw.partition(number)) {
         ensure!(
             partition.first_lba <= partition.last_lba
-                && partition.last_lba <= last_usable
+                && partition.last_lba <= raw.last_usable()
                 && partition.last_lba < sectors,
             "partition {:?} does not lie inside the disk",
             partition.label
         );
         partitions.push(partition);
     }
-    let last = other.max(sector);
+    let last = raw.other_sector().max(raw.sector());
     let disk_size = last
         .checked_add(1)
         .and_then(|sectors| sectors.checked_mul(SECTOR))
         .ok_or_else(|| anyhow!("the partition table was made for an impossible disk"))?;
-    let table = Table {
-        disk_uuid: uuid_at(&header, 56),
+    Ok(Table {
+        disk_uuid: raw.disk_uuid(),
         disk_size,
         partitions,
-    };
-    Ok((table, other))
+    })
 }
 
-fn read_entries(storage: &dyn Storage, header: &[u8]) -> Result<Vec<u8>> {
-    let count = u64::from(number32(header, 80));
-    let size = u64::from(number32(header, 84));
-    // UEFI: 128 times a power of two.
-    ensure!(
-        size >= ENTRY_SIZE as u64 && size.is_power_of_two() && count * size <= ENTRIES_LIMIT,
-        "the partition table claims {count} entries of {size} bytes"
-    );
-    let offset = number64(header, 72)
-        .checked_mul(SECTOR)
-        .ok_or_else(|| anyhow!("the partition table's entries lie past the end of the disk"))?;
-    let mut entries = vec![0; (count * size) as usize];
-    storage
-        .read_at(&mut entries, offset)
-        .context("reading the partition table's entries")?;
-    ensure!(
-        crc32fast::hash(&entries) == number32(header, 88),
-        "the partition table's entries have a wrong checksum"
-    );
-    Ok(entries)
-}
-
-fn decode_entry(entry: &[u8]) -> Partition {
+pub(super) fn decode_entry(entry: &[u8]) -> Partition {
     let units: Vec<u16> = entry[56..128]
         .chunks_exact(2)
         .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
@@ -128,19 +71,19 @@ fn decode_entry(entry: &[u8]) -> Partition {
     }
 }
 
-fn uuid_at(bytes: &[u8], offset: usize) -> Uuid {
+pub(super) fn uuid_at(bytes: &[u8], offset: usize) -> Uuid {
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&bytes[offset..offset + 16]);
     swap_uuid(&uuid)
 }
 
-fn number32(bytes: &[u8], offset: usize) -> u32 {
+pub(super) fn number32(bytes: &[u8], offset: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[offset..offset + 4]);
     u32::from_le_bytes(number)
 }
 
-fn number64(bytes: &[u8], offset: usize) -> u64 {
+pub(super) fn number64(bytes: &[u8], offset: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[offset..offset + 8]);
     u64::from_le_bytes(number)

@@ -10,7 +10,7 @@ use crate::builder::write::storage::Storage;
 
 /// First sector that partitions may use: 1 MiB, as sfdisk and systemd-repart
 /// set it, so that nothing is ever squeezed in before the first partition.
-const FIRST_USABLE: u64 = 2048;
+pub const FIRST_USABLE: u64 = 2048;
 
 /// Writes the table to a disk of `total_size` bytes.
 ///
@@ -87,7 +87,7 @@ fn check_partitions(partitions: &[Partition], last_usable: u64) -> Result<()> {
     Ok(())
 }
 
-fn encode_entry(entry: &mut [u8], partition: &Partition) {
+pub(super) fn encode_entry(entry: &mut [u8], partition: &Partition) {
     entry[..16].copy_from_slice(&swap_uuid(&partition.type_uuid));
     entry[16..32].copy_from_slice(&swap_uuid(&partition.uuid));
     entry[32..40].copy_from_slice(&partition.first_lba.to_le_bytes());
