@@ -6,6 +6,7 @@ mod bios;
 mod current;
 mod diff;
 mod image;
+mod install;
 mod reproducible;
 
 #[path = "../world/mod.rs"]

@@ -58,6 +58,11 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Its file, qcow2 over the files below.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The log of [`Disk::logged`].
     pub fn log(&self) -> Result<&Path> {
         self.log.as_deref().context("the disk keeps no log")

@@ -24,6 +24,7 @@ mod gpt;
 mod hello;
 mod https;
 mod imap;
+mod install;
 mod machine;
 mod managesieve;
 mod pebble;

@@ -5,8 +5,8 @@
 //! the end is an error, never a short count.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 
 /// Zeros to write and to compare with.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -66,7 +66,12 @@ pub fn check_bounds(offset: u64, length: usize, size: u64) -> io::Result<()> {
 
 impl Storage for &File {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        let metadata = self.metadata()?;
+        if metadata.file_type().is_block_device() {
+            let mut device: &File = self;
+            return device.seek(SeekFrom::End(0));
+        }
+        Ok(metadata.len())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The disk that is written to: opened for nobody else, and never where `/var` lies.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -46,15 +46,15 @@ impl Target {
                 "name a disk like /dev/vda (`lsblk` lists them), or a file that stands for one",
             ));
         }
-        let mut file = open_alone(path, block)?;
+        let file = open_alone(path, block)?;
         if block && ioctl_blksszget(&file).is_ok_and(|sector| u64::from(sector) != SECTOR) {
             return Err(hinted(
                 format!("{name} has sectors of another size than {SECTOR} bytes"),
                 "name another disk; some NVMe disks can be formatted anew with `nvme format`",
             ));
         }
-        let size = file
-            .seek(SeekFrom::End(0))
+        let size = (&file)
+            .size()
             .with_context(|| format!("reading the size of {name}"))?;
         Ok(Self {
             file,
