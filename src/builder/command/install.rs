@@ -26,7 +26,7 @@ use super::signals::say_when_stopped;
 use crate::builder::progress::{Progress, Style};
 use crate::builder::write::disk::MIB;
 use crate::builder::write::opened::Opened;
-use crate::error::Hint;
+use crate::error::{Hint, hinted};
 use crate::print::say;
 use in_use::Host;
 use keep_data::{Options, keep_data};
@@ -65,6 +65,12 @@ pub fn run_install(args: &InstallArgs) -> Result<()> {
     let file = File::open(&args.image)
         .with_context(|| format!("opening {}", args.image.display()))
         .hint("name an image that `mailimg build` made")?;
+    if disk.is(&file) {
+        return Err(hinted(
+            format!("{name} is the image itself"),
+            "name the disk after the image: `mailimg install IMAGE DISK`",
+        ));
+    }
     let checking = || format!("checking {}", args.image.display());
     let opened = Opened::new(&file).with_context(checking)?;
     let mut source = Source::check(&opened).with_context(checking)?;

@@ -3,6 +3,7 @@
 //! For a few changes to a large image that must stay as it is.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 
 use super::storage::{Storage, check_bounds};
@@ -28,8 +29,8 @@ impl<'a, S: Storage> Layered<'a, S> {
         })
     }
 
-    /// Calls back with the number of each page that a stretch touches, where the stretch
-    /// begins in it, and which part of the stretch that is.
+    /// The pages that a stretch touches: the number of each, where the stretch begins in
+    /// it, and from where to where that part of the stretch goes.
     fn pieces(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
         let mut done = 0;
         std::iter::from_fn(move || {
@@ -66,8 +67,8 @@ impl<S: Storage> Storage for Layered<'_, S> {
         check_bounds(offset, bytes.len(), self.size)?;
         for (number, inside, from, to) in Self::pieces(offset, bytes.len()) {
             let page = match self.pages.entry(number) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
                     let mut page = vec![0; PAGE as usize];
                     let start = number * PAGE;
                     let length = PAGE.min(self.size - start) as usize;

@@ -155,6 +155,13 @@ fn disks_that_will_not_do_are_refused() {
         .error(1);
     assert!(error.contains("/dev/null is no disk"), "{error}");
 
+    let image = ["install", "out/tiny_1.raw", "out/tiny_1.raw", "--force"];
+    let error = bench.run(&image).error(1);
+    assert!(
+        error.contains("out/tiny_1.raw is the image itself\nhint: "),
+        "{error}"
+    );
+
     let file = make_disk(&bench, LARGE);
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let error = install(&bench, &[]).error(1);

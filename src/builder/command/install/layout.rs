@@ -103,7 +103,8 @@ impl Layout {
             partitions.push(partition);
         }
         let more = (PARTITIONS.len() + 1..=table.count()).find(|at| table.partition(*at).is_some());
-        if more.is_some() || !table.has_room() {
+        let at_ends = table.sector() == 1 || table.other_sector() == 1;
+        if more.is_some() || !table.has_room() || !at_ends {
             return Err(other_layout(more.unwrap_or_default(), None));
         }
         Ok(Self { partitions })
@@ -204,7 +205,7 @@ fn agree(primary: &RawTable, backup: &RawTable) -> bool {
 
 fn other_layout(number: usize, wanted: Option<&str>) -> anyhow::Error {
     let what = match (number, wanted) {
-        (0, _) => "its table has no room before the first partition".to_owned(),
+        (0, _) => "its partition table is none that mailimg made".to_owned(),
         (7, _) => "partition 7 is not var".to_owned(),
         (number, Some(label)) => format!("partition {number} is not {label}"),
         (number, None) if number <= PARTITIONS.len() => {

@@ -109,6 +109,17 @@ fn open_alone(path: &Path, block: bool) -> Result<File> {
     Ok(file)
 }
 
+impl Target {
+    /// Whether it is the same file as another one.
+    pub fn is(&self, other: &File) -> bool {
+        let identity = |file: &File| {
+            let metadata = file.metadata().ok()?;
+            Some((metadata.dev(), metadata.ino(), metadata.rdev()))
+        };
+        identity(&self.file).is_some_and(|own| identity(other) == Some(own))
+    }
+}
+
 impl Storage for Target {
     fn size(&self) -> io::Result<u64> {
         Ok(self.size)
