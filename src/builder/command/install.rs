@@ -1,7 +1,7 @@
 //! `mailimg install`: puts an image onto a disk, from a rescue system say.
 //!
 //! The image is checked, written and read back. With `--keep-data` a machine's `/var`
-//! stays, which [`keep_data`] does; otherwise the disk becomes that of a new machine,
+//! stays, which [`mod@keep_data`] does; otherwise the disk becomes that of a new machine,
 //! see [`whole_disk`]. Left out: sectors of other sizes than 512 bytes, and telling the
 //! kernel of new partitions: the machine is started anew.
 

@@ -6,6 +6,7 @@
 //! <https://uapi-group.org/specifications/specs/discoverable_partitions_specification/>.
 //! Left out: sectors of 4096 bytes, more than 128 partitions.
 
+mod decode;
 mod raw;
 mod read;
 mod write;

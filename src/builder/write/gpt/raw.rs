@@ -4,11 +4,14 @@
 //! A header is one sector, and says where its entries lie. New entries are written
 //! elsewhere first, to a spare place before the first partition; the header that names
 //! them takes effect as a whole; then they come home, and the header after them. Disks
-//! write a sector wholly or not at all. Left out: tables of more than 128 entries.
+//! write a sector wholly or not at all.
+//!
+//! A table from a disk is untrusted: nothing in it sizes an allocation or an offset
+//! before it was checked. Left out: tables of more than 128 entries.
 
 use anyhow::{Context, Result, ensure};
 
-use super::read::{decode, decode_entry, number32, number64, uuid_at};
+use super::decode::{decode_entry, number32, number64, uuid_at};
 use super::write::encode_entry;
 use super::{ENTRIES, ENTRY_SECTORS, ENTRY_SIZE, HEADER_SIZE, Partition, SECTOR, Table, Uuid};
 use crate::builder::write::storage::Storage;
@@ -46,7 +49,7 @@ impl Copies {
         let last = (storage.size().context("reading the disk's size")? / SECTOR).saturating_sub(1);
         let read = |sector: u64| {
             let raw = RawTable::read(storage, sector)?;
-            decode(&raw, storage)?;
+            raw.table(storage)?;
             Ok(raw)
         };
         let primary = read(PRIMARY);
@@ -131,9 +134,30 @@ impl RawTable {
         (entry[..16] != [0; 16]).then(|| decode_entry(entry))
     }
 
-    /// What it says as a whole.
+    /// What it says as a whole, once every partition is known to lie inside the disk.
     pub fn table(&self, storage: &dyn Storage) -> Result<Table> {
-        decode(self, storage)
+        let sectors = storage.size().context("reading the disk's size")? / SECTOR;
+        let mut partitions = Vec::new();
+        for partition in (1..=self.count()).filter_map(|number| self.partition(number)) {
+            ensure!(
+                partition.first_lba <= partition.last_lba
+                    && partition.last_lba <= self.last_usable()
+                    && partition.last_lba < sectors,
+                "partition {:?} does not lie inside the disk",
+                partition.label
+            );
+            partitions.push(partition);
+        }
+        let last = self.other_sector().max(self.sector());
+        let disk_size = last
+            .checked_add(1)
+            .and_then(|sectors| sectors.checked_mul(SECTOR))
+            .context("the partition table was made for an impossible disk")?;
+        Ok(Table {
+            disk_uuid: self.disk_uuid(),
+            disk_size,
+            partitions,
+        })
     }
 
     /// Changes what is said of a number.

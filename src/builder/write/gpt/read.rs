@@ -1,12 +1,9 @@
-//! Reading a table back, every checksum and bound checked.
-//!
-//! A table from a disk is untrusted: nothing in it sizes an allocation or an
-//! offset before it was checked.
+//! Reading a table back, every checksum and bound checked, see [`RawTable`].
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::Table;
 use super::raw::RawTable;
-use super::{Partition, SECTOR, Table, Uuid, swap_uuid};
 use crate::builder::write::storage::Storage;
 
 /// Reads the primary table.
@@ -14,79 +11,19 @@ use crate::builder::write::storage::Storage;
 /// The backup is not looked at, so a disk that was enlarged reads as before;
 /// [`check_backup`] compares it.
 pub fn read_gpt(storage: &dyn Storage) -> Result<Table> {
-    decode(&RawTable::read(storage, 1)?, storage)
+    RawTable::read(storage, 1)?.table(storage)
 }
 
 /// Checks that the backup at the end of the disk says what the primary says.
 pub fn check_backup(storage: &dyn Storage) -> Result<()> {
     let primary = RawTable::read(storage, 1)?;
-    let read = || decode(&RawTable::read(storage, primary.other_sector())?, storage);
+    let read = || RawTable::read(storage, primary.other_sector())?.table(storage);
     let backup = read().context("reading the backup partition table")?;
     ensure!(
-        decode(&primary, storage)? == backup,
+        primary.table(storage)? == backup,
         "the backup partition table differs from the primary one"
     );
     Ok(())
-}
-
-/// What a table says, once every partition is known to lie inside the disk.
-pub(super) fn decode(raw: &RawTable, storage: &dyn Storage) -> Result<Table> {
-    let sectors = storage.size().context("reading the disk's size")? / SECTOR;
-    let mut partitions = Vec::new();
-    for partition in (1..=raw.count()).filter_map(|number| raw.partition(number)) {
-        ensure!(
-            partition.first_lba <= partition.last_lba
-                && partition.last_lba <= raw.last_usable()
-                && partition.last_lba < sectors,
-            "partition {:?} does not lie inside the disk",
-            partition.label
-        );
-        partitions.push(partition);
-    }
-    let last = raw.other_sector().max(raw.sector());
-    let disk_size = last
-        .checked_add(1)
-        .and_then(|sectors| sectors.checked_mul(SECTOR))
-        .ok_or_else(|| anyhow!("the partition table was made for an impossible disk"))?;
-    Ok(Table {
-        disk_uuid: raw.disk_uuid(),
-        disk_size,
-        partitions,
-    })
-}
-
-pub(super) fn decode_entry(entry: &[u8]) -> Partition {
-    let units: Vec<u16> = entry[56..128]
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-        .take_while(|unit| *unit != 0)
-        .collect();
-    Partition {
-        label: String::from_utf16_lossy(&units),
-        type_uuid: uuid_at(entry, 0),
-        uuid: uuid_at(entry, 16),
-        first_lba: number64(entry, 32),
-        last_lba: number64(entry, 40),
-        attributes: number64(entry, 48),
-    }
-}
-
-pub(super) fn uuid_at(bytes: &[u8], offset: usize) -> Uuid {
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&bytes[offset..offset + 16]);
-    swap_uuid(&uuid)
-}
-
-pub(super) fn number32(bytes: &[u8], offset: usize) -> u32 {
-    let mut number = [0; 4];
-    number.copy_from_slice(&bytes[offset..offset + 4]);
-    u32::from_le_bytes(number)
-}
-
-pub(super) fn number64(bytes: &[u8], offset: usize) -> u64 {
-    let mut number = [0; 8];
-    number.copy_from_slice(&bytes[offset..offset + 8]);
-    u64::from_le_bytes(number)
 }
 
 #[cfg(test)]
