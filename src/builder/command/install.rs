@@ -57,6 +57,7 @@ pub struct InstallArgs {
 /// Puts an image onto a disk.
 pub fn run_install(args: &InstallArgs) -> Result<()> {
     let started = Instant::now();
+    say_when_stopped("nothing was written", "run the same command again");
     let settings = args.settings.as_deref().map(load_checked).transpose()?;
     let name = args.disk.display().to_string();
     let doing = || format!("installing on {name}");
@@ -113,6 +114,6 @@ fn while_writing<T>(name: &str, keep: bool, write: impl FnOnce() -> Result<T>) -
     } else {
         "run the same command again; until then the disk does not start"
     };
-    say_when_stopped(format!("{name} is half written"), how.to_owned());
+    say_when_stopped(&format!("{name} is half written"), how);
     write()
 }

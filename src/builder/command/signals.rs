@@ -17,8 +17,9 @@ const NOTHING_LEFT: [&str; 2] = [
 ];
 
 /// Says what a signal leaves behind from now on, and what helps then.
-pub fn say_when_stopped(left: String, hint: String) {
-    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) = Some((left, hint));
+pub fn say_when_stopped(left: &str, hint: &str) {
+    let told = Some((left.to_owned(), hint.to_owned()));
+    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) = told;
 }
 
 /// Ctrl-C and its kin leave no half-written output behind.

@@ -4,6 +4,7 @@
 //! written. What is zeros in the image becomes zeros on the disk, whatever lay there,
 //! with as little writing as the disk allows.
 
+use std::io;
 use std::panic::resume_unwind;
 
 use anyhow::{Context, Result};
@@ -21,6 +22,9 @@ const PIECE: u64 = 1 << 20;
 const BATCH: usize = 16;
 /// Zeros shorter than this are written like anything else.
 const BLOCK: usize = 64 << 10;
+
+/// What helps where a disk does not do what it should.
+const BROKEN: &str = "the disk or its controller is broken: look at `dmesg`, and use another disk";
 
 /// What is copied from where to where, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +108,7 @@ pub fn compare(disk: &dyn Storage, written: &Written, stage: &Stage) -> Result<(
         if let Some((offset, ..)) = differs {
             return Err(hinted(
                 format!("reading back: the disk has something else at {offset} than was written"),
-                "the disk or its controller is broken: look at `dmesg`, and use another disk",
+                BROKEN,
             ));
         }
     }
@@ -147,6 +151,15 @@ fn fill(image: &dyn ReadAt, pieces: &[Stretch]) -> Result<Vec<Piece>> {
     pieces.into_par_iter().map(read).collect()
 }
 
+/// Says where the disk refused, and what would help.
+fn explain(error: io::Error, offset: u64) -> anyhow::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => "free some space where the file lies, then run this again",
+        _ => BROKEN,
+    };
+    hinted(format!("writing to the disk at {offset}: {error}"), hint)
+}
+
 fn fingerprint(bytes: &[u8]) -> Fingerprint {
     (!is_zero(bytes)).then(|| Sha256::digest(bytes).into())
 }
@@ -160,7 +173,7 @@ impl Piece {
             }
             let offset = self.stretch.to + from as u64;
             disk.write_at(&self.bytes[from..to], offset)
-                .with_context(|| format!("writing to the disk at {offset}"))
+                .map_err(|error| explain(error, offset))
         };
         let mut holes = Vec::new();
         if self.fingerprint.is_none() {
@@ -205,7 +218,7 @@ impl Zeros {
     fn end(&mut self, disk: &mut dyn Storage) -> Result<()> {
         if self.length > 0 {
             disk.zero_at(self.start, self.length)
-                .with_context(|| format!("writing zeros to the disk at {}", self.start))?;
+                .map_err(|error| explain(error, self.start))?;
         }
         self.length = 0;
         Ok(())
