@@ -22,41 +22,55 @@ const NOTE: &str = "/run/mailimg/clock";
 /// instead of ending, and Postfix is late by no more.
 const WAITED_OUT: i64 = 5;
 
-/// Notes how the clock stands, starts services anew if it was put back since the last
-/// time, and returns what to say.
+/// Starts services anew if the clock was put back since it was noted, notes how it stands,
+/// and returns what to say.
 pub fn follow_clock(place: &Place) -> Result<String> {
     let mut said = "The clock was not put back.".to_owned();
     // Set again meanwhile, it would start this for nothing: it runs already.
-    while let Some(set_back) = note_clock(place)? {
-        if set_back <= WAITED_OUT {
-            continue;
+    while let Some(change) = find_change(place)? {
+        if change.set_back > WAITED_OUT {
+            said = format!(
+                "The clock was put back by {}.",
+                describe_span(change.set_back)
+            );
+            start_anew(place)?;
         }
-        said = format!("The clock was put back by {}.", describe_span(set_back));
-        let services = SERVICES.iter().filter(|service| service.waits_for_clock);
-        for unit in services.filter_map(|service| service.daemon) {
-            if place.is_machine() {
-                restart_unit(unit)?;
-            }
-        }
+        // Last, so that the next run makes up for one that was killed.
+        let text = format!("{}\n", change.now);
+        ensure_file(&place.path(NOTE), text.as_bytes(), PUBLIC, None)?;
     }
     Ok(said)
 }
 
-/// By how many seconds the clock was put back since it was noted, negative when forward;
-/// absent when it stands as it is noted.
-fn note_clock(place: &Place) -> Result<Option<i64>> {
+/// How the clock stands otherwise than it is noted.
+struct Change {
+    /// What is to be noted.
+    now: i64,
+    /// By how many seconds it was put back, negative when forward.
+    set_back: i64,
+}
+
+/// Compares the clock with the note; absent when they agree.
+fn find_change(place: &Place) -> Result<Option<Change>> {
     let now = seconds_at_power_on();
-    let path = place.path(NOTE);
-    let noted = read_optional(&path)?.unwrap_or_default();
+    let noted = read_optional(&place.path(NOTE))?.unwrap_or_default();
     // A note that cannot be read is none: the worst is a wait.
-    let noted = String::from_utf8_lossy(&noted).trim().parse::<i64>().ok();
-    let set_back = noted.map_or(0, |noted| noted.saturating_sub(now));
-    // Both clocks are read one after the other, and NTP moves one of them slowly.
-    if noted.is_some() && set_back.abs() <= 1 {
-        return Ok(None);
+    let Ok(noted) = String::from_utf8_lossy(&noted).trim().parse::<i64>() else {
+        return Ok(Some(Change { now, set_back: 0 }));
+    };
+    let set_back = noted.saturating_sub(now);
+    // Both clocks are read one after the other.
+    Ok((set_back.abs() > 1).then_some(Change { now, set_back }))
+}
+
+fn start_anew(place: &Place) -> Result<()> {
+    let services = SERVICES.iter().filter(|service| service.waits_for_clock);
+    for unit in services.filter_map(|service| service.daemon) {
+        if place.is_machine() {
+            restart_unit(unit)?;
+        }
     }
-    ensure_file(&path, format!("{now}\n").as_bytes(), PUBLIC, None)?;
-    Ok(Some(set_back))
+    Ok(())
 }
 
 #[cfg(test)]

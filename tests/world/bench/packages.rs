@@ -1,6 +1,7 @@
 //! The packages and the recipe of an image that has everything and does nothing.
 
 use super::deb::Deb;
+use mailimg::builder::seal::grub::MODULES;
 
 /// Version of the made-up kernel.
 const KERNEL: &str = "6.1-tiny";
@@ -109,31 +110,15 @@ fn stub() -> Vec<u8> {
 
 /// Parts of GRUB for BIOS that are as long as they must be and hold nothing.
 fn with_grub(mut deb: Deb) -> Deb {
-    let modules = [
-        "biosdisk",
-        "part_gpt",
-        "fat",
-        "normal",
-        "configfile",
-        "test",
-        "loadenv",
-        "linux",
-        "loopback",
-        "terminal",
-        "serial",
-        "echo",
-        "sleep",
-        "reboot",
-    ];
     let path = |name: &str| format!("usr/lib/grub/i386-pc/{name}");
-    let dependencies: String = modules.iter().map(|name| format!("{name}:\n")).collect();
+    let dependencies: String = MODULES.iter().map(|name| format!("{name}:\n")).collect();
     deb = deb
         .file(&path("boot.img"), 0o644, &[0xb0; 512])
         .file(&path("diskboot.img"), 0o644, &[0xd0; 512])
         .file(&path("lzma_decompress.img"), 0o644, &[0xe0; 64])
         .file(&path("kernel.img"), 0o644, &grub_kernel())
         .file(&path("moddep.lst"), 0o644, dependencies.as_bytes());
-    for name in modules {
+    for name in MODULES {
         deb = deb.file(&path(&format!("{name}.mod")), 0o644, name.as_bytes());
     }
     deb

@@ -23,7 +23,7 @@ const FOLDER: &str = "usr/lib/grub/i386-pc";
 ///
 /// Disk, table and file system; the language of grub.cfg; the kernel's loader, and files
 /// inside files for it; both consoles; environment blocks, for two slots with a counter.
-const MODULES: [&str; 14] = [
+pub const MODULES: [&str; 14] = [
     "biosdisk",
     "part_gpt",
     "fat",
