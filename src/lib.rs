@@ -4,8 +4,8 @@
 //!
 //! - [`builder`] is `mailimg`: from a recipe to a disk.
 //! - [`appliance`] is `mailctl`, which lives in the image: from power-on to mail.
-//! - Both stand on [`settings`], [`error`], [`mod@print`], [`manual`] and [`version`]. [`any_certificate`] is
-//!   there for the health gate and for tests.
+//! - Both stand on [`settings`], [`format`], [`error`], [`mod@print`], [`manual`] and [`version`].
+//!   [`any_certificate`] is there for the health gate and for tests.
 //!
 //! Imports run downwards and never in a circle; `tests/house` reads them.
 
@@ -27,6 +27,7 @@ pub mod any_certificate;
 pub mod appliance;
 pub mod builder;
 pub mod error;
+pub mod format;
 pub mod manual;
 pub mod settings;
 pub mod version;

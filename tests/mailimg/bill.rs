@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailimg::builder::bill::{BILL_PATH, Document, file_origins, file_path, is_valid};
 use mailimg::builder::seal::erofs::{Root, What};
-use mailimg::builder::write::gpt::{TYPE_ROOT, read_gpt};
-use mailimg::builder::write::storage::Storage;
+use mailimg::format::gpt::{TYPE_ROOT, read_gpt};
+use mailimg::format::storage::Storage;
 
 use crate::world::bench::Bench;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mailimg::builder::write::gpt::{TYPE_BIOS_BOOT, Table, read_gpt};
+use mailimg::format::gpt::{TYPE_BIOS_BOOT, Table, read_gpt};
 
 use crate::world::bench::Bench;
 use crate::world::bench::outcome::Outcome;

@@ -6,16 +6,16 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::builder::seal::extents::ReadAt;
-use crate::builder::seal::uki::find_section;
-use crate::builder::seal::verity::{self, Hash};
 use crate::builder::write::bios::{BiosBoot, check_bios};
-use crate::builder::write::fat::Volume;
-use crate::builder::write::gpt::{
+use crate::error::hinted;
+use crate::format::extents::ReadAt;
+use crate::format::fat::Volume;
+use crate::format::gpt::{
     Partition, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, Table, Uuid, check_backup, read_gpt,
 };
-use crate::builder::write::storage::{Region, Storage};
-use crate::error::hinted;
+use crate::format::storage::{Region, Storage};
+use crate::format::uki::find_section;
+use crate::format::verity::{self, Hash};
 
 /// Folder of the unified kernel images on the boot partition.
 const KERNELS: &str = "EFI/Linux";

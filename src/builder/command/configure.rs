@@ -14,12 +14,12 @@ use rustix::io::Errno;
 
 use super::settings::Checked;
 use crate::builder::write::atomic::make_private;
-use crate::builder::write::fat::Volume;
-use crate::builder::write::gpt::{TYPE_ESP, read_gpt};
 use crate::builder::write::qcow2::{self, Qcow2};
-use crate::builder::write::storage::{Region, Storage};
-use crate::builder::write::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::error::{Hint, hinted};
+use crate::format::fat::Volume;
+use crate::format::gpt::{TYPE_ESP, read_gpt};
+use crate::format::storage::{Region, Storage};
+use crate::format::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::settings::{Authority, named_authority, parse_settings};
 
 /// Puts settings into an image; without any, the template it came with.
@@ -164,11 +164,11 @@ mod tests {
     use crate::builder::recipe::PartitionSizes;
     use crate::builder::tree::Content;
     use crate::builder::write::disk::{DiskUuids, plan_disk};
-    use crate::builder::write::fat::{Volume, VolumeOptions, write_fat};
     use crate::builder::write::qcow2::{Qcow2, write_qcow2};
-    use crate::builder::write::storage::{Region, Storage};
-    use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
     use crate::error::render;
+    use crate::format::fat::{Volume, VolumeOptions, write_fat};
+    use crate::format::storage::{Region, Storage};
+    use crate::format::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
     use crate::settings::Authority;
 
     const PRISTINE: &[u8] = b"# DOMAIN=example.org\n";

@@ -12,8 +12,8 @@ use clap::Args;
 
 use super::check_image::{check_image, load_kernels};
 use crate::builder::write::bios::check_bios;
-use crate::builder::write::gpt::read_gpt;
 use crate::builder::write::opened::Opened;
+use crate::format::gpt::read_gpt;
 use crate::print::say;
 
 /// Arguments of `mailimg inspect`.

@@ -8,7 +8,6 @@
 pub mod copy;
 pub mod in_use;
 pub mod keep_data;
-pub mod layout;
 pub mod note;
 pub mod source;
 pub mod target;

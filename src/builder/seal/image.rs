@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::cpio::{compress_initrd, write_cpio};
 use super::erofs::plan_erofs;
-use super::extents::Extents;
 use super::grub::{Grub, make_grub};
 use super::initrd::make_initrd_tree;
 use crate::builder::compose::{Composed, Manifest, Resources, enable_units};
 use crate::builder::fetch::Cache;
 use crate::builder::recipe::Recipe;
 use crate::builder::tree::{Node, Tree};
+use crate::format::extents::Extents;
 
 /// Where Debian's systemd-boot-efi keeps loader and stub.
 const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";

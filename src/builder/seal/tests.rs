@@ -11,10 +11,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{cpio, erofs, initrd, verity};
+use super::{cpio, erofs, initrd};
 use crate::builder::recipe::Initrd;
 use crate::builder::tree::{Content, FileSlice, Kind, Metadata, Node, Tree};
 use crate::builder::{elf, kmod};
+use crate::format::verity;
 
 /// The tree of a folder, contents by reference.
 fn tree_of(root: &Path) -> Tree {

@@ -8,9 +8,7 @@
 //! Left out on purpose: device nodes (systemd makes them at boot) and times
 //! (every file of an image carries the image's one time stamp).
 
-mod content;
-
-pub use content::{Content, FileSlice};
+pub use crate::format::content::{Content, FileSlice};
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

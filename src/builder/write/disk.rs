@@ -14,12 +14,12 @@ use std::fs::File;
 
 use anyhow::{Context, Result, ensure};
 
-use super::gpt::{
+use crate::builder::recipe::PartitionSizes;
+use crate::error::hinted;
+use crate::format::gpt::{
     ATTRIBUTE_READ_ONLY, LABEL_UNITS, Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT,
     TYPE_ROOT_VERITY, Table, Uuid, write_gpt,
 };
-use crate::builder::recipe::PartitionSizes;
-use crate::error::hinted;
 
 /// Bytes of a MiB, the alignment of every partition.
 pub const MIB: u64 = 1 << 20;
@@ -180,8 +180,8 @@ impl fmt::Display for DiskPlan {
 mod tests {
     use super::{DiskPlan, DiskUuids, plan_disk};
     use crate::builder::recipe::PartitionSizes;
-    use crate::builder::write::gpt::{check_backup, read_gpt};
     use crate::error::render;
+    use crate::format::gpt::{check_backup, read_gpt};
 
     fn plan(esp_mib: u64, version: &str) -> anyhow::Result<DiskPlan> {
         let disk = PartitionSizes {

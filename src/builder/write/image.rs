@@ -9,16 +9,17 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 
-use super::SETTINGS_FILE;
-use super::bios::{CONFIGURATION, CONFIGURATION_FILE, SLOT_FILES, Slot, write_bios};
+use super::bios::write_bios;
 use super::disk::{DiskPlan, DiskUuids, MIB, plan_disk};
-use super::fat::{Volume, VolumeOptions, write_fat};
-use super::storage::Region;
 use crate::builder::recipe::Recipe;
 use crate::builder::seal::image::{Sealed, derive, uuid_from};
-use crate::builder::seal::uki::make_uki;
-use crate::builder::seal::verity::{hash_size, write_verity};
 use crate::builder::tree::Content;
+use crate::format::SETTINGS_FILE;
+use crate::format::fat::{Volume, VolumeOptions, write_fat};
+use crate::format::grub::{CONFIGURATION, CONFIGURATION_FILE, SLOT_FILES, Slot};
+use crate::format::storage::Region;
+use crate::format::uki::make_uki;
+use crate::format::verity::{hash_size, write_verity};
 use crate::settings::{Authority, settings_template};
 
 /// systemd-boot's configuration, <https://www.freedesktop.org/software/systemd/man/257/loader.conf.html>.

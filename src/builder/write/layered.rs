@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 
-use super::storage::{Storage, check_bounds};
-use crate::builder::seal::extents::ReadAt;
+use crate::format::extents::ReadAt;
+use crate::format::storage::{Storage, check_bounds};
 
 /// Bytes of the pieces that changes are kept in.
 const PAGE: u64 = 4096;
@@ -95,7 +95,7 @@ impl<S: Storage + Sync> ReadAt for Layered<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::Layered;
-    use crate::builder::write::storage::Storage;
+    use crate::format::storage::Storage;
 
     #[test]
     fn changes_are_seen_and_what_is_below_stays() {

@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use anyhow::Result;
 
 use super::qcow2::{MAGIC, Qcow2};
-use super::storage::Storage;
-use crate::builder::seal::extents::ReadAt;
+use crate::format::extents::ReadAt;
+use crate::format::storage::Storage;
 
 /// An image.
 #[derive(Debug)]

@@ -133,10 +133,8 @@ fn what_is_no_image_lock_or_manifest_is_refused() {
         assert!(error.starts_with(&format!("error: {start}")), "{error}");
     }
     // The root's first block, where its own checksum sees it.
-    let table = mailimg::builder::write::gpt::read_gpt(&image).unwrap();
-    let root = table
-        .find(&mailimg::builder::write::gpt::TYPE_ROOT)
-        .unwrap();
+    let table = mailimg::format::gpt::read_gpt(&image).unwrap();
+    let root = table.find(&mailimg::format::gpt::TYPE_ROOT).unwrap();
     let mut damaged = image.clone();
     damaged[root.offset() as usize + 1024 + 40] ^= 1;
     bench.write_bytes("damaged.raw", &damaged);

@@ -6,10 +6,10 @@ use mailimg::builder::command::install::keep_data::{Options, keep_data};
 use mailimg::builder::command::install::source::Source;
 use mailimg::builder::command::install::whole_disk::check_disk;
 use mailimg::builder::progress::Progress;
-use mailimg::builder::write::gpt::{Partition, RawTable};
 use mailimg::builder::write::layered::Layered;
 use mailimg::builder::write::opened::Opened;
-use mailimg::builder::write::storage::Storage;
+use mailimg::format::gpt::{Partition, RawTable};
+use mailimg::format::storage::Storage;
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, proptest};
 
 use super::{MIB, Machine, VAR, VAR_SIZE};

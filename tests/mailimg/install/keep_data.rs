@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use mailimg::builder::write::gpt::read_gpt;
-use mailimg::builder::write::gpt::write_gpt;
+use mailimg::format::gpt::read_gpt;
+use mailimg::format::gpt::write_gpt;
 
 use super::{DISK, LBA, MIB, Machine, SETTINGS, boot_file, build, labels, var};
 use crate::world::bench::packages;
@@ -171,7 +171,7 @@ fn a_disk_that_has_grown_since_is_left_to_the_next_boot() {
 fn another_layout_is_refused() {
     let machine = Machine::new();
     let table = read_gpt(&machine.disk).unwrap();
-    let refuse = |change: &dyn Fn(&mut Vec<mailimg::builder::write::gpt::Partition>)| {
+    let refuse = |change: &dyn Fn(&mut Vec<mailimg::format::gpt::Partition>)| {
         let mut partitions = table.partitions.clone();
         change(&mut partitions);
         let mut disk = machine.disk.clone();
@@ -192,7 +192,7 @@ fn another_layout_is_refused() {
             "partition 7 is not var",
         ),
         (
-            &|partitions: &mut Vec<mailimg::builder::write::gpt::Partition>| {
+            &|partitions: &mut Vec<mailimg::format::gpt::Partition>| {
                 partitions[6].label = "data".to_owned();
             },
             "partition 7 is not var",
@@ -202,7 +202,7 @@ fn another_layout_is_refused() {
             "partition 1 is not esp",
         ),
         (
-            &|partitions: &mut Vec<mailimg::builder::write::gpt::Partition>| {
+            &|partitions: &mut Vec<mailimg::format::gpt::Partition>| {
                 let mut more = partitions[6].clone();
                 partitions[6].last_lba -= LBA;
                 more.first_lba = partitions[6].last_lba + 1;

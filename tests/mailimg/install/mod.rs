@@ -11,9 +11,7 @@ use std::path::PathBuf;
 
 use mailimg::builder::command::configure::configure;
 use mailimg::builder::command::settings::Checked;
-use mailimg::builder::write::gpt::{
-    Partition, TYPE_ROOT, TYPE_ROOT_VERITY, TYPE_VAR, read_gpt, write_gpt,
-};
+use mailimg::format::gpt::{Partition, TYPE_ROOT, TYPE_ROOT_VERITY, TYPE_VAR, read_gpt, write_gpt};
 
 use crate::world::bench::Bench;
 use crate::world::bench::outcome::Outcome;
@@ -131,7 +129,7 @@ fn labels(disk: &[u8]) -> Vec<String> {
 
 /// A file of the boot partition.
 fn boot_file(disk: &[u8], name: &str) -> Option<Vec<u8>> {
-    use mailimg::builder::write::fat::Volume;
+    use mailimg::format::fat::Volume;
     let mut esp = disk[MIB as usize..35 * MIB as usize].to_vec();
     Volume::open(&mut esp).unwrap().read(name).ok()
 }

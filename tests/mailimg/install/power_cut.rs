@@ -6,11 +6,11 @@ use mailimg::builder::command::install::keep_data::{Kept, Options, keep_data};
 use mailimg::builder::command::install::source::Source;
 use mailimg::builder::command::install::whole_disk::{check_disk, smallest_disk, write_whole_disk};
 use mailimg::builder::progress::Progress;
-use mailimg::builder::seal::extents::ReadAt;
-use mailimg::builder::write::gpt::{Copies, RawTable};
 use mailimg::builder::write::layered::Layered;
 use mailimg::builder::write::opened::Opened;
-use mailimg::builder::write::storage::Storage;
+use mailimg::format::extents::ReadAt;
+use mailimg::format::gpt::{Copies, RawTable};
+use mailimg::format::storage::Storage;
 
 use super::recorder::{Blank, Random, Recorder};
 use super::{MIB, Machine, SETTINGS, VAR, VAR_SIZE, boot_file, labels};

@@ -4,7 +4,7 @@
 use std::io;
 
 use mailimg::builder::write::layered::Layered;
-use mailimg::builder::write::storage::Storage;
+use mailimg::format::storage::Storage;
 
 /// What a disk writes wholly or not at all.
 const SECTOR: usize = 512;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use mailimg::builder::write::gpt::{check_backup, read_gpt};
+use mailimg::format::gpt::{check_backup, read_gpt};
 
 use super::{MIB, Machine, SETTINGS, SLOT_B, VAR};
 use crate::world::bench::Bench;

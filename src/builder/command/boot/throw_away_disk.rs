@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use super::qemu::path_option;
 use crate::builder::write::bios::MBR_CODE;
 use crate::builder::write::qcow2::{Qcow2, write_overlay};
-use crate::builder::write::storage::Storage;
 use crate::error::{Hint, hinted};
+use crate::format::storage::Storage;
 
 /// Size that a smaller image's disk is given, in bytes: a raw image ends after
 /// its first root slot, and the machine makes its second one and `/var` behind.

@@ -12,11 +12,11 @@ use crate::builder::bill::{BILL_PATH, Document, debian_packages, file_origins};
 use crate::builder::compose::{MANIFEST_PATH, Manifest, Sizes};
 use crate::builder::lock::{Lock, Pinned};
 use crate::builder::seal::erofs::{Root, Stat};
-use crate::builder::write::fat::Volume;
-use crate::builder::write::gpt::{TYPE_ESP, TYPE_ROOT, read_gpt};
 use crate::builder::write::qcow2::{self, Qcow2};
-use crate::builder::write::storage::{Region, Storage};
 use crate::error::Hint;
+use crate::format::fat::Volume;
+use crate::format::gpt::{TYPE_ESP, TYPE_ROOT, read_gpt};
+use crate::format::storage::{Region, Storage};
 
 /// Largest lock or manifest that is read, in bytes.
 const TEXT_LIMIT: u64 = 64 << 20;

@@ -12,9 +12,9 @@ use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterato
 use sha2::{Digest, Sha256};
 
 use crate::builder::progress::Stage;
-use crate::builder::seal::extents::ReadAt;
-use crate::builder::write::storage::{Storage, is_zero};
 use crate::error::hinted;
+use crate::format::extents::ReadAt;
+use crate::format::storage::{Storage, is_zero};
 
 /// Bytes that are hashed and compared at once.
 const PIECE: u64 = 1 << 20;

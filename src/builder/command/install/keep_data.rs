@@ -13,7 +13,6 @@
 use anyhow::{Context, Result};
 
 use super::copy::{Stretch, compare, copy, total};
-use super::layout::{EMPTY, Layout, SLOTS, change_partitions};
 use super::note::Note;
 use super::source::Source;
 use super::target::Fenced;
@@ -24,11 +23,12 @@ use crate::builder::progress::Progress;
 use crate::builder::seal::image::{derive, uuid_from};
 use crate::builder::write::bios::MBR_CODE;
 use crate::builder::write::disk::MIB;
-use crate::builder::write::fat::Volume;
-use crate::builder::write::gpt::{Partition, SECTOR, read_gpt};
-use crate::builder::write::storage::{Region, Storage};
-use crate::builder::write::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::error::{Hint, hinted};
+use crate::format::fat::Volume;
+use crate::format::gpt::{Partition, SECTOR, read_gpt};
+use crate::format::layout::{EMPTY, Layout, SLOTS, change_partitions};
+use crate::format::storage::{Region, Storage};
+use crate::format::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::settings::{Authority, parse_settings};
 
 /// What was asked for besides.

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::builder::command::settings::Checked;
-use crate::builder::write::gpt::{FIRST_UNUSED, FIRST_USABLE, SECTOR, SPARE};
-use crate::builder::write::storage::Storage;
-use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_LIMIT};
+use crate::format::gpt::{FIRST_UNUSED, FIRST_USABLE, SECTOR, SPARE};
+use crate::format::storage::Storage;
+use crate::format::{AUTHORITY_LIMIT, SETTINGS_LIMIT};
 use crate::settings::Authority;
 
 /// Where it lies, in bytes.
@@ -132,7 +132,7 @@ fn digest(head: &[u8; HEAD], content: &[u8]) -> [u8; 32] {
 mod tests {
     use super::{Note, PLACE, ROOM};
     use crate::builder::command::settings::Checked;
-    use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_LIMIT};
+    use crate::format::{AUTHORITY_LIMIT, SETTINGS_LIMIT};
     use crate::settings::Authority;
 
     fn settings(text: usize, certificate: Option<usize>) -> Note {

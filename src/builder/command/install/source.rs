@@ -7,13 +7,13 @@ use super::copy::Stretch;
 use crate::builder::command::check_image::check_image;
 use crate::builder::command::configure::replace_settings;
 use crate::builder::command::settings::Checked;
-use crate::builder::seal::verity::Hash;
-use crate::builder::write::gpt::{
-    Partition, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, Table, read_gpt,
-};
 use crate::builder::write::layered::Layered;
 use crate::builder::write::opened::Opened;
 use crate::error::{Hint, hinted};
+use crate::format::gpt::{
+    Partition, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, Table, read_gpt,
+};
+use crate::format::verity::Hash;
 
 /// What the partitions of an image are, in their order.
 const TYPES: [[u8; 16]; 4] = [TYPE_ESP, TYPE_BIOS_BOOT, TYPE_ROOT, TYPE_ROOT_VERITY];

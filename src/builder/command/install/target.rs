@@ -14,9 +14,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::in_use::{Host, number_text};
-use crate::builder::write::gpt::SECTOR;
-use crate::builder::write::storage::{Storage, write_zeros};
 use crate::error::{Hint, hinted};
+use crate::format::gpt::SECTOR;
+use crate::format::storage::{Storage, write_zeros};
 
 /// A disk, or a file that stands for one.
 #[derive(Debug)]
@@ -206,8 +206,8 @@ mod tests {
 
     use super::{Fenced, Target};
     use crate::builder::command::install::in_use::Host;
-    use crate::builder::write::storage::Storage;
     use crate::error::render;
+    use crate::format::storage::Storage;
 
     #[test]
     fn a_file_stands_for_a_disk_of_whole_sectors() {

@@ -15,11 +15,11 @@ use super::source::Source;
 use crate::builder::progress::Progress;
 use crate::builder::write::bios::MBR_CODE;
 use crate::builder::write::disk::MIB;
-use crate::builder::write::gpt::{
+use crate::error::hinted;
+use crate::format::gpt::{
     Copies, RawTable, SECTOR, TYPE_VAR, Table, check_backup, read_gpt, write_gpt,
 };
-use crate::builder::write::storage::{Storage, is_zero};
-use crate::error::hinted;
+use crate::format::storage::{Storage, is_zero};
 
 /// Smallest `/var` that the first boot makes: SizeMinBytes of units/repart.d/70-var.conf.
 const SMALLEST_VAR: u64 = 2 << 30;

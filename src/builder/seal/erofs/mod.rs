@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
-use super::extents::Extents;
 use crate::builder::tree::{Content, Kind, Node, Tree, name_of, parent_of};
+use crate::format::extents::Extents;
 
 pub use read::{Root, Stat, What};
 pub use sizes::BLOCK;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::builder::seal::extents::Extents;
 use crate::builder::tree::{Content, FileSlice, Kind, Metadata, Node, Tree};
+use crate::format::extents::Extents;
 
 use super::{BLOCK, Root, What, plan_erofs};
 

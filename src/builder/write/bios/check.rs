@@ -5,12 +5,12 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::config::{CONFIGURATION_FILE, SLOT_FILES, Slot};
 use super::{MBR_CODE, Record};
-use crate::builder::write::fat::Volume;
-use crate::builder::write::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
-use crate::builder::write::storage::{Region, Storage, is_zero};
 use crate::error::Hint;
+use crate::format::fat::Volume;
+use crate::format::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
+use crate::format::grub::{CONFIGURATION_FILE, SLOT_FILES, Slot};
+use crate::format::storage::{Region, Storage, is_zero};
 
 /// What BIOS starts.
 #[derive(Clone, Debug, PartialEq, Eq)]

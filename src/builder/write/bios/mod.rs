@@ -8,17 +8,16 @@
 //! sectors are not 512 bytes, which BIOS does not start from.
 
 mod check;
-mod config;
 
+use crate::format::grub::CONFIGURATION;
 pub use check::{BiosBoot, check_bios};
-pub use config::{CONFIGURATION, CONFIGURATION_FILE, SLOT_FILES, Slot};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use super::gpt::{Partition, SECTOR};
-use super::storage::Storage;
 use crate::builder::seal::grub::Grub;
+use crate::format::gpt::{Partition, SECTOR};
+use crate::format::storage::Storage;
 
 /// Bytes of the MBR that are code; a disk signature and the table follow.
 pub const MBR_CODE: usize = 440;
@@ -116,8 +115,8 @@ fn locate(grub: &Grub, core_sector: u64) -> Result<(Vec<u8>, Vec<u8>)> {
 mod tests {
     use super::{MBR_CODE, Record, write_bios};
     use crate::builder::seal::grub::Grub;
-    use crate::builder::write::gpt::{Partition, TYPE_BIOS_BOOT};
-    use crate::builder::write::storage::Storage;
+    use crate::format::gpt::{Partition, TYPE_BIOS_BOOT};
+    use crate::format::storage::Storage;
 
     pub(super) fn grub() -> Grub {
         Grub {

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result, ensure};
 
 use super::{COMPRESSED, COPIED, HEADER_SIZE, MAGIC, OFFSET_MASK, READS_ZERO, REFCOUNT_ORDER};
-use crate::builder::write::storage::{Storage, check_bounds, is_zero};
 use crate::error::hinted;
+use crate::format::storage::{Storage, check_bounds, is_zero};
 
 /// Largest L1 table that is read, in bytes, QEMU's own limit.
 const L1_LIMIT: u64 = 32 << 20;
@@ -291,8 +291,8 @@ mod tests {
 
     use super::Qcow2;
     use crate::builder::write::qcow2::write_qcow2;
-    use crate::builder::write::storage::Storage;
     use crate::error::render;
+    use crate::format::storage::Storage;
 
     const MIB: u64 = 1 << 20;
 

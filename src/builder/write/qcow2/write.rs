@@ -14,7 +14,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::{CLUSTER_BITS, COPIED, HEADER_SIZE, MAGIC, REFCOUNT_ORDER};
-use crate::builder::write::storage::is_zero;
+use crate::format::storage::is_zero;
 
 /// Bytes of a cluster.
 pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;

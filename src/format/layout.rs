@@ -11,11 +11,11 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::builder::write::gpt::{
+use crate::error::{Hint, hinted};
+use crate::format::gpt::{
     Copies, Partition, RawTable, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, TYPE_VAR,
 };
-use crate::builder::write::storage::Storage;
-use crate::error::{Hint, hinted};
+use crate::format::storage::Storage;
 
 /// What is where: type, and label if it is always the same.
 const PARTITIONS: [([u8; 16], Option<&str>); 7] = [

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{FEWEST_CLUSTERS, Geometry, MOST_CLUSTERS, SECTOR};
-use crate::builder::write::storage::Storage;
 use crate::error::hinted;
+use crate::format::storage::Storage;
 
 /// Sectors before the first table; the usual number, rounded up so that
 /// clusters are aligned.
@@ -206,7 +206,7 @@ pub(super) fn read(storage: &dyn Storage) -> Result<(Geometry, u32, Option<u64>)
 #[cfg(test)]
 mod tests {
     use super::plan;
-    use crate::builder::write::fat::SECTOR;
+    use crate::format::fat::SECTOR;
 
     #[test]
     fn clusters_are_aligned_and_the_tables_cover_them() {

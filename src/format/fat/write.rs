@@ -12,10 +12,10 @@ use super::boot_sector::{self, Identity};
 use super::folder::{Child, Place, Stamp, encode_folder, sort_folders};
 use super::names::{ShortName, check_name};
 use super::{CLUSTER_MASK, END_OF_CHAIN, ENTRY, FIRST_CLUSTER, Geometry};
-use crate::builder::tree::Content;
-use crate::builder::write::storage::{Storage, is_zero};
-use crate::builder::write::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::error::hinted;
+use crate::format::content::Content;
+use crate::format::storage::{Storage, is_zero};
+use crate::format::{AUTHORITY_LIMIT, SETTINGS_FILE, SETTINGS_LIMIT};
 
 /// How much of a file is read at once; a multiple of every cluster size.
 const COPY_BUFFER: usize = 1 << 20;
@@ -262,8 +262,8 @@ fn editable(geometry: &Geometry, place: &Place) -> Vec<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::{VolumeOptions, write_fat};
-    use crate::builder::tree::Content;
     use crate::error::render;
+    use crate::format::content::Content;
 
     fn refused(paths: &[&str]) -> String {
         let files: Vec<(String, Content)> = paths

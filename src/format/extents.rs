@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Result, bail};
 
-use crate::builder::tree::Content;
+use crate::format::content::Content;
 
 /// Something that is read by position, from several threads at once.
 pub trait ReadAt: Sync {
@@ -126,7 +126,7 @@ impl ReadAt for Extents {
 #[cfg(test)]
 mod tests {
     use super::Extents;
-    use crate::builder::tree::Content;
+    use crate::format::content::Content;
 
     #[test]
     fn gaps_read_as_zeros_and_pieces_by_part() {

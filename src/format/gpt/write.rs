@@ -6,7 +6,7 @@ use super::{
     ENTRIES, ENTRY_SECTORS, ENTRY_SIZE, HEADER_SIZE, LABEL_UNITS, Partition, SECTOR, Uuid,
     swap_uuid,
 };
-use crate::builder::write::storage::Storage;
+use crate::format::storage::Storage;
 
 /// First sector that partitions may use: 1 MiB, as sfdisk and systemd-repart
 /// set it, so that nothing is ever squeezed in before the first partition.

@@ -197,10 +197,10 @@ mod tests {
     use std::io;
 
     use super::Volume;
-    use crate::builder::tree::Content;
-    use crate::builder::write::SETTINGS_FILE;
-    use crate::builder::write::fat::volume::tests::{check_with_fsck, sample, write};
-    use crate::builder::write::storage::Storage;
+    use crate::format::SETTINGS_FILE;
+    use crate::format::content::Content;
+    use crate::format::fat::volume::tests::{check_with_fsck, sample, write};
+    use crate::format::storage::Storage;
 
     /// A disk that fails after a number of writes, as if the power went.
     struct Failing {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::builder::seal::uki::find_section;
+use crate::format::uki::find_section;
 
 /// What chooses the slot.
 pub const CONFIGURATION_FILE: &str = "grub/grub.cfg";

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Table;
 use super::raw::RawTable;
-use crate::builder::write::storage::Storage;
+use crate::format::storage::Storage;
 
 /// Reads the primary table.
 ///
@@ -29,9 +29,7 @@ pub fn check_backup(storage: &dyn Storage) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{check_backup, read_gpt};
-    use crate::builder::write::gpt::{
-        ATTRIBUTE_READ_ONLY, Partition, TYPE_ESP, TYPE_ROOT, write_gpt,
-    };
+    use crate::format::gpt::{ATTRIBUTE_READ_ONLY, Partition, TYPE_ESP, TYPE_ROOT, write_gpt};
 
     const SIZE: u64 = 4 << 20;
 

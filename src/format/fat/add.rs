@@ -124,7 +124,7 @@ impl Volume<'_> {
 #[cfg(test)]
 mod tests {
     use super::Volume;
-    use crate::builder::write::fat::volume::tests::{check_with_fsck, sample, write};
+    use crate::format::fat::volume::tests::{check_with_fsck, sample, write};
 
     #[test]
     fn a_file_comes_and_goes_without_a_trace() {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::names::{ShortName, long_name_entries, same_name, short_name};
 use super::{ATTRIBUTE_ARCHIVE, ATTRIBUTE_FOLDER, ATTRIBUTE_LABEL, ENTRY};
-use crate::builder::tree::Content;
+use crate::format::content::Content;
 
 /// Something in a folder.
 pub(super) struct Child {

@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::builder::seal::extents::Extents;
-use crate::builder::tree::Content;
+use crate::format::content::Content;
+use crate::format::extents::Extents;
 
 use super::{BLOCK, Hash, hash_size, verify, write_verity};
 

@@ -12,7 +12,7 @@ use super::{
     ATTRIBUTE_FOLDER, ATTRIBUTE_LABEL, ATTRIBUTE_LONG_NAME, CLUSTER_MASK, ENTRY,
     FIRST_END_OF_CHAIN, Geometry,
 };
-use crate::builder::write::storage::Storage;
+use crate::format::storage::Storage;
 
 /// First byte of a folder's entry that was deleted.
 pub(super) const DELETED: u8 = 0xe5;
@@ -179,12 +179,12 @@ pub(super) mod tests {
     use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, proptest};
 
     use super::Volume;
-    use crate::builder::tree::Content;
-    use crate::builder::write::fat::{VolumeOptions, WrittenVolume, write_fat};
+    use crate::format::content::Content;
+    use crate::format::fat::{VolumeOptions, WrittenVolume, write_fat};
 
     const SIZE: u64 = 34 << 20;
 
-    pub(in crate::builder::write::fat) fn write(
+    pub(in crate::format::fat) fn write(
         files: &[(String, Content)],
     ) -> (tempfile::NamedTempFile, WrittenVolume) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -199,7 +199,7 @@ pub(super) mod tests {
         (file, written)
     }
 
-    pub(in crate::builder::write::fat) fn sample() -> Vec<(String, Content)> {
+    pub(in crate::format::fat) fn sample() -> Vec<(String, Content)> {
         let mut sparse = vec![0u8; 300_000];
         sparse[150_000] = 7;
         let mut files = vec![
@@ -225,7 +225,7 @@ pub(super) mod tests {
     }
 
     /// dosfstools is the second opinion where it is installed.
-    pub(in crate::builder::write::fat) fn check_with_fsck(file: &File, path: &std::path::Path) {
+    pub(in crate::format::fat) fn check_with_fsck(file: &File, path: &std::path::Path) {
         file.sync_all().unwrap();
         let Ok(output) = Command::new("fsck.vfat")
             .arg("-n")

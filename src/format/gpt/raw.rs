@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::decode::{decode_entry, number32, number64, uuid_at};
 use super::write::encode_entry;
 use super::{ENTRIES, ENTRY_SECTORS, ENTRY_SIZE, HEADER_SIZE, Partition, SECTOR, Table, Uuid};
-use crate::builder::write::storage::Storage;
+use crate::format::storage::Storage;
 
 /// Largest entry array that is read, in bytes; ours is 16 KiB.
 const ENTRIES_LIMIT: u64 = 1 << 20;

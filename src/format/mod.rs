@@ -1,0 +1,27 @@
+//! What lies on a disk: formats that the builder writes and a machine reads and replaces.
+//!
+//! [`gpt`] and [`layout`] say where things lie, [`fat`] is the boot partition, [`uki`] and
+//! [`grub`] what starts there, [`verity`] how a root is sealed. [`storage`] is bytes by
+//! position, [`content`] and [`extents`] are bytes by reference.
+
+pub mod content;
+pub mod extents;
+pub mod fat;
+pub mod gpt;
+pub mod grub;
+pub mod layout;
+pub mod storage;
+pub mod uki;
+pub mod verity;
+
+/// Name of the settings file in the boot partition's root folder.
+pub const SETTINGS_FILE: &str = "settings.env";
+
+/// Largest settings file that an image takes, in bytes.
+///
+/// Ours: sixteen times a full table of keys with comments, and twice of it
+/// (see [`fat::WrittenVolume::editable`]) fits the space kept free for edits.
+pub const SETTINGS_LIMIT: usize = 64 << 10;
+
+/// Largest root certificate that an image takes beside them, in bytes.
+pub const AUTHORITY_LIMIT: usize = crate::settings::MAXIMUM_AUTHORITY_BYTES;
