@@ -41,6 +41,7 @@ mod ssh;
 mod sts;
 mod takeover;
 mod unbound;
+mod upgrade;
 mod users;
 mod web;
 mod wire;

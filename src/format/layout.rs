@@ -1,4 +1,4 @@
-//! The disk of a machine that mailimg made, as far as `--keep-data` has to know it.
+//! The disk of a machine that mailimg made, as far as another image on it has to know it.
 //!
 //! ```text
 //! 1 esp │ 2 bios │ 3, 4 slot A │ 5, 6 slot B │ 7 var
@@ -9,9 +9,9 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
+use thiserror::Error;
 
-use crate::error::{Hint, hinted};
 use crate::format::gpt::{
     Copies, Partition, RawTable, TYPE_BIOS_BOOT, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, TYPE_VAR,
 };
@@ -39,10 +39,29 @@ pub struct Layout {
     partitions: Vec<Partition>,
 }
 
+/// Why a disk is not taken for that of a machine.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// Neither table is whole.
+    #[error("reading the disk's partition table, the backup too: {0:#}")]
+    NoTable(anyhow::Error),
+    /// One is, and knows where everything lies.
+    #[error("reading the disk's {which} partition table: {error:#}")]
+    OneTable {
+        /// The one that is damaged: `primary` or `backup`.
+        which: &'static str,
+        /// What is wrong with it.
+        error: anyhow::Error,
+    },
+    /// It has other partitions.
+    #[error("the disk is not laid out as that of a machine that has run: {0}")]
+    Foreign(String),
+}
+
 impl Layout {
     /// Reads the tables of a disk; with `force` one damaged table is made from the other.
-    pub fn read(disk: &dyn Storage, force: bool) -> Result<(Self, Tables)> {
-        let Copies { primary, backup } = Copies::read(disk)?;
+    pub fn read(disk: &dyn Storage, force: bool) -> Result<(Self, Tables), LayoutError> {
+        let Copies { primary, backup } = Copies::read(disk).map_err(LayoutError::NoTable)?;
         let (good, damaged) = match (primary, backup) {
             (Ok(primary), Ok(backup)) => match agree(&primary, &backup) {
                 true => (primary, None),
@@ -56,35 +75,24 @@ impl Layout {
             },
             (Ok(primary), Err(error)) => (primary, Some(("backup", error))),
             (Err(error), Ok(backup)) => (backup, Some(("primary", error))),
-            (Err(error), Err(_)) => {
-                return Err(error)
-                    .context("reading the disk's partition table, the backup too")
-                    .hint("without --keep-data the disk is installed anew, and all on it is lost");
-            }
+            (Err(error), Err(_)) => return Err(LayoutError::NoTable(error)),
         };
         let layout = Self::of(&good)?;
         match damaged {
-            None => {}
-            Some((which, error)) if !force => {
-                return Err(error)
-                    .with_context(|| format!("reading the disk's {which} partition table"))
-                    .hint(
-                        "save the disk first; --force then takes the other table, which knows /var",
-                    );
-            }
+            None => Ok((layout, Tables::default())),
+            Some((which, error)) if !force => Err(LayoutError::OneTable { which, error }),
             Some((which, _)) => {
                 let tables = Tables {
                     damaged: Some(good.for_other_place()),
                     which,
                 };
-                return Ok((layout, tables));
+                Ok((layout, tables))
             }
         }
-        Ok((layout, Tables::default()))
     }
 
     /// Takes a table apart, if it is one of ours.
-    fn of(table: &RawTable) -> Result<Self> {
+    fn of(table: &RawTable) -> Result<Self, LayoutError> {
         let mut partitions: Vec<Partition> = Vec::new();
         for (index, (kind, label)) in PARTITIONS.iter().enumerate() {
             let number = index + 1;
@@ -203,7 +211,7 @@ fn agree(primary: &RawTable, backup: &RawTable) -> bool {
         && of(primary) == of(backup)
 }
 
-fn other_layout(number: usize, wanted: Option<&str>) -> anyhow::Error {
+fn other_layout(number: usize, wanted: Option<&str>) -> LayoutError {
     let what = match (number, wanted) {
         (0, _) => "its partition table is none that mailimg made".to_owned(),
         (7, _) => "partition 7 is not var".to_owned(),
@@ -213,8 +221,5 @@ fn other_layout(number: usize, wanted: Option<&str>) -> anyhow::Error {
         }
         (number, None) => format!("there is a partition {number}"),
     };
-    hinted(
-        format!("the disk is not laid out as that of a machine that has run: {what}"),
-        "without --keep-data the disk is installed anew, and all on it is lost",
-    )
+    LayoutError::Foreign(what)
 }

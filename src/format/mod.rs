@@ -1,9 +1,11 @@
 //! What lies on a disk: formats that the builder writes and a machine reads and replaces.
 //!
 //! [`gpt`] and [`layout`] say where things lie, [`fat`] is the boot partition, [`uki`] and
-//! [`grub`] what starts there, [`verity`] how a root is sealed. [`storage`] is bytes by
-//! position, [`content`] and [`extents`] are bytes by reference.
+//! [`grub`] what starts there, by the names of [`boot_entry`] and the order of
+//! [`version_order`]. [`verity`] is how a root is sealed. [`storage`] is bytes by position,
+//! [`content`] and [`extents`] are bytes by reference.
 
+pub mod boot_entry;
 pub mod content;
 pub mod extents;
 pub mod fat;
@@ -13,6 +15,7 @@ pub mod layout;
 pub mod storage;
 pub mod uki;
 pub mod verity;
+pub mod version_order;
 
 /// Name of the settings file in the boot partition's root folder.
 pub const SETTINGS_FILE: &str = "settings.env";

@@ -133,6 +133,65 @@ pub fn find_section(image: &[u8], name: &str) -> Result<Range<u64>> {
     Ok(range.0..end)
 }
 
+/// What a unified kernel image says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The recipe, IMAGE_ID of os-release(5).
+    pub image: String,
+    /// The version, IMAGE_VERSION.
+    pub version: String,
+    /// The processor that it is for, as `x86-64`.
+    pub architecture: String,
+    /// The root that it starts with, by its hash.
+    pub root_hash: [u8; 32],
+}
+
+impl Described {
+    /// Name of its file and of its partitions, up to what each adds.
+    pub fn stem(&self) -> String {
+        format!("{}_{}", self.image, self.version)
+    }
+}
+
+/// Reads which image a kernel belongs to.
+pub fn describe(image: &[u8]) -> Result<Described> {
+    let text = |section: &str| -> Result<String> {
+        let range = find_section(image, section)?;
+        let bytes = &image[range.start as usize..range.end as usize];
+        Ok(String::from_utf8_lossy(bytes)
+            .trim_end_matches('\0')
+            .to_owned())
+    };
+    let release = text(".osrel")?;
+    let field = |key: &str| {
+        let mut lines = release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value = value.map(|value| value.trim_matches(['"', '\'']).to_owned());
+        value.with_context(|| format!("its os-release has no {key}"))
+    };
+    let command_line = text(".cmdline")?;
+    let words = command_line.split_whitespace();
+    let hash = words
+        .filter_map(|word| word.strip_prefix("roothash="))
+        .next_back()
+        .context("its command line has no roothash=")?;
+    let mut root_hash = [0; 32];
+    hex::decode_to_slice(hash, &mut root_hash)
+        .with_context(|| format!("its root hash {hash:?} is none"))?;
+    let machine = object::File::parse(image)
+        .context("reading the headers of an executable")?
+        .architecture();
+    Ok(Described {
+        image: field("IMAGE_ID")?,
+        version: field("IMAGE_VERSION")?,
+        architecture: match machine {
+            object::Architecture::X86_64 => "x86-64".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        },
+        root_hash,
+    })
+}
+
 /// What appending needs to know of a stub.
 struct Layout {
     /// Where the optional header begins.

@@ -19,6 +19,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
             "command",
             "takeover",
             "boot",
+            "upgrade",
             "services",
             // One service a folder; each may look at those below it.
             "dns",

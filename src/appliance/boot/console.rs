@@ -13,6 +13,8 @@ use crate::appliance::machine::files::{
 };
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
+use crate::appliance::upgrade::machine::running_root_hash;
+use crate::appliance::upgrade::record::Record;
 use crate::appliance::users::load_users;
 use crate::error::render as render_error;
 use crate::settings::{KEPT_SECRET, KEYS, Settings, load_settings};
@@ -76,13 +78,22 @@ fn console_text(place: &Place) -> String {
             render_error(&error)
         ),
     };
-    for more in [problems, describe_driverless(place)] {
+    for more in [problems, describe_driverless(place), upgrade(place)] {
         if !more.is_empty() {
             text.push('\n');
             text.push_str(&more);
         }
     }
     text
+}
+
+/// How the last upgrade stands, when there is something to say.
+fn upgrade(place: &Place) -> String {
+    let describe = || {
+        let record = Record::load(place).ok()??;
+        record.describe(place, &running_root_hash(place).ok()?)
+    };
+    describe().map_or_else(String::new, |line| format!("Upgrade: {line}\n"))
 }
 
 /// What is wrong with the cloud of a machine without settings.

@@ -47,6 +47,16 @@ struct Health {
     probes: Vec<ProbeOutcome>,
 }
 
+impl Health {
+    fn failed(&self) -> Vec<String> {
+        let why = |outcome: &ProbeOutcome| {
+            let why = outcome.why.as_ref()?;
+            Some(format!("{}: {why}", outcome.name))
+        };
+        self.probes.iter().filter_map(why).collect()
+    }
+}
+
 /// Waits until mail is accepted and handed out, at most as long as asked; the flag says
 /// whether all is well.
 pub fn run_health(place: &Place, options: &HealthOptions) -> Result<(String, bool)> {
@@ -62,12 +72,16 @@ pub fn run_health(place: &Place, options: &HealthOptions) -> Result<(String, boo
     if health.healthy {
         return Ok(("Healthy: mail is accepted.".to_owned(), true));
     }
-    let failed: Vec<String> = health
-        .probes
-        .iter()
-        .filter_map(|outcome| Some(format!("{}: {}", outcome.name, outcome.why.as_ref()?)))
-        .collect();
-    bail!("waited {} s: {}", deadline.as_secs(), failed.join("; "))
+    let failed = health.failed().join("; ");
+    bail!("waited {} s: {failed}", deadline.as_secs())
+}
+
+/// What does not work when asked for so long, each in a line.
+pub fn failing(place: &Place, deadline: Duration) -> Vec<String> {
+    match wait_for_health(place, deadline) {
+        Ok(health) => health.failed(),
+        Err(error) => vec![format!("{error:#}")],
+    }
 }
 
 fn wait_for_health(place: &Place, deadline: Duration) -> Result<Health> {

@@ -8,7 +8,7 @@
 //! console and never stops the boot: a provisioned machine goes on with what
 //! it has.
 
-use super::esp::open_esp;
+use crate::appliance::machine::esp::open_esp;
 use crate::appliance::machine::files::{
     PUBLIC, SECRET, ensure_folder, ensure_version, read_optional, remove_file, write_file,
 };

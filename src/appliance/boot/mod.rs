@@ -4,7 +4,7 @@ pub mod apply;
 pub mod clock;
 pub mod cloud;
 pub mod console;
-pub mod esp;
+pub mod fallback;
 pub mod hardware;
 pub mod health;
 pub mod import_settings;

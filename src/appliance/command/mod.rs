@@ -14,17 +14,19 @@ pub mod manual;
 pub mod settings;
 pub mod status;
 pub mod status_facts;
+pub mod upgrade;
 pub mod user;
 pub mod user_list;
 
 use super::boot::cloud::{self, CloudOptions};
 use super::boot::health::{self, HealthOptions};
-use super::boot::{clock, console, import_settings, provision, render, start};
+use super::boot::{clock, console, fallback, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
 use super::machine::place::{GUARD_PORT, Place};
 use super::postfix::queue;
 use super::unbound::resolver;
+use super::upgrade::conclusion;
 use super::{filter, guard, sts, takeover, web};
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::print::say;
@@ -39,6 +41,7 @@ use dns::DnsVerb;
 use settings::SettingsVerb;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use upgrade::{RollbackOptions, UpgradeOptions};
 use user::UserVerb;
 
 /// Runs and inspects this mail server.
@@ -85,6 +88,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Put another version of the system beside this one, to be tried with the next restart.
+    Upgrade(UpgradeOptions),
+    /// Go back to the version before the last upgrade, with the next restart.
+    Rollback(RollbackOptions),
     /// Take over a workspace of t-lo/mailserver; what exists here is never replaced.
     Import {
         /// The folder, `_server_workspace_` unless renamed; it is only read.
@@ -130,6 +137,12 @@ enum Verb {
     /// Let services go on when the clock was put back.
     #[command(hide = true)]
     Clock,
+    /// Keep a version on trial, since this boot is good; or say that the old one is back.
+    #[command(hide = true)]
+    Bless,
+    /// Go back to the version before, if this one is on trial.
+    #[command(hide = true)]
+    Fallback,
     /// Get certificates that are missing or due.
     #[command(hide = true)]
     Acme,
@@ -176,6 +189,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Dns(verb) => dns::run_verb(&place, verb)?.into(),
         Verb::Certificate(verb) => certificate::run_verb(&place, verb)?.into(),
         Verb::Status { json } => status::show_status(&place, *json)?.into(),
+        Verb::Upgrade(options) => upgrade::run_upgrade(&place, options)?.into(),
+        Verb::Rollback(options) => upgrade::run_rollback(&place, options)?.into(),
         Verb::Import { workspace, dry_run } => {
             takeover::import_workspace(&place, workspace, *dry_run)?.into()
         }
@@ -191,6 +206,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Resolver => resolver::refresh_resolver(&place)?.into(),
         Verb::Clock => clock::follow_clock(&place)?.into(),
+        Verb::Bless => conclusion::bless(&place)?.into(),
+        Verb::Fallback => fallback::fall_back(&place)?.into(),
         Verb::Acme => acme::run_agent(&place)?.into(),
         Verb::Dh(DhVerb::Generate) => dh::generate_group(&place)?.into(),
         Verb::Filter => filter::run_filter(&place)?.into(),

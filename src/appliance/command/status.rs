@@ -38,6 +38,8 @@ struct Status {
     /// When this boot began.
     booted: Option<String>,
     uptime_seconds: Option<i64>,
+    /// How the last upgrade stands, when it was not simply kept.
+    upgrade: Option<String>,
     /// What the health gate said: `passed`, `failed`, `running` or `not run`.
     health: Option<String>,
     accounts: usize,
@@ -83,6 +85,7 @@ fn collect(place: &Place) -> Result<Status> {
             .map(|time| time.to_string()),
         uptime_seconds,
         health: status_facts::health(place),
+        upgrade: status_facts::upgrade(place),
         accounts: users.accounts.len(),
         services: status_facts::units(place, &daemons),
         queue: queue::count(place),
@@ -159,6 +162,9 @@ fn render(status: &Status) -> String {
     }
     if let Some(health) = &status.health {
         line("Health gate", health);
+    }
+    if let Some(upgrade) = &status.upgrade {
+        line("Upgrade", upgrade);
     }
     line(
         "Accounts",
@@ -333,6 +339,7 @@ mod tests {
             booted: Some("2026-11-22T10:00:00Z".to_owned()),
             uptime_seconds: Some(90_061),
             health: Some("passed".to_owned()),
+            upgrade: Some("0.2.0 waits for a restart to be tried".to_owned()),
             accounts: 12,
             aliases: 3,
             alias_problems: vec!["line 1: x".to_owned(); 5],
@@ -369,6 +376,7 @@ mod tests {
         Machine      mail.a.example for domain0.example, domain1.example, domain2.exa...
         Image        0.1.0, booted 2026-11-22T10:00:00Z, 1 d 1 h 1 min ago
         Health gate  passed
+        Upgrade      0.2.0 waits for a restart to be tried
         Accounts     12, 3 aliases
         Queue        3 messages: 1 active, 2 deferred, 0 on hold; the oldest waits 2 h
         Bans         4

@@ -9,6 +9,8 @@ use crate::appliance::certificate::chain::read_facts;
 use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::program::run_program;
+use crate::appliance::upgrade::machine::running_root_hash;
+use crate::appliance::upgrade::record::Record;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -161,6 +163,12 @@ pub fn certificate(place: &Place) -> Option<CertificateState> {
         self_signed: certificate::is_self_signed(place),
         problem: certificate_status::host_problem(place),
     })
+}
+
+/// How the last upgrade stands.
+pub fn upgrade(place: &Place) -> Option<String> {
+    let record = Record::load(place).ok()??;
+    record.describe(place, &running_root_hash(place).ok()?)
 }
 
 /// `IMAGE_VERSION` of os-release(5).

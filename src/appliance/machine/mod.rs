@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod clock;
+pub mod esp;
 pub mod files;
 pub mod place;
 pub mod program;

@@ -15,6 +15,8 @@ pub const IMPORTS: &str = "/var/lib/mailimg/imports.json";
 pub const STATE: &str = "/var/lib/mailimg";
 /// Layout version of the state.
 pub const STATE_VERSION: &str = "/var/lib/mailimg/state-version";
+/// How the last upgrade went.
+pub const UPGRADE: &str = "/var/lib/mailimg/upgrade.json";
 /// Accounts, in Dovecot's passwd-file format.
 pub const USERS: &str = "/var/lib/mailimg/users";
 /// Held while accounts or maps change.
@@ -104,6 +106,8 @@ pub const PROVISIONED: &str = "/run/mailimg/provisioned";
 pub const IMPORT_PROBLEMS: &str = "/run/mailimg/import-problems";
 /// Link to the ESP's block device, left by the initrd.
 pub const ESP_LINK: &str = "/run/mailimg-initrd/esp";
+/// Link to the disk that the root lies on, left by the initrd.
+pub const DISK_LINK: &str = "/run/mailimg-initrd/disk";
 /// Where the ESP is mounted while it is read.
 pub const ESP_MOUNT: &str = "/run/mailimg/esp";
 /// The image's templates.

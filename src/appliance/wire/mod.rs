@@ -4,5 +4,6 @@ pub mod authenticator;
 pub mod dns;
 pub mod http;
 pub mod line;
+pub mod notice;
 pub mod serve;
 pub mod smtp;

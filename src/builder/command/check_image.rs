@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::builder::write::bios::{BiosBoot, check_bios};
 use crate::error::hinted;
+use crate::format::boot_entry::KERNELS;
 use crate::format::extents::ReadAt;
 use crate::format::fat::Volume;
 use crate::format::gpt::{
@@ -16,9 +17,6 @@ use crate::format::gpt::{
 use crate::format::storage::{Region, Storage};
 use crate::format::uki::find_section;
 use crate::format::verity::{self, Hash};
-
-/// Folder of the unified kernel images on the boot partition.
-const KERNELS: &str = "EFI/Linux";
 
 /// What starts.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 pub struct Sealed {
     /// The root file system.
     pub root: Extents,
-    /// dm-verity salt, the same for the same recipe name and version.
+    /// dm-verity salt, the same for the same recipe name.
     pub salt: [u8; 32],
     /// The kernel.
     pub kernel: Vec<u8>,
@@ -91,8 +91,10 @@ pub fn seal(
     for path in [kernel_path, format!("boot/System.map-{kernel_version}")] {
         tree.remove(&path);
     }
-    let salt = derive(&format!("verity salt {} {}", recipe.name, recipe.version));
-    let root = plan_erofs(&tree, u64::try_from(time)?, uuid_from(&salt))
+    // The same for every version: an upgrade finds the blocks that it has by their hashes.
+    let salt = derive(&format!("verity salt {}", recipe.name));
+    let root_uuid = uuid_from(&derive(&format!("root {} {}", recipe.name, recipe.version)));
+    let root = plan_erofs(&tree, u64::try_from(time)?, root_uuid)
         .context("laying out the root file system")?;
     Ok(Sealed {
         root,

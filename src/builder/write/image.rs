@@ -15,8 +15,12 @@ use crate::builder::recipe::Recipe;
 use crate::builder::seal::image::{Sealed, derive, uuid_from};
 use crate::builder::tree::Content;
 use crate::format::SETTINGS_FILE;
+use crate::format::boot_entry::{BootEntry, KERNELS};
 use crate::format::fat::{Volume, VolumeOptions, write_fat};
-use crate::format::grub::{CONFIGURATION, CONFIGURATION_FILE, SLOT_FILES, Slot};
+use crate::format::grub::{
+    CONFIGURATION, CONFIGURATION_FILE, GOOD_FILE, SLOT_FILES, Slot, TRIAL_FILE, good_file,
+    trial_file,
+};
 use crate::format::storage::Region;
 use crate::format::uki::make_uki;
 use crate::format::verity::{hash_size, write_verity};
@@ -146,7 +150,8 @@ fn write_boot_partition(
     )
     .context("making the unified kernel image")?;
     let loader = Content::from(sealed.loader.clone());
-    let name = format!("EFI/Linux/{}_{}.efi", recipe.name, recipe.version);
+    let stem = format!("{}_{}", recipe.name, recipe.version);
+    let name = format!("{KERNELS}/{}", BootEntry::good(&stem));
     let settings = match settings {
         Some(bytes) => Content::from(bytes.to_vec()),
         None => Content::from(settings_template()),
@@ -159,10 +164,12 @@ fn write_boot_partition(
     ];
     if sealed.grub.is_some() {
         let title = format!("{} {}", recipe.name, recipe.version);
-        let slot = Slot::of_image(&name, &kernel)?.to_text("a", &title)?;
+        let slot = Slot::of_image(&stem, &kernel)?.to_text("a", &title)?;
         files.extend([
             (CONFIGURATION_FILE.to_owned(), Content::from(CONFIGURATION)),
             (SLOT_FILES[0].to_owned(), Content::from(slot.into_bytes())),
+            (GOOD_FILE.to_owned(), Content::from(good_file('a'))),
+            (TRIAL_FILE.to_owned(), Content::from(trial_file(None))),
         ]);
     }
     files.push((name, Content::from(kernel)));

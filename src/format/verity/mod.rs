@@ -21,12 +21,10 @@ use sha2::{Digest, Sha256};
 
 use super::extents::{Extents, ReadAt};
 
-use superblock::Superblock;
-
-pub use superblock::BLOCK;
+pub use superblock::{BLOCK, Superblock};
 
 /// Length of a SHA-256 digest in bytes.
-const DIGEST: usize = 32;
+pub const DIGEST: usize = 32;
 /// Digests in a hash block.
 const FAN_OUT: usize = BLOCK / DIGEST;
 /// How much one thread fills, hashes and writes at once.
@@ -44,6 +42,19 @@ pub fn hash_size(data_size: u64) -> u64 {
         blocks += level;
     }
     blocks * BLOCK as u64
+}
+
+/// Where in the hash partition the hashes of the data's blocks lie, one after the other,
+/// for a number of blocks: the last level of the tree.
+pub fn leaves_at(data_blocks: u64) -> u64 {
+    match data_blocks {
+        // The root hash itself is the only one.
+        ..=1 => BLOCK as u64,
+        blocks => {
+            let leaves = blocks.div_ceil(FAN_OUT as u64) * BLOCK as u64;
+            hash_size(blocks * BLOCK as u64) - leaves
+        }
+    }
 }
 
 /// Writes an image and its hash tree; returns the root hash.
@@ -177,27 +188,30 @@ fn is_zero(block: &[u8]) -> bool {
 }
 
 /// Hashes blocks behind the salt.
-struct BlockHasher {
+pub struct BlockHasher {
     salted: Sha256,
     /// Hash of a block of zeros: sparse images have many.
     zero: Hash,
 }
 
 impl BlockHasher {
-    fn new(salt: &[u8]) -> Self {
+    /// For a tree with this salt.
+    pub fn new(salt: &[u8]) -> Self {
         let salted = Sha256::new().chain_update(salt);
         let zero = salted.clone().chain_update([0; BLOCK]).finalize().into();
         Self { salted, zero }
     }
 
-    fn block(&self, block: &[u8]) -> Hash {
+    /// The hash of one block.
+    pub fn block(&self, block: &[u8]) -> Hash {
         if is_zero(block) {
             return self.zero;
         }
         self.salted.clone().chain_update(block).finalize().into()
     }
 
-    fn blocks(&self, bytes: &[u8]) -> Vec<Hash> {
+    /// The hash of each block.
+    pub fn blocks(&self, bytes: &[u8]) -> Vec<Hash> {
         bytes
             .chunks_exact(BLOCK)
             .map(|block| self.block(block))
@@ -206,7 +220,7 @@ impl BlockHasher {
 }
 
 /// The tree from its top level down, and the root hash.
-fn build_tree(hasher: &BlockHasher, leaves: Vec<Hash>) -> (Vec<u8>, Hash) {
+pub fn build_tree(hasher: &BlockHasher, leaves: Vec<Hash>) -> (Vec<u8>, Hash) {
     let mut levels: Vec<Vec<u8>> = Vec::new();
     let mut hashes = leaves;
     while hashes.len() > 1 {

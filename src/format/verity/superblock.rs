@@ -25,10 +25,13 @@ const AT_SALT: usize = 88;
 const SALT_MAX: usize = 256;
 
 /// What a superblock says.
-#[derive(Debug)]
-pub(super) struct Superblock {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// Names the tree, for people.
     pub uuid: [u8; 16],
+    /// Blocks of the root.
     pub data_blocks: u64,
+    /// What is hashed before each block.
     pub salt: Vec<u8>,
 }
 

@@ -1,8 +1,6 @@
 //! Telling the owner in time: the journal every day, mail before the end.
 //!
-//! Mail goes to ADMIN_EMAIL through this machine's own port 25 (RFC 5321,
-//! <https://www.rfc-editor.org/rfc/rfc5321>), so that it is signed and queued
-//! like any other. It says nothing that `mailctl cert status` does not.
+//! The mail goes to ADMIN_EMAIL. It says nothing that `mailctl cert status` does not.
 
 use super::configuration::Configuration;
 use super::ready::find_chain;
@@ -10,10 +8,8 @@ use super::record::Record;
 use crate::appliance::certificate::chain::read_facts;
 use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
-use crate::appliance::wire::smtp::{Envelope, hand_over};
+use crate::appliance::wire::notice::{Notice, send_notice};
 use anyhow::Result;
-use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimePrinter;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Days before the end at which mail is sent, once each.
@@ -68,78 +64,36 @@ fn due_alerts(left: i64, told: &[u16]) -> Vec<u16> {
 
 fn send(configuration: &Configuration, name: &str, left: i64, record: &Record) -> Result<()> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, configuration.smtp_port));
-    let envelope = Envelope {
-        hostname: &configuration.hostname,
-        sender: &configuration.sender,
-        recipient: &configuration.contact,
-    };
-    hand_over(
-        server,
-        &envelope,
-        &message(configuration, name, left, record),
-    )
-}
-
-/// The message (RFC 5322).
-fn message(configuration: &Configuration, name: &str, left: i64, record: &Record) -> String {
-    let date = DateTimePrinter::new()
-        .timestamp_to_string(&Timestamp::now())
-        .unwrap_or_default();
     let end = match left {
         ..0 => "has run out".to_owned(),
         0 => "runs out within a day".to_owned(),
         1 => "runs out in 1 day".to_owned(),
         days => format!("runs out in {days} days"),
     };
-    let (what, hint) = record.failed.as_ref().map_or(("", ""), |failed| {
-        (&failed.failure.text, &failed.failure.hint)
-    });
-    let id = hex::encode(rand::random::<[u8; 12]>());
-    let lines = [
-        format!("From: mailimg <{}>", configuration.sender),
-        format!("To: <{}>", configuration.contact),
-        format!("Subject: The certificate of {name} {end}"),
-        format!("Date: {date}"),
-        format!("Message-ID: <{id}@{}>", configuration.hostname),
-        "Auto-Submitted: auto-generated".to_owned(),
-        "MIME-Version: 1.0".to_owned(),
-        "Content-Type: text/plain; charset=utf-8".to_owned(),
-        "Content-Transfer-Encoding: 8bit".to_owned(),
-        String::new(),
-        format!("The certificate of {name} {end}, and it cannot be renewed."),
-        String::new(),
-        wrapped(what),
-        String::new(),
-        wrapped(hint),
-        String::new(),
-        "On the machine, `mailctl cert status` says more, and `mailctl cert renew` tries again."
-            .to_owned(),
-        String::new(),
-    ];
-    lines.join("\r\n")
-}
-
-/// Lines of a mail are short, and none begins with a dot.
-fn wrapped(text: &str) -> String {
-    let mut lines: Vec<String> = vec![String::new()];
-    for word in text.split_whitespace() {
-        // A line must not have more than 998 bytes whatever the CA writes.
-        let word: String = word.trim_start_matches('.').chars().take(200).collect();
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(&word),
-            Some(line) if line.len() + word.len() < 76 => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            _ => lines.push(word),
-        }
-    }
-    lines.join("\r\n")
+    let (what, hint) = record.failed.as_ref().map_or_else(
+        || (String::new(), String::new()),
+        |failed| (failed.failure.text.clone(), failed.failure.hint.clone()),
+    );
+    let notice = Notice {
+        hostname: &configuration.hostname,
+        sender: &configuration.sender,
+        recipient: &configuration.contact,
+        subject: &format!("The certificate of {name} {end}"),
+        paragraphs: &[
+            format!("The certificate of {name} {end}, and it cannot be renewed."),
+            what,
+            hint,
+            "On the machine, `mailctl cert status` says more, and `mailctl cert renew` tries \
+             again."
+                .to_owned(),
+        ],
+    };
+    send_notice(server, &notice)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{due_alerts, wrapped};
+    use super::due_alerts;
 
     #[test]
     fn each_day_is_told_once() {
@@ -148,14 +102,5 @@ mod tests {
         assert!(due_alerts(20, &[21]).is_empty());
         assert_eq!(due_alerts(2, &[21]), [14, 7, 3]);
         assert_eq!(due_alerts(-4, &[21, 14, 7, 3]), [1]);
-    }
-
-    #[test]
-    fn no_line_ends_the_message() {
-        let text = wrapped(&format!(". .. .x {}", "word ".repeat(40)));
-        assert!(
-            text.lines()
-                .all(|line| line.len() < 80 && !line.starts_with('.'))
-        );
     }
 }

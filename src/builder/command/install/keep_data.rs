@@ -26,7 +26,7 @@ use crate::builder::write::disk::MIB;
 use crate::error::{Hint, hinted};
 use crate::format::fat::Volume;
 use crate::format::gpt::{Partition, SECTOR, read_gpt};
-use crate::format::layout::{EMPTY, Layout, SLOTS, change_partitions};
+use crate::format::layout::{EMPTY, Layout, LayoutError, SLOTS, change_partitions};
 use crate::format::storage::{Region, Storage};
 use crate::format::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::settings::{Authority, parse_settings};
@@ -57,7 +57,7 @@ pub fn keep_data(
     options: &Options<'_>,
     progress: &Progress,
 ) -> Result<Kept> {
-    let (layout, tables) = Layout::read(disk, options.force)?;
+    let (layout, tables) = Layout::read(disk, options.force).map_err(advise)?;
     check_fit(source, &layout)?;
     let (settings, origin) = choose_settings(disk, &layout, options)?;
     if !settings.text.is_empty() {
@@ -83,6 +83,19 @@ pub fn keep_data(
         var: layout.var().end - layout.var().start,
         settings: origin,
     })
+}
+
+/// What to do about a disk that is not taken.
+fn advise(error: LayoutError) -> anyhow::Error {
+    let hint = match error {
+        LayoutError::OneTable { .. } => {
+            "save the disk first; --force then takes the other table, which knows /var"
+        }
+        LayoutError::NoTable(_) | LayoutError::Foreign(_) => {
+            "without --keep-data the disk is installed anew, and all on it is lost"
+        }
+    };
+    hinted(error.to_string(), hint)
 }
 
 /// Whether each part of the image fits where it goes.

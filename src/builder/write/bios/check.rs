@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{MBR_CODE, Record};
 use crate::error::Hint;
+use crate::format::boot_entry::{BootEntry, KERNELS};
 use crate::format::fat::Volume;
 use crate::format::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
 use crate::format::grub::{CONFIGURATION_FILE, SLOT_FILES, Slot};
@@ -100,21 +101,27 @@ fn check_files(
 fn check_slot(volume: &Volume<'_>, file: &str) -> Result<String> {
     let text = volume.read(file)?;
     let slot = Slot::parse(&String::from_utf8_lossy(&text))?;
+    let names = BootEntry::all_names(&slot.stem);
+    let found = volume.list(KERNELS)?.into_iter().find(|entry| {
+        let same = |name: &String| name.eq_ignore_ascii_case(&entry.name);
+        names.iter().any(same)
+    });
+    let found = found.with_context(|| format!("it names {}, which is not there", names[0]))?;
+    let name = format!("{KERNELS}/{}", found.name);
     let image = volume
-        .read(&slot.image)
-        .with_context(|| format!("reading {}, which it names", slot.image))?;
-    let expected =
-        Slot::of_image(&slot.image, &image).with_context(|| format!("reading {}", slot.image))?;
+        .read(&name)
+        .with_context(|| format!("reading {name}, which it names"))?;
+    let expected = Slot::of_image(&slot.stem, &image).with_context(|| format!("reading {name}"))?;
     for (what, same) in [
         ("kernel lies", slot.kernel == expected.kernel),
         ("initrd lies", slot.initrd == expected.initrd),
     ] {
-        ensure!(same, "the {what} elsewhere in {}", slot.image);
+        ensure!(same, "the {what} elsewhere in {}", name);
     }
     ensure!(
         slot.command_line == expected.command_line,
         "its command line is not that of {}",
-        slot.image
+        name
     );
-    Ok(slot.image)
+    Ok(name)
 }

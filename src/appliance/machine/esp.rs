@@ -58,6 +58,11 @@ pub fn open_esp(place: &Place, writable: bool) -> Result<Option<Esp>> {
 }
 
 impl Esp {
+    /// Where it is mounted.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The settings file, `None` when there is none.
     pub fn read_settings(&self) -> Result<Option<Vec<u8>>> {
         self.read(NAME, MAXIMUM_BYTES)

@@ -1,0 +1,138 @@
+//! How a trial ends: kept, or the version before is back and says why.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+
+use super::machine::{Machine, boot_id, is_counted};
+use super::record::{Record, State};
+use super::trial::{self, Standing};
+use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::settings::load_checked;
+use crate::appliance::wire::notice::{Notice, send_notice};
+
+/// Where Postfix takes mail.
+const SMTP_PORT: u16 = 25;
+/// What is known of a version that never spoke.
+const SILENT: &str = "it did not get as far as taking mail in three tries, and left no word: its \
+                      kernel, its initrd or its root does not start on this machine";
+/// The same for one whose trial never began.
+const INTERRUPTED: &str = "the upgrade was interrupted before its trial began; run it again";
+
+/// This boot is good: keeps a version on trial, or says that the old one is back.
+pub fn bless(place: &Place) -> Result<String> {
+    let record = Record::load(place)?;
+    let waiting = record.as_ref().is_some_and(Record::is_waiting);
+    if !waiting && !is_counted(place) && !untold(record.as_ref()) {
+        return Ok("Nothing is on trial.".to_owned());
+    }
+    let machine = Machine::open(place)?;
+    let own = record
+        .as_ref()
+        .is_some_and(|record| record.is_of(&machine.root_hash));
+    if is_counted(place) || (waiting && own) {
+        trial::keep_running(place, &machine)?;
+        if let Some(mut record) = record.filter(|_| own) {
+            record.state = State::Kept;
+            record.save(place)?;
+        }
+        return Ok(format!(
+            "{} has proven itself and is kept.",
+            machine.version
+        ));
+    }
+    settle(place, &machine)?;
+    tell_owner(place)?;
+    let record = Record::load(place)?;
+    let said = record.and_then(|record| record.describe(place, &machine.root_hash));
+    Ok(said.unwrap_or_else(|| "Nothing is on trial.".to_owned()))
+}
+
+fn untold(record: Option<&Record>) -> bool {
+    record.is_some_and(|record| matches!(record.state, State::CameBack { told: false, .. }))
+}
+
+/// Finds out whether a trial has ended in another boot, and cleans up after it.
+pub fn settle(place: &Place, machine: &Machine) -> Result<()> {
+    let Some(mut record) = Record::load(place)?.filter(Record::is_waiting) else {
+        return Ok(());
+    };
+    let this_boot = !record.boot.is_empty() && record.boot == boot_id(place);
+    if record.is_of(&machine.root_hash) || this_boot {
+        return Ok(());
+    }
+    let why = match (&record.state, trial::standing(place, machine)?) {
+        (State::GaveUp { why }, _) => why.clone(),
+        // Somebody chose the old one in the boot menu, or the trial is still to come.
+        (_, Standing::Left { .. }) => return Ok(()),
+        (_, Standing::UsedUp) => SILENT.to_owned(),
+        (_, Standing::Absent) => INTERRUPTED.to_owned(),
+    };
+    trial::withdraw(place, machine)?;
+    record.state = State::CameBack { why, told: false };
+    record.save(place)
+}
+
+/// The running version does not pass: the one before starts next, and says why. The flag
+/// says whether to restart.
+pub fn give_up(place: &Place, why: &str) -> Result<bool> {
+    let record = Record::load(place)?.filter(Record::is_waiting);
+    let machine = Machine::open(place)?;
+    let own = record
+        .as_ref()
+        .is_some_and(|record| record.is_of(&machine.root_hash));
+    if !own && !is_counted(place) {
+        return Ok(false);
+    }
+    if let Some(mut record) = record.filter(|_| own) {
+        record.state = State::GaveUp {
+            why: why.to_owned(),
+        };
+        // A full disk must not keep the machine from going back.
+        if let Err(error) = record.save(place) {
+            tell!("noting why: {error:#}");
+        }
+    }
+    trial::give_up_running(place, &machine)?;
+    Ok(true)
+}
+
+/// Mail to ADMIN_EMAIL, once.
+fn tell_owner(place: &Place) -> Result<()> {
+    let Some(mut record) = Record::load(place)? else {
+        return Ok(());
+    };
+    let State::CameBack { why, told: false } = record.state.clone() else {
+        return Ok(());
+    };
+    let Some(resolved) = load_checked(place, place::SETTINGS)? else {
+        return Ok(());
+    };
+    let settings = resolved.settings;
+    let Record {
+        version, before, ..
+    } = &record;
+    let notice = Notice {
+        hostname: &settings.hostname,
+        sender: &settings.admin.to_string(),
+        recipient: &settings.admin_email.to_string(),
+        subject: &format!("{} went back to version {before}", settings.hostname),
+        paragraphs: &[
+            format!(
+                "Version {version} was tried on {} and did not prove itself. Version {before} \
+                 runs again; mail and settings are as they were.",
+                settings.hostname
+            ),
+            format!("Why: {why}"),
+            "On the machine, `mailctl status` shows what runs, and `journalctl -b -1` what \
+             happened in the boot before, as far as it was written."
+                .to_owned(),
+        ],
+    };
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, SMTP_PORT));
+    if place.is_machine() {
+        send_notice(server, &notice).context("telling the owner")?;
+    }
+    record.state = State::CameBack { why, told: true };
+    record.save(place)
+}

@@ -1,0 +1,119 @@
+//! Replacing the whole system: another root in the other slot, on trial until it has
+//! proven itself.
+//!
+//! ```text
+//! source ─► root (slot) ─► trial (boot partition) ─► restart ─► conclusion
+//!   image    blocks, hashed    three tries              kept, or the old one is back
+//! ```
+//!
+//! [`machine`] is the disk and the slot that runs. [`source`] offers an image, [`root`]
+//! writes its root where nothing runs from, [`boot_partition`] lets the firmware try it,
+//! and [`conclusion`] says how that went. [`record`] is what all of them remember.
+//!
+//! The slot that runs is only read. Until the last sector that starts the trial is written
+//! the old version is what starts; from then on the boot loader counts three tries, and
+//! takes the old one when they are used up: no program of ours is needed for the way back.
+
+pub mod boot_partition;
+pub mod conclusion;
+pub mod machine;
+pub mod offer;
+pub mod record;
+pub mod root;
+pub mod source;
+pub mod trial;
+
+use anyhow::{Result, ensure};
+
+use crate::appliance::machine::place::Place;
+use crate::error::hinted;
+
+use machine::Machine;
+use offer::Permissions;
+use record::Record;
+use root::Tally;
+use source::Source;
+
+/// What an upgrade did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The version that is to be tried.
+    pub version: String,
+    /// Where its root came from, in blocks.
+    pub tally: Tally,
+}
+
+/// Puts another version into the slot that does not run, and on trial.
+///
+/// May be interrupted at any time and run again; the running slot is never written.
+pub fn upgrade(
+    place: &Place,
+    source: &mut dyn Source,
+    permissions: Permissions,
+) -> Result<Upgraded> {
+    let _lock = record::lock(place)?;
+    let machine = Machine::open(place)?;
+    conclusion::settle(place, &machine)?;
+    refuse_while_waiting(place, &machine)?;
+    let offer = source.offer().clone();
+    offer::check(&offer, &machine, permissions)?;
+
+    trial::withdraw(place, &machine)?;
+    let tally = root::write(&machine, source)?;
+    let kernel = source.kernel()?;
+    ensure!(
+        crate::format::uki::describe(&kernel)? == offer.described,
+        "reading the kernel image: it is not the one that was offered"
+    );
+    Record::waiting(place, &machine, &offer.described)?.save(place)?;
+    trial::begin(place, &machine, &offer.described, &kernel)?;
+    Ok(Upgraded {
+        version: offer.described.version,
+        tally,
+    })
+}
+
+/// Puts the version of the other slot on trial, as it was left.
+pub fn rollback(place: &Place) -> Result<String> {
+    let _lock = record::lock(place)?;
+    let machine = Machine::open(place)?;
+    conclusion::settle(place, &machine)?;
+    refuse_while_waiting(place, &machine)?;
+    let described = trial::other_version(place, &machine)?;
+    Record::waiting(place, &machine, &described)?.save(place)?;
+    trial::begin_again(place, &machine, &described)?;
+    Ok(described.version)
+}
+
+/// One trial at a time.
+fn refuse_while_waiting(place: &Place, machine: &Machine) -> Result<()> {
+    let Some(record) = Record::load(place)?.filter(Record::is_waiting) else {
+        return Ok(());
+    };
+    if record.is_of(&machine.root_hash) {
+        return Err(hinted(
+            format!("this version, {}, is on trial itself", record.version),
+            "wait until `mailctl status` says that it is kept",
+        ));
+    }
+    Err(hinted(
+        format!("version {} waits for a restart to be tried", record.version),
+        "`systemctl reboot` tries it, `mailctl upgrade --cancel` forgets it",
+    ))
+}
+
+/// Forgets a version that waits for a restart.
+pub fn cancel(place: &Place) -> Result<String> {
+    let _lock = record::lock(place)?;
+    let machine = Machine::open(place)?;
+    let waiting = Record::load(place)?.filter(Record::is_waiting);
+    let Some(record) = waiting.filter(|record| !record.is_of(&machine.root_hash)) else {
+        return Err(hinted(
+            "no version waits for a restart",
+            "`mailctl status` says how the last upgrade went",
+        ));
+    };
+    trial::call_off(place, &machine)?;
+    Record::forget(place)?;
+    Ok(record.version)
+}

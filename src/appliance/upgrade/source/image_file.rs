@@ -1,0 +1,241 @@
+//! An image as `mailimg build` makes it, raw, in a file: plain or compressed by zstd.
+//!
+//! From standard input, or compressed, it is laid down below /var first, without its
+//! zeros, since its parts are not needed in their order. Left out: qcow2, which is for
+//! hypervisors.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::offer::Offer;
+use super::{PREFIX, Prefix, Source, Take};
+use crate::appliance::machine::files::ensure_folder;
+use crate::appliance::machine::place::{self, Place};
+use crate::error::{Hint, hinted};
+use crate::format::boot_entry::{BootEntry, KERNELS};
+use crate::format::fat::Volume;
+use crate::format::gpt::{Partition, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, read_gpt};
+use crate::format::storage::{Region, is_zero};
+use crate::format::uki::describe;
+use crate::format::verity::{BLOCK, DIGEST, Superblock, hash_size, leaves_at};
+
+/// First bytes of what zstd made, RFC 8878, section 3.1.1.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// First bytes of qcow2.
+const QCOW2: [u8; 4] = *b"QFI\xfb";
+/// Blocks that are read at once: 4 MiB.
+const WINDOW: u64 = 1024;
+/// Largest image that is laid down, in bytes; ours have 2 GiB.
+const IMAGE_LIMIT: u64 = 16 << 30;
+/// Bytes that have to stay free on /var for mail.
+const KEPT_FREE: u64 = 256 << 20;
+
+/// An image in a file.
+#[derive(Debug)]
+pub struct ImageFile {
+    file: File,
+    offer: Offer,
+    index: Vec<Prefix>,
+    /// Where its root begins.
+    root: u64,
+    kernel: Vec<u8>,
+}
+
+impl ImageFile {
+    /// Opens a file, or standard input for `-`.
+    pub fn open(place: &Place, path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            let file = lay_down(place, &mut std::io::stdin().lock())
+                .context("reading an image from standard input")?;
+            return Self::read(file).context("reading the image from standard input");
+        }
+        let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut magic = [0; 4];
+        let short = file.read_exact_at(&mut magic, 0).is_err();
+        let file = match magic {
+            QCOW2 => Err(hinted(
+                "this is a qcow2 image, which is for hypervisors",
+                "take the .raw of the same build",
+            )),
+            _ if short => Err(hinted("it is too short for an image", IS_RAW)),
+            ZSTD => lay_down(place, &mut file),
+            _ => Ok(file),
+        };
+        file.and_then(Self::read)
+            .with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Reads what an image says of itself.
+    pub fn read(file: File) -> Result<Self> {
+        let table = read_gpt(&&file).hint(IS_RAW)?;
+        let esp = table
+            .find(&TYPE_ESP)
+            .context("finding its boot partition")
+            .hint(IS_RAW)?;
+        let kernel = read_kernel(&file, esp).context("reading its boot partition")?;
+        let described = describe(&kernel).context("reading its kernel image")?;
+        let of_type = |kind: &[u8; 16], half: &[u8]| -> Result<&Partition> {
+            let mut partitions = table.partitions.iter();
+            partitions
+                .find(|one| one.type_uuid == *kind && one.uuid == half)
+                .context("finding the root that its kernel names")
+                .hint("the image is damaged; `mailimg verify` checks one")
+        };
+        let root = of_type(&TYPE_ROOT, &described.root_hash[..16])?;
+        let hashes = of_type(&TYPE_ROOT_VERITY, &described.root_hash[16..])?;
+        let mut head = vec![0; BLOCK];
+        file.read_exact_at(&mut head, hashes.offset())
+            .context("reading its tree of hashes")?;
+        let superblock = Superblock::decode(&head)?;
+        let size = superblock.data_blocks * BLOCK as u64;
+        ensure!(
+            size <= root.size() && hash_size(size) <= hashes.size(),
+            "its root ends behind its partition"
+        );
+        let index = read_index(&file, hashes.offset(), &superblock)?;
+        Ok(Self {
+            offer: Offer {
+                described,
+                superblock,
+            },
+            index,
+            root: root.offset(),
+            kernel,
+            file,
+        })
+    }
+}
+
+/// What to do about a file that is something else.
+const IS_RAW: &str = "name a .raw image that `mailimg build` made, or one compressed by zstd";
+
+impl Source for ImageFile {
+    fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    fn index(&self) -> &[Prefix] {
+        &self.index
+    }
+
+    fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {
+        let mut buffer = Vec::new();
+        for range in wanted {
+            for first in range.clone().step_by(WINDOW as usize) {
+                let count = WINDOW.min(range.end - first);
+                buffer.resize(count as usize * BLOCK, 0);
+                self.file
+                    .read_exact_at(&mut buffer, self.root + first * BLOCK as u64)
+                    .context("reading the image's root")?;
+                take(first, &buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self) -> Result<Vec<u8>> {
+        Ok(self.kernel.clone())
+    }
+}
+
+/// The one kernel image of a boot partition.
+fn read_kernel(file: &File, esp: &Partition) -> Result<Vec<u8>> {
+    let mut disk = file;
+    let mut region = Region::new(&mut disk, esp.offset(), esp.size())?;
+    let volume = Volume::open(&mut region)?;
+    let entries = volume.list(KERNELS)?;
+    let mut names = entries
+        .into_iter()
+        .map(|entry| entry.name)
+        .filter(|name| BootEntry::parse(name).is_some());
+    let name = names.next().context("it has no kernel image")?;
+    if names.next().is_some() {
+        return Err(hinted(
+            "it has several kernel images",
+            "name an image as `mailimg build` makes it, not the disk of a machine",
+        ));
+    }
+    volume.read(&format!("{KERNELS}/{name}"))
+}
+
+/// The hashes of all blocks, as far as an index has them.
+fn read_index(file: &File, offset: u64, superblock: &Superblock) -> Result<Vec<Prefix>> {
+    // One block is its own tree, which nothing we make is.
+    ensure!(superblock.data_blocks > 1, "its root has a single block");
+    let mut leaves = vec![0; superblock.data_blocks as usize * DIGEST];
+    file.read_exact_at(&mut leaves, offset + leaves_at(superblock.data_blocks))
+        .context("reading its tree of hashes")?;
+    let prefix = |leaf: &[u8]| {
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&leaf[..PREFIX]);
+        prefix
+    };
+    Ok(leaves.chunks_exact(DIGEST).map(prefix).collect())
+}
+
+/// Writes a stream to a file without a name below /var, leaving out zeros.
+fn lay_down(place: &Place, stream: &mut dyn Read) -> Result<File> {
+    let folder = place.path(place::STATE);
+    ensure_folder(&folder, 0o755, None)?;
+    let mut file = tempfile::tempfile_in(&folder)
+        .with_context(|| format!("making a file in {}", folder.display()))?;
+    let mut magic = [0; 4];
+    stream
+        .read_exact(&mut magic)
+        .context("it is too short for an image")
+        .hint(IS_RAW)?;
+    let whole = magic.chain(stream);
+    if magic == ZSTD {
+        let mut decoder = zstd::Decoder::new(whole).context("starting to decompress")?;
+        copy_sparse(&mut decoder, &mut file)?;
+    } else {
+        let mut whole = whole;
+        copy_sparse(&mut whole, &mut file)?;
+    }
+    Ok(file)
+}
+
+fn copy_sparse(stream: &mut dyn Read, file: &mut File) -> Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0u64;
+    loop {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match stream
+                .read(&mut buffer[filled..])
+                .context("reading the image")?
+            {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        if filled == 0 {
+            break;
+        }
+        length += filled as u64;
+        ensure!(length <= IMAGE_LIMIT, "it has no end");
+        for piece in buffer[..filled].chunks(64 << 10) {
+            if is_zero(piece) {
+                file.seek(SeekFrom::Current(piece.len() as i64))?;
+            } else {
+                file.write_all(piece)
+                    .context("laying the image down in /var")?;
+            }
+        }
+        let room = rustix::fs::fstatvfs(&*file).context("asking how much of /var is free")?;
+        if room.f_bavail * room.f_frsize < KEPT_FREE {
+            return Err(hinted(
+                "laying the image down in /var: the rest of the disk is needed for mail",
+                "`mailctl upgrade FILE` with a file on another disk needs no room in /var",
+            ));
+        }
+    }
+    file.set_len(length)
+        .context("laying the image down in /var")?;
+    Ok(())
+}

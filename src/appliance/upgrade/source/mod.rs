@@ -1,0 +1,34 @@
+//! Where an image comes from: a file here, or a peer that has it.
+
+pub mod image_file;
+
+use std::ops::Range;
+
+use anyhow::Result;
+
+use super::offer::Offer;
+
+/// Bytes of a block's hash that tell it from others. Two blocks of different content
+/// agree in so many once in 2^64 pairs; the root hash then does not, and nothing starts.
+pub const PREFIX: usize = 8;
+
+/// The beginning of a block's hash.
+pub type Prefix = [u8; PREFIX];
+
+/// Takes blocks: the number of the first one, and their bytes.
+pub type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<()> + 'a;
+
+/// An image that is offered.
+pub trait Source {
+    /// What it is.
+    fn offer(&self) -> &Offer;
+
+    /// Its blocks, by their hashes.
+    fn index(&self) -> &[Prefix];
+
+    /// Hands over blocks of its root, in their order.
+    fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()>;
+
+    /// Its kernel image, called once and after [`fetch`](Self::fetch).
+    fn kernel(&mut self) -> Result<Vec<u8>>;
+}
