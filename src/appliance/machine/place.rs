@@ -108,6 +108,10 @@ pub const IMPORT_PROBLEMS: &str = "/run/mailimg/import-problems";
 pub const ESP_LINK: &str = "/run/mailimg-initrd/esp";
 /// Link to the disk that the root lies on, left by the initrd.
 pub const DISK_LINK: &str = "/run/mailimg-initrd/disk";
+/// The kernel's command line, left by the initrd.
+pub const COMMAND_LINE: &str = "/run/mailimg-initrd/command-line";
+/// The number of this boot, left by the initrd.
+pub const BOOT_ID: &str = "/run/mailimg-initrd/boot-id";
 /// Where the ESP is mounted while it is read.
 pub const ESP_MOUNT: &str = "/run/mailimg/esp";
 /// The image's templates.

@@ -1,7 +1,6 @@
 //! The disk that this machine runs from, and the slot.
 
 use std::fs::{File, OpenOptions};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -108,7 +107,7 @@ fn slot_root_hash(layout: &Layout, slot: usize) -> Hash {
 }
 
 fn command_line(place: &Place) -> Result<String> {
-    std::fs::read_to_string(place.path("/proc/cmdline"))
+    std::fs::read_to_string(place.path(place::COMMAND_LINE))
         .context("reading the kernel's command line")
 }
 
@@ -131,9 +130,8 @@ pub fn is_counted(place: &Place) -> bool {
     place.path(COUNTED).exists() || command_line(place).is_ok_and(word)
 }
 
-/// What is different in each boot; nothing where the kernel does not tell.
+/// What is different in each boot; nothing where the initrd did not tell.
 pub fn boot_id(place: &Place) -> String {
-    let path = place.path(Path::new("/proc/sys/kernel/random/boot_id"));
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = std::fs::read_to_string(place.path(place::BOOT_ID)).unwrap_or_default();
     text.trim().to_owned()
 }
