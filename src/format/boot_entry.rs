@@ -75,10 +75,15 @@ impl BootEntry {
             tried,
             ..Self::good(stem)
         });
+        // One that is set aside is counted when nothing else starts.
+        let aside = (0..TRIES).map(|tried| Self {
+            tried,
+            ..Self::set_aside(stem)
+        });
         [Self::good(stem)]
             .into_iter()
             .chain(trials)
-            .chain([Self::set_aside(stem)])
+            .chain(aside)
             .map(|entry| entry.to_string())
             .collect()
     }
@@ -118,6 +123,8 @@ mod tests {
                 "mail_1.0.0-2+1-2.efi",
                 "mail_1.0.0-2+0-3.efi",
                 "mail_1.0.0-2+0.efi",
+                "mail_1.0.0-2+0-1.efi",
+                "mail_1.0.0-2+0-2.efi",
             ]
         );
         for name in names {

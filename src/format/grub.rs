@@ -350,7 +350,7 @@ mod tests {
 # Kernel and initrd are read where they lie in the file that UEFI starts, in sectors.
 # On UEFI its name counts tries.
 menuentry 'mail 0.1.0-1' --id a --unrestricted {
-  for name in mail_0.1.0-1.efi mail_0.1.0-1+3.efi mail_0.1.0-1+2-1.efi mail_0.1.0-1+1-2.efi mail_0.1.0-1+0-3.efi mail_0.1.0-1+0.efi; do
+  for name in mail_0.1.0-1.efi mail_0.1.0-1+3.efi mail_0.1.0-1+2-1.efi mail_0.1.0-1+1-2.efi mail_0.1.0-1+0-3.efi mail_0.1.0-1+0.efi mail_0.1.0-1+0-1.efi mail_0.1.0-1+0-2.efi; do
     if [ -f /EFI/Linux/$name ]; then
       loopback uki /EFI/Linux/$name
     fi

@@ -179,6 +179,9 @@ impl Tables {
 /// Changes partitions in both tables, one after the other.
 pub fn change_partitions(disk: &mut dyn Storage, changes: &[(usize, Partition)]) -> Result<()> {
     let primary = RawTable::read(disk, 1)?;
+    let backup = RawTable::read(disk, primary.other_sector())?;
+    // The backup's entries may lie where the primary's are about to be written.
+    backup.bring_home(disk)?;
     let mut changed = primary.clone();
     for (number, partition) in changes {
         changed.set_partition(*number, partition);

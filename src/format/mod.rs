@@ -2,15 +2,18 @@
 //!
 //! [`gpt`] and [`layout`] say where things lie, [`fat`] is the boot partition, [`uki`] and
 //! [`grub`] what starts there, by the names of [`boot_entry`] and the order of
-//! [`version_order`]. [`verity`] is how a root is sealed. [`storage`] is bytes by position,
+//! [`version_order`]. [`image`] is what of it another machine needs, and [`delta`] how both
+//! speak of that. [`verity`] is how a root is sealed. [`storage`] is bytes by position,
 //! [`content`] and [`extents`] are bytes by reference.
 
 pub mod boot_entry;
 pub mod content;
+pub mod delta;
 pub mod extents;
 pub mod fat;
 pub mod gpt;
 pub mod grub;
+pub mod image;
 pub mod layout;
 pub mod storage;
 pub mod uki;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use object::{Object, ObjectSection};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a section header.
 const SECTION_HEADER: usize = 40;
@@ -134,7 +135,7 @@ pub fn find_section(image: &[u8], name: &str) -> Result<Range<u64>> {
 }
 
 /// What a unified kernel image says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// The recipe, IMAGE_ID of os-release(5).
     pub image: String,

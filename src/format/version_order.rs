@@ -73,8 +73,8 @@ mod tests {
     fn versions_sort_as_the_specification_has_them() {
         // From old to new.
         let sorted = [
-            "0.1.0-202611261432-1a2b3c4d",
             "0.1.0-202611261432-ffffffff",
+            "0.1.0-202611261432-1a2b3c4d",
             "0.1.0-202612010000-00000000",
             "0.1.1~rc1",
             "0.1.1",

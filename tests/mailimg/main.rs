@@ -8,6 +8,7 @@ mod diff;
 mod image;
 mod install;
 mod reproducible;
+mod upgrade;
 
 #[path = "../world/mod.rs"]
 mod world;

@@ -11,6 +11,7 @@ pub mod dkim;
 pub mod dkim_rotate;
 pub mod dns;
 pub mod manual;
+pub mod peer;
 pub mod settings;
 pub mod status;
 pub mod status_facts;
@@ -38,6 +39,7 @@ use certificate::CertificateVerb;
 use clap::{Parser, Subcommand};
 use dkim::DkimVerb;
 use dns::DnsVerb;
+use peer::PeerVerb;
 use settings::SettingsVerb;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -137,6 +139,9 @@ enum Verb {
     /// Let services go on when the clock was put back.
     #[command(hide = true)]
     Clock,
+    /// What `mailimg upgrade` calls.
+    #[command(subcommand, hide = true)]
+    Peer(PeerVerb),
     /// Keep a version on trial, since this boot is good; or say that the old one is back.
     #[command(hide = true)]
     Bless,
@@ -206,6 +211,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Resolver => resolver::refresh_resolver(&place)?.into(),
         Verb::Clock => clock::follow_clock(&place)?.into(),
+        Verb::Peer(verb) => peer::run_verb(&place, verb)?.into(),
         Verb::Bless => conclusion::bless(&place)?.into(),
         Verb::Fallback => fallback::fall_back(&place)?.into(),
         Verb::Acme => acme::run_agent(&place)?.into(),
@@ -216,7 +222,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?.into(),
         Verb::Web => web::run_web(&place)?.into(),
     };
-    say(&format!("{}\n", said.text.trim_end()))?;
+    if !said.text.is_empty() {
+        say(&format!("{}\n", said.text.trim_end()))?;
+    }
     Ok(if said.is_good { EXIT_DONE } else { EXIT_FAILED })
 }
 

@@ -6,7 +6,7 @@ use crate::appliance::machine::program::run_program;
 use crate::appliance::upgrade::offer::Permissions;
 use crate::appliance::upgrade::root::Tally;
 use crate::appliance::upgrade::source::Source;
-use crate::appliance::upgrade::source::image_file::ImageFile;
+use crate::appliance::upgrade::source::image_file;
 use crate::appliance::upgrade::{self, Upgraded};
 use crate::appliance::users::mailbox::human_size;
 use crate::error::hinted;
@@ -49,7 +49,7 @@ pub fn run_upgrade(place: &Place, options: &UpgradeOptions) -> Result<String> {
         let version = upgrade::cancel(place)?;
         return Ok(format!("{version} is not tried. What runs stays."));
     };
-    let mut source = ImageFile::open(place, image)?;
+    let mut source = image_file::open(place, image)?;
     let permissions = Permissions {
         downgrade: options.allow_downgrade,
     };

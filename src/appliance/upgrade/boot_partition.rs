@@ -63,16 +63,25 @@ impl BootPartition {
     pub fn kernels(&self) -> Result<Vec<Kernel>> {
         let mut kernels = Vec::new();
         for name in self.kernel_files()? {
-            let path = self.folder.join(KERNELS).join(&name);
             let Some(entry) = BootEntry::parse(&name) else {
                 continue;
             };
-            let bytes = fs::read(&path).with_context(|| format!("reading {KERNELS}/{name}"))?;
-            if let Ok(described) = describe(&bytes) {
+            if let Ok(described) = describe(&self.read_kernel(&name)?) {
                 kernels.push(Kernel { entry, described });
             }
         }
         Ok(kernels)
+    }
+
+    /// The bytes of all kernel images.
+    pub fn kernel_bytes(&self) -> Result<Vec<Vec<u8>>> {
+        let names = self.kernel_files()?;
+        names.iter().map(|name| self.read_kernel(name)).collect()
+    }
+
+    fn read_kernel(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.folder.join(KERNELS).join(name);
+        fs::read(path).with_context(|| format!("reading {KERNELS}/{name}"))
     }
 
     fn kernel_files(&self) -> Result<Vec<String>> {

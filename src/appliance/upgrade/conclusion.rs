@@ -21,18 +21,17 @@ const INTERRUPTED: &str = "the upgrade was interrupted before its trial began; r
 
 /// This boot is good: keeps a version on trial, or says that the old one is back.
 pub fn bless(place: &Place) -> Result<String> {
+    const NOTHING: &str = "Nothing is on trial.";
     let record = Record::load(place)?;
     let waiting = record.as_ref().is_some_and(Record::is_waiting);
-    if !waiting && !is_counted(place) && !untold(record.as_ref()) {
-        return Ok("Nothing is on trial.".to_owned());
+    let unknown = record.is_none() && is_counted(place);
+    if !waiting && !unknown && !untold(record.as_ref()) {
+        return Ok(NOTHING.to_owned());
     }
     let machine = Machine::open(place)?;
-    let own = record
-        .as_ref()
-        .is_some_and(|record| record.is_of(&machine.root_hash));
-    if is_counted(place) || (waiting && own) {
+    if is_on_trial(place, record.as_ref(), &machine) {
         trial::keep_running(place, &machine)?;
-        if let Some(mut record) = record.filter(|_| own) {
+        if let Some(mut record) = record {
             record.state = State::Kept;
             record.save(place)?;
         }
@@ -45,7 +44,16 @@ pub fn bless(place: &Place) -> Result<String> {
     tell_owner(place)?;
     let record = Record::load(place)?;
     let said = record.and_then(|record| record.describe(place, &machine.root_hash));
-    Ok(said.unwrap_or_else(|| "Nothing is on trial.".to_owned()))
+    Ok(said.unwrap_or_else(|| NOTHING.to_owned()))
+}
+
+/// Whether what runs has to prove itself. The record knows best: a version that was set
+/// aside and starts again is counted, too. Without a record the boot loader does.
+fn is_on_trial(place: &Place, record: Option<&Record>, machine: &Machine) -> bool {
+    match record {
+        Some(record) => record.is_waiting() && record.is_of(&machine.root_hash),
+        None => is_counted(place),
+    }
 }
 
 fn untold(record: Option<&Record>) -> bool {
@@ -76,15 +84,12 @@ pub fn settle(place: &Place, machine: &Machine) -> Result<()> {
 /// The running version does not pass: the one before starts next, and says why. The flag
 /// says whether to restart.
 pub fn give_up(place: &Place, why: &str) -> Result<bool> {
-    let record = Record::load(place)?.filter(Record::is_waiting);
+    let record = Record::load(place)?;
     let machine = Machine::open(place)?;
-    let own = record
-        .as_ref()
-        .is_some_and(|record| record.is_of(&machine.root_hash));
-    if !own && !is_counted(place) {
+    if !is_on_trial(place, record.as_ref(), &machine) {
         return Ok(false);
     }
-    if let Some(mut record) = record.filter(|_| own) {
+    if let Some(mut record) = record {
         record.state = State::GaveUp {
             why: why.to_owned(),
         };

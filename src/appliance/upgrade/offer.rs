@@ -4,28 +4,15 @@ use anyhow::Result;
 
 use super::machine::Machine;
 use crate::error::hinted;
+use crate::format::image::Offer;
 use crate::format::uki::Described;
-use crate::format::verity::{BLOCK, Superblock, hash_size};
+use crate::format::verity::hash_size;
 use crate::format::version_order::compare_versions;
 
+/// Digits of the content's digest that the builder adds to a version.
+const CONTENT_DIGITS: usize = 8;
 /// Bytes of a mebibyte.
 const MIB: u64 = 1 << 20;
-
-/// What a source says of its image before a byte of it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Recipe, version, processor, root hash.
-    pub described: Described,
-    /// The head of its tree of hashes: size and salt.
-    pub superblock: Superblock,
-}
-
-impl Offer {
-    /// Bytes of the root.
-    pub fn root_size(&self) -> u64 {
-        self.superblock.data_blocks * BLOCK as u64
-    }
-}
 
 /// What is allowed beyond the usual.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +64,9 @@ pub fn check(offer: &Offer, machine: &Machine, permissions: Permissions) -> Resu
             "build it with another --image-version",
         ));
     }
-    if order.is_lt() && !permissions.downgrade {
+    // Of one lock neither is older: the last digits tell contents apart, not times.
+    let older = order.is_lt() && without_digits(version) != without_digits(&machine.version);
+    if older && !permissions.downgrade {
         return Err(hinted(
             format!(
                 "the image has version {version}, which is older than {}, which runs",
@@ -112,6 +101,18 @@ pub fn check(offer: &Offer, machine: &Machine, permissions: Permissions) -> Resu
         }
     }
     Ok(())
+}
+
+/// The version up to the digits of its content, if it was made by `mailimg build`:
+/// `0.1.0-202611261432-1a2b3c4d`.
+fn without_digits(version: &str) -> &str {
+    let is_digits = |text: &str| {
+        text.len() == CONTENT_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    match version.rsplit_once('-') {
+        Some((start, digits)) if is_digits(digits) => start,
+        _ => version,
+    }
 }
 
 /// This machine's, as [`crate::format::uki::describe`] calls it.

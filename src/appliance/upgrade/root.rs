@@ -16,9 +16,10 @@ use rayon::prelude::{ParallelIterator, ParallelSlice};
 use rustix::fs::{Advice, fadvise};
 
 use super::machine::Machine;
-use super::source::{PREFIX, Prefix, Source};
+use super::source::Source;
 use crate::error::Hint;
 use crate::format::gpt::{ATTRIBUTE_READ_ONLY, Partition};
+use crate::format::image::{Prefix, prefix_of};
 use crate::format::layout::{EMPTY, SLOTS, change_partitions};
 use crate::format::verity::{
     BLOCK, BlockHasher, DIGEST, Hash, Superblock, build_tree, hash_size, leaves_at,
@@ -244,9 +245,7 @@ impl<'a> RunningRoot<'a> {
             )
             .context("reading the hashes of the running root")?;
             for (block, leaf) in leaves.chunks_exact(DIGEST).enumerate() {
-                let mut prefix = [0; PREFIX];
-                prefix.copy_from_slice(&leaf[..PREFIX]);
-                blocks.insert(prefix, block as u64);
+                blocks.insert(prefix_of(leaf), block as u64);
             }
         }
         Ok(Self {

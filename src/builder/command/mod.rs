@@ -14,6 +14,7 @@ pub mod outdated;
 pub mod scripts;
 pub mod settings;
 mod signals;
+pub mod upgrade;
 pub mod why;
 pub mod workbench;
 
@@ -53,6 +54,8 @@ enum Command {
     Configure(ConfigureArgs),
     /// Put an image onto a disk, keeping a machine's data if asked to
     Install(install::InstallArgs),
+    /// Give a running machine a newer version over ssh
+    Upgrade(upgrade::UpgradeArgs),
     /// Tell what an image consists of
     Inspect(inspect::InspectArgs),
     /// Re-derive every hash of an image
@@ -150,6 +153,7 @@ fn run(command: Command) -> Result<u8> {
             configure::configure(&args.image, settings.as_ref(), pristine.as_bytes())
         }
         Command::Install(args) => install::run_install(&args),
+        Command::Upgrade(args) => upgrade::run_upgrade(&args),
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Diff(args) => diff::run_diff(&args),

@@ -192,14 +192,19 @@ impl RawTable {
             self.has_room(),
             "the partition table is none that mailimg made"
         );
-        let home = self.home();
-        if self.entries_sector() != home {
-            // An earlier run was cut off half-way.
-            self.write_with_entries_at(home, storage)?;
-        }
+        self.bring_home(storage)?;
         if self.entries != new.entries {
             new.write_with_entries_at(SPARE, storage)?;
-            new.write_with_entries_at(home, storage)?;
+            new.write_with_entries_at(self.home(), storage)?;
+        }
+        Ok(())
+    }
+
+    /// Ends what an earlier run left half-way: the spare place is free afterwards, which
+    /// both tables use.
+    pub fn bring_home(&self, storage: &mut dyn Storage) -> Result<()> {
+        if self.entries_sector() != self.home() {
+            self.write_with_entries_at(self.home(), storage)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Layout: <https://gitlab.com/cryptsetup/cryptsetup/-/wikis/DMVerity>.
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 
 /// Size of data and hash blocks in bytes.
 pub const BLOCK: usize = 4096;
@@ -25,7 +26,7 @@ const AT_SALT: usize = 88;
 const SALT_MAX: usize = 256;
 
 /// What a superblock says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Superblock {
     /// Names the tree, for people.
     pub uuid: [u8; 16],

@@ -91,7 +91,7 @@ fn build(bench: &Bench, version: &str, formats: &str) {
 }
 
 /// What the first boot makes of a disk: slot B, and `/var` with something in it.
-fn run_once(mut disk: Vec<u8>) -> Vec<u8> {
+pub fn run_once(mut disk: Vec<u8>) -> Vec<u8> {
     let table = read_gpt(&disk).unwrap();
     disk.resize(DISK as usize, 0);
     let mut partitions = table.partitions;

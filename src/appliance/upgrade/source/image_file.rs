@@ -12,17 +12,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::offer::Offer;
-use super::{PREFIX, Prefix, Source, Take};
+use super::{Source, Take};
 use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::error::{Hint, hinted};
-use crate::format::boot_entry::{BootEntry, KERNELS};
-use crate::format::fat::Volume;
-use crate::format::gpt::{Partition, TYPE_ESP, TYPE_ROOT, TYPE_ROOT_VERITY, read_gpt};
-use crate::format::storage::{Region, is_zero};
-use crate::format::uki::describe;
-use crate::format::verity::{BLOCK, DIGEST, Superblock, hash_size, leaves_at};
+use crate::format::image::{IS_RAW, Image, Offer, Prefix};
+use crate::format::storage::is_zero;
+use crate::format::verity::BLOCK;
 
 /// First bytes of what zstd made, RFC 8878, section 3.1.1.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -35,86 +31,30 @@ const IMAGE_LIMIT: u64 = 16 << 30;
 /// Bytes that have to stay free on /var for mail.
 const KEPT_FREE: u64 = 256 << 20;
 
-/// An image in a file.
-#[derive(Debug)]
-pub struct ImageFile {
-    file: File,
-    offer: Offer,
-    index: Vec<Prefix>,
-    /// Where its root begins.
-    root: u64,
-    kernel: Vec<u8>,
+/// Opens a file, or standard input for `-`.
+pub fn open(place: &Place, path: &Path) -> Result<Image> {
+    if path == Path::new("-") {
+        let file = lay_down(place, &mut std::io::stdin().lock())
+            .context("reading an image from standard input")?;
+        return Image::read(file).context("reading the image from standard input");
+    }
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut magic = [0; 4];
+    let short = file.read_exact_at(&mut magic, 0).is_err();
+    let file = match magic {
+        QCOW2 => Err(hinted(
+            "this is a qcow2 image, which is for hypervisors",
+            "take the .raw of the same build",
+        )),
+        _ if short => Err(hinted("it is too short for an image", IS_RAW)),
+        ZSTD => lay_down(place, &mut file),
+        _ => Ok(file),
+    };
+    file.and_then(Image::read)
+        .with_context(|| format!("reading {}", path.display()))
 }
 
-impl ImageFile {
-    /// Opens a file, or standard input for `-`.
-    pub fn open(place: &Place, path: &Path) -> Result<Self> {
-        if path == Path::new("-") {
-            let file = lay_down(place, &mut std::io::stdin().lock())
-                .context("reading an image from standard input")?;
-            return Self::read(file).context("reading the image from standard input");
-        }
-        let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let mut magic = [0; 4];
-        let short = file.read_exact_at(&mut magic, 0).is_err();
-        let file = match magic {
-            QCOW2 => Err(hinted(
-                "this is a qcow2 image, which is for hypervisors",
-                "take the .raw of the same build",
-            )),
-            _ if short => Err(hinted("it is too short for an image", IS_RAW)),
-            ZSTD => lay_down(place, &mut file),
-            _ => Ok(file),
-        };
-        file.and_then(Self::read)
-            .with_context(|| format!("reading {}", path.display()))
-    }
-
-    /// Reads what an image says of itself.
-    pub fn read(file: File) -> Result<Self> {
-        let table = read_gpt(&&file).hint(IS_RAW)?;
-        let esp = table
-            .find(&TYPE_ESP)
-            .context("finding its boot partition")
-            .hint(IS_RAW)?;
-        let kernel = read_kernel(&file, esp).context("reading its boot partition")?;
-        let described = describe(&kernel).context("reading its kernel image")?;
-        let of_type = |kind: &[u8; 16], half: &[u8]| -> Result<&Partition> {
-            let mut partitions = table.partitions.iter();
-            partitions
-                .find(|one| one.type_uuid == *kind && one.uuid == half)
-                .context("finding the root that its kernel names")
-                .hint("the image is damaged; `mailimg verify` checks one")
-        };
-        let root = of_type(&TYPE_ROOT, &described.root_hash[..16])?;
-        let hashes = of_type(&TYPE_ROOT_VERITY, &described.root_hash[16..])?;
-        let mut head = vec![0; BLOCK];
-        file.read_exact_at(&mut head, hashes.offset())
-            .context("reading its tree of hashes")?;
-        let superblock = Superblock::decode(&head)?;
-        let size = superblock.data_blocks * BLOCK as u64;
-        ensure!(
-            size <= root.size() && hash_size(size) <= hashes.size(),
-            "its root ends behind its partition"
-        );
-        let index = read_index(&file, hashes.offset(), &superblock)?;
-        Ok(Self {
-            offer: Offer {
-                described,
-                superblock,
-            },
-            index,
-            root: root.offset(),
-            kernel,
-            file,
-        })
-    }
-}
-
-/// What to do about a file that is something else.
-const IS_RAW: &str = "name a .raw image that `mailimg build` made, or one compressed by zstd";
-
-impl Source for ImageFile {
+impl Source for Image {
     fn offer(&self) -> &Offer {
         &self.offer
     }
@@ -129,9 +69,7 @@ impl Source for ImageFile {
             for first in range.clone().step_by(WINDOW as usize) {
                 let count = WINDOW.min(range.end - first);
                 buffer.resize(count as usize * BLOCK, 0);
-                self.file
-                    .read_exact_at(&mut buffer, self.root + first * BLOCK as u64)
-                    .context("reading the image's root")?;
+                self.read_blocks(first, &mut buffer)?;
                 take(first, &buffer)?;
             }
         }
@@ -141,41 +79,6 @@ impl Source for ImageFile {
     fn kernel(&mut self) -> Result<Vec<u8>> {
         Ok(self.kernel.clone())
     }
-}
-
-/// The one kernel image of a boot partition.
-fn read_kernel(file: &File, esp: &Partition) -> Result<Vec<u8>> {
-    let mut disk = file;
-    let mut region = Region::new(&mut disk, esp.offset(), esp.size())?;
-    let volume = Volume::open(&mut region)?;
-    let entries = volume.list(KERNELS)?;
-    let mut names = entries
-        .into_iter()
-        .map(|entry| entry.name)
-        .filter(|name| BootEntry::parse(name).is_some());
-    let name = names.next().context("it has no kernel image")?;
-    if names.next().is_some() {
-        return Err(hinted(
-            "it has several kernel images",
-            "name an image as `mailimg build` makes it, not the disk of a machine",
-        ));
-    }
-    volume.read(&format!("{KERNELS}/{name}"))
-}
-
-/// The hashes of all blocks, as far as an index has them.
-fn read_index(file: &File, offset: u64, superblock: &Superblock) -> Result<Vec<Prefix>> {
-    // One block is its own tree, which nothing we make is.
-    ensure!(superblock.data_blocks > 1, "its root has a single block");
-    let mut leaves = vec![0; superblock.data_blocks as usize * DIGEST];
-    file.read_exact_at(&mut leaves, offset + leaves_at(superblock.data_blocks))
-        .context("reading its tree of hashes")?;
-    let prefix = |leaf: &[u8]| {
-        let mut prefix = [0; PREFIX];
-        prefix.copy_from_slice(&leaf[..PREFIX]);
-        prefix
-    };
-    Ok(leaves.chunks_exact(DIGEST).map(prefix).collect())
 }
 
 /// Writes a stream to a file without a name below /var, leaving out zeros.

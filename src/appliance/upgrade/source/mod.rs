@@ -1,19 +1,13 @@
 //! Where an image comes from: a file here, or a peer that has it.
 
 pub mod image_file;
+pub mod peer;
 
 use std::ops::Range;
 
 use anyhow::Result;
 
-use super::offer::Offer;
-
-/// Bytes of a block's hash that tell it from others. Two blocks of different content
-/// agree in so many once in 2^64 pairs; the root hash then does not, and nothing starts.
-pub const PREFIX: usize = 8;
-
-/// The beginning of a block's hash.
-pub type Prefix = [u8; PREFIX];
+use crate::format::image::{Offer, Prefix};
 
 /// Takes blocks: the number of the first one, and their bytes.
 pub type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<()> + 'a;

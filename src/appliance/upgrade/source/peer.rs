@@ -1,0 +1,136 @@
+//! A peer that has an image, at the other end of standard input and output; how both
+//! speak is said in [`crate::format::delta`].
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Source, Take};
+use crate::appliance::machine::place::Place;
+use crate::appliance::upgrade::boot_partition::BootPartition;
+use crate::error::hinted;
+use crate::format::delta::{
+    Answer, Hello, PIECE_LIMIT, PROTOCOL, cut_kernel, piece_prefix, read_index, read_line,
+    read_piece, write_line,
+};
+use crate::format::image::{Offer, Prefix};
+use crate::format::verity::BLOCK;
+
+/// Blocks that a peer sends in a piece at most: 4 MiB.
+pub const WINDOW: u64 = 1024;
+/// Largest root that is listened to, in blocks: 16 GiB.
+const BLOCKS_LIMIT: u64 = 1 << 22;
+/// Largest kernel image, in bytes.
+const KERNEL_LIMIT: usize = 512 << 20;
+
+/// The other side.
+pub struct Peer<'a> {
+    place: &'a Place,
+    input: &'a mut dyn Read,
+    output: &'a mut dyn Write,
+    hello: Hello,
+    index: Vec<Prefix>,
+    kernel_index: Vec<Prefix>,
+}
+
+impl<'a> Peer<'a> {
+    /// Hears what is offered.
+    pub fn greet(
+        place: &'a Place,
+        input: &'a mut dyn Read,
+        output: &'a mut dyn Write,
+    ) -> Result<Self> {
+        let hello: Hello = read_line(input)?;
+        if hello.protocol != PROTOCOL {
+            return Err(hinted(
+                format!(
+                    "the other side speaks version {} of this conversation, this machine {PROTOCOL}",
+                    hello.protocol
+                ),
+                "use the mailimg of the version that runs here, or `mailimg install --keep-data`",
+            ));
+        }
+        let blocks = hello.offer.superblock.data_blocks;
+        ensure!(blocks <= BLOCKS_LIMIT, "the image's root is too large");
+        let size = hello.kernel.iter().try_fold(0usize, |sum, length| {
+            ensure!(
+                *length <= PIECE_LIMIT,
+                "the kernel image's pieces are too large"
+            );
+            Ok(sum + length)
+        })?;
+        ensure!(size <= KERNEL_LIMIT, "the kernel image is too large");
+        let index = read_index(input, usize::try_from(blocks)?)?;
+        let kernel_index = read_index(input, hello.kernel.len())?;
+        Ok(Self {
+            place,
+            input,
+            output,
+            hello,
+            index,
+            kernel_index,
+        })
+    }
+
+    /// Whether an older version was asked for.
+    pub fn allows_downgrade(&self) -> bool {
+        self.hello.allow_downgrade
+    }
+}
+
+impl Source for Peer<'_> {
+    fn offer(&self) -> &Offer {
+        &self.hello.offer
+    }
+
+    fn index(&self) -> &[Prefix] {
+        &self.index
+    }
+
+    fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {
+        write_line(self.output, &Answer::Root(wanted.to_vec()))?;
+        for range in wanted {
+            for first in range.clone().step_by(WINDOW as usize) {
+                let count = WINDOW.min(range.end - first);
+                let bytes = read_piece(self.input, count as usize * BLOCK)?;
+                take(first, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pieces that are in the kernel images here are not asked for.
+    fn kernel(&mut self) -> Result<Vec<u8>> {
+        let mut here: HashMap<Prefix, Vec<u8>> = HashMap::new();
+        for kernel in BootPartition::open(self.place)?.kernel_bytes()? {
+            for piece in cut_kernel(&kernel) {
+                let bytes = &kernel[piece];
+                here.insert(piece_prefix(bytes), bytes.to_vec());
+            }
+        }
+        let known = |at: usize| {
+            let piece = here.get(&self.kernel_index[at]);
+            piece.filter(|piece| piece.len() == self.hello.kernel[at])
+        };
+        let numbers = 0..self.kernel_index.len();
+        let missing: Vec<usize> = numbers.clone().filter(|at| known(*at).is_none()).collect();
+        write_line(self.output, &Answer::Kernel(missing.clone()))?;
+        let length = missing.iter().map(|at| self.hello.kernel[*at]).sum();
+        let sent = read_piece(self.input, length).context("receiving the kernel image")?;
+        let mut rest = &sent[..];
+        let mut kernel = Vec::new();
+        for at in numbers {
+            match known(at) {
+                Some(piece) => kernel.extend_from_slice(piece),
+                None => {
+                    let (piece, after) = rest.split_at(self.hello.kernel[at]);
+                    kernel.extend_from_slice(piece);
+                    rest = after;
+                }
+            }
+        }
+        Ok(kernel)
+    }
+}
