@@ -16,7 +16,7 @@
 //! and proves nothing: the machine hashes the whole root, and compares with the root hash.
 //! Who the peer is, is the matter of what carries this: ssh.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
@@ -100,20 +100,18 @@ pub fn write_line<T: Serialize>(output: &mut dyn Write, value: &T) -> Result<()>
     written.and_then(|()| output.flush()).context("sending")
 }
 
-/// Reads a line, byte by byte: what follows is not text.
-pub fn read_line<T: for<'de> Deserialize<'de>>(input: &mut dyn Read) -> Result<T> {
+/// Reads a line.
+pub fn read_line<T: for<'de> Deserialize<'de>>(input: &mut dyn BufRead) -> Result<T> {
     let mut line = Vec::new();
-    for byte in input.take(LINE_LIMIT).bytes() {
-        match byte.context("receiving")? {
-            b'\n' => return serde_json::from_slice(&line).context("understanding the other side"),
-            byte => line.push(byte),
-        }
-    }
+    input
+        .take(LINE_LIMIT)
+        .read_until(b'\n', &mut line)
+        .context("receiving")?;
     ensure!(
-        line.is_empty(),
-        "the other side ended in the middle of a line"
+        line.ends_with(b"\n"),
+        "the other side ended the conversation"
     );
-    anyhow::bail!("the other side ended the conversation")
+    serde_json::from_slice(&line).context("understanding the other side")
 }
 
 /// Writes an index.

@@ -1,4 +1,5 @@
-//! The same image on a machine with legacy BIOS, in the least memory: up to the health gate.
+//! The same image on a machine with legacy BIOS, in the least memory: up to the health gate,
+//! to another version, and back from a damaged one.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use super::machine::{BOOT_LIMIT, Machine, Start};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::small_guest::MEMORY_MIB;
 use super::ssh::SshKey;
+use super::upgrade;
 use crate::world::network::inside;
 use crate::world::wait::until;
 
@@ -57,5 +59,10 @@ fn run(image: &Path) -> Result<()> {
     nothing_failed(&machine, &key)?;
     let firmware = key.run(machine.address(), "ls /sys/firmware")?;
     ensure!(!firmware.contains("efi"), "UEFI started it: {firmware}");
+
+    let folder = tempfile::tempdir_in("/var/tmp")?;
+    upgrade::upgrade(&machine, &key, &upgrade::build_newer(folder.path())?)?;
+    upgrade::comes_back(&machine, &key)?;
+    nothing_failed(&machine, &key)?;
     machine.cut_power()
 }

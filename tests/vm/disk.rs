@@ -1,22 +1,16 @@
-//! Disks of machines: overlays over an image, and overlays over those.
+//! Disks of machines: overlays over an image.
 //!
-//! Provision one machine, end it, then fork its disk for each case. A case
-//! that cuts the power keeps what QEMU wrote in order, see [`Disk::logged`].
+//! A case that cuts the power keeps what QEMU wrote in order, see [`Disk::logged`].
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use mailimg::builder::command::boot::qemu::escape_commas;
 use mailimg::builder::command::boot::throw_away_disk::{
-    DiskFormat, DiskImage, MINIMUM_DISK_BYTES, disk_arguments,
+    DiskImage, MINIMUM_DISK_BYTES, disk_arguments,
 };
 use tempfile::TempDir;
-
-use crate::world::peers;
-use crate::world::process::run;
 
 /// Smallest piece that is written.
 const SECTOR: usize = 512;
@@ -24,28 +18,15 @@ const SECTOR: usize = 512;
 /// A writable disk; the files below it stay as they are.
 pub struct Disk {
     path: PathBuf,
-    bytes: u64,
     /// Where its writes are kept in order, if they are.
     log: Option<PathBuf>,
     _folder: TempDir,
-    /// Keeps the files below until nobody needs them.
-    _below: Option<Arc<Disk>>,
 }
 
 impl Disk {
     /// A fresh disk over an image, as large as a small VPS has.
     pub fn over(image: &Path) -> Result<Self> {
-        Self::make(&DiskImage::open(image)?, None)
-    }
-
-    /// A fresh disk over one whose machine has ended.
-    pub fn fork(self: &Arc<Self>) -> Result<Self> {
-        let image = DiskImage {
-            path: self.path.clone(),
-            format: DiskFormat::Qcow2,
-            bytes: self.bytes,
-        };
-        Self::make(&image, Some(self.clone()))
+        Self::make(&DiskImage::open(image)?)
     }
 
     /// A fresh disk over an image, whose writes and flushes are kept in order
@@ -68,19 +49,16 @@ impl Disk {
         self.log.as_deref().context("the disk keeps no log")
     }
 
-    fn make(image: &DiskImage, below: Option<Arc<Disk>>) -> Result<Self> {
+    fn make(image: &DiskImage) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-disk-")
             .tempdir_in("/var/tmp")?;
         let path = folder.path().join("disk.qcow2");
         image.make_overlay(&path, MINIMUM_DISK_BYTES)?;
-        let bytes = image.bytes.max(MINIMUM_DISK_BYTES);
         Ok(Self {
             path,
-            bytes,
             log: None,
             _folder: folder,
-            _below: below,
         })
     }
 
@@ -90,27 +68,6 @@ impl Disk {
             None => disk_arguments(&self.path),
             Some(log) => logged_arguments(&self.path, log),
         }
-    }
-
-    /// Changes one byte of this disk, given the raw image far below it.
-    pub fn flip_byte(&self, raw_image: &Path, offset: u64) -> Result<()> {
-        ensure!(
-            DiskImage::open(raw_image)?.format == DiskFormat::Raw,
-            "{} is not raw",
-            raw_image.display()
-        );
-        let start = offset - offset % SECTOR as u64;
-        let mut sector = [0; SECTOR];
-        File::open(raw_image)?.read_exact_at(&mut sector, start)?;
-        sector[usize::try_from(offset - start)?] ^= 0xff;
-        let pattern = tempfile::NamedTempFile::new()?;
-        std::fs::write(pattern.path(), sector)?;
-        let order = format!("write -s {} {start} {SECTOR}", pattern.path().display());
-        run(peers::program("qemu-io")?
-            .args(["-f", "qcow2", "-c", &order])
-            .arg(&self.path))
-        .context("flipping a byte")?;
-        Ok(())
     }
 }
 

@@ -9,19 +9,18 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::boots_and_delivers::IMAGE;
 use super::disk::Disk;
 use super::machine::{BOOT_LIMIT, Machine, Start};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::ssh::SshKey;
+use super::upgrade::{NEWER, build_newer};
 use crate::world::network::inside;
 use crate::world::peers;
 use crate::world::process::run as run_program;
 
-/// The newer image's version.
-const NEWER: &str = "99.0";
 /// A VPS's disk.
 const DISK_BYTES: u64 = 8 << 30;
 /// What must be the same whatever image runs: identity, keys, accounts, mail, settings.
@@ -90,28 +89,6 @@ fn run(image: &Path) -> Result<()> {
         ensure!((next.1.trim() == NEWER) == is_newer, "{}", next.1);
     }
     Ok(())
-}
-
-/// An image of the same packages with another version.
-fn build_newer(folder: &Path) -> Result<PathBuf> {
-    let out = folder.join("out");
-    let said = run_program(
-        Command::new(env!("CARGO_BIN_EXE_mailimg"))
-            .args([
-                "build",
-                "--offline",
-                "--locked",
-                "--image-version",
-                NEWER,
-                "--agent",
-            ])
-            .arg(env!("CARGO_BIN_EXE_mailctl"))
-            .arg("--output-dir")
-            .arg(&out),
-    )
-    .context("building a newer image")?;
-    println!("{said}");
-    Ok(out.join(format!("mail_{NEWER}.raw")))
 }
 
 fn install(arguments: &[&Path]) -> Result<String> {

@@ -20,7 +20,6 @@ mod dhcp;
 mod disk;
 mod dkim;
 mod dns;
-mod gpt;
 mod hello;
 mod https;
 mod imap;
@@ -40,6 +39,7 @@ mod small_guest;
 mod smtp;
 mod ssh;
 mod tls_scan;
+mod upgrade;
 mod wire;
 mod write_log;
 

@@ -88,6 +88,23 @@ impl SshKey {
             .context("running ssh")
     }
 
+    /// The same for programs that call ssh themselves: its name and options.
+    pub fn command_line(&self) -> Result<String> {
+        let ssh = peers::program("ssh")?;
+        let options = "BatchMode=yes ConnectTimeout=60 StrictHostKeyChecking=no \
+                       UserKnownHostsFile=/dev/null GlobalKnownHostsFile=/dev/null LogLevel=ERROR";
+        let options: Vec<String> = options
+            .split(' ')
+            .map(|option| format!("-o {option}"))
+            .collect();
+        Ok(format!(
+            "{} -F none {} -i {}",
+            ssh.get_program().display(),
+            options.join(" "),
+            self.path().display()
+        ))
+    }
+
     fn ssh(&self, machine: IpAddr) -> Result<Command> {
         let mut ssh = peers::program("ssh")?;
         ssh

@@ -2,7 +2,7 @@
 //! speak is said in [`crate::format::delta`].
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
@@ -28,7 +28,7 @@ const KERNEL_LIMIT: usize = 512 << 20;
 /// The other side.
 pub struct Peer<'a> {
     place: &'a Place,
-    input: &'a mut dyn Read,
+    input: &'a mut dyn BufRead,
     output: &'a mut dyn Write,
     hello: Hello,
     index: Vec<Prefix>,
@@ -39,7 +39,7 @@ impl<'a> Peer<'a> {
     /// Hears what is offered.
     pub fn greet(
         place: &'a Place,
-        input: &'a mut dyn Read,
+        input: &'a mut dyn BufRead,
         output: &'a mut dyn Write,
     ) -> Result<Self> {
         let hello: Hello = read_line(input)?;

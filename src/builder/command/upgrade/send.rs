@@ -1,6 +1,6 @@
 //! Sending an image to a machine: what it asks for, and no more.
 
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::ops::Range;
 use std::process::Child;
 
@@ -79,7 +79,7 @@ fn speak(
 }
 
 fn converse(
-    input: &mut dyn Read,
+    input: &mut dyn BufRead,
     output: &mut dyn Write,
     image: &Image,
     allow_downgrade: bool,
