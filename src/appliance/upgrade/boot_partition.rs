@@ -26,6 +26,8 @@ use crate::format::uki::{Described, describe};
 
 /// Bytes of a sector, which a disk writes wholly or not at all.
 const SECTOR: usize = 512;
+/// Bytes that small files and folders take besides.
+const SLACK: u64 = 1 << 20;
 /// Ends the names of files that are not finished.
 const UNFINISHED: &str = "new";
 
@@ -97,6 +99,27 @@ impl BootPartition {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Refuses a kernel image for which there would be no room in the place of others.
+    pub fn check_room(&self, size: u64, others: &[Kernel]) -> Result<()> {
+        let room = rustix::fs::statvfs(&self.folder).context("asking for room")?;
+        let mut free = room.f_bavail * room.f_frsize;
+        for kernel in others {
+            let path = self.folder.join(KERNELS).join(kernel.entry.to_string());
+            free += fs::metadata(path).map_or(0, |metadata| metadata.len());
+        }
+        if free >= size + SLACK {
+            return Ok(());
+        }
+        Err(hinted(
+            format!(
+                "the boot partition has room for {} MiB, the new kernel takes {} MiB",
+                free >> 20,
+                size.div_ceil(1 << 20)
+            ),
+            "remove files that you put there; the running version is untouched",
+        ))
     }
 
     /// Puts a kernel image there, whole but not to be started yet, under the name it gets.

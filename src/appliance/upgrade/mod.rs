@@ -57,6 +57,7 @@ pub fn upgrade(
     refuse_while_waiting(place, &machine)?;
     let offer = source.offer().clone();
     offer::check(&offer, &machine, permissions)?;
+    trial::check_room(place, &machine, source.kernel_size())?;
 
     trial::withdraw(place, &machine)?;
     let tally = root::write(&machine, source)?;
@@ -66,7 +67,12 @@ pub fn upgrade(
         "reading the kernel image: it is not the one that was offered"
     );
     Record::waiting(place, &machine, &offer.described)?.save(place)?;
-    trial::begin(place, &machine, &offer.described, &kernel)?;
+    if let Err(error) = trial::begin(place, &machine, &offer.described, &kernel) {
+        // Nothing waits then; what is half there is removed by the next run, too.
+        Record::forget(place)?;
+        trial::withdraw(place, &machine)?;
+        return Err(error);
+    }
     Ok(Upgraded {
         version: offer.described.version,
         tally,

@@ -15,6 +15,12 @@ use crate::format::grub::Trial;
 use crate::format::uki::Described;
 use crate::format::version_order::compare_versions;
 
+/// Refuses a kernel image that would not fit.
+pub fn check_room(place: &Place, machine: &Machine, size: u64) -> Result<()> {
+    let partition = BootPartition::open(place)?;
+    partition.check_room(size, &others(&partition, machine)?)
+}
+
 /// Makes sure that nothing starts the slot that is about to be written.
 pub fn withdraw(place: &Place, machine: &Machine) -> Result<()> {
     let partition = BootPartition::open(place)?;

@@ -121,6 +121,11 @@ fn what_comes_at_the_wrong_time() {
     assert!(error.contains("no other version"), "{error}");
     let error = machine.mailctl(&["upgrade", "--cancel"]).error(1);
     assert!(error.contains("no version waits"), "{error}");
+    let lock = fs::File::create(machine.path("run/mailimg-upgrade.lock")).unwrap();
+    lock.lock().unwrap();
+    let error = machine.upgrade("2", &[]).error(1);
+    assert!(error.contains("another upgrade is under way"), "{error}");
+    drop(lock);
     machine.upgrade("2", &[]).done();
     for verb in [&["upgrade", "out/tiny_3.raw"][..], &["rollback"]] {
         let error = machine.mailctl(verb).error(1);

@@ -76,6 +76,10 @@ impl Source for Image {
         Ok(())
     }
 
+    fn kernel_size(&self) -> u64 {
+        self.kernel.len() as u64
+    }
+
     fn kernel(&mut self) -> Result<Vec<u8>> {
         Ok(self.kernel.clone())
     }

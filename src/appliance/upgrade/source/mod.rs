@@ -23,6 +23,9 @@ pub trait Source {
     /// Hands over blocks of its root, in their order.
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()>;
 
+    /// Bytes of its kernel image.
+    fn kernel_size(&self) -> u64;
+
     /// Its kernel image, called once and after [`fetch`](Self::fetch).
     fn kernel(&mut self) -> Result<Vec<u8>>;
 }

@@ -101,6 +101,10 @@ impl Source for Peer<'_> {
         Ok(())
     }
 
+    fn kernel_size(&self) -> u64 {
+        self.hello.kernel.iter().map(|length| *length as u64).sum()
+    }
+
     /// Pieces that are in the kernel images here are not asked for.
     fn kernel(&mut self) -> Result<Vec<u8>> {
         let mut here: HashMap<Prefix, Vec<u8>> = HashMap::new();
