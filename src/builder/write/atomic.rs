@@ -1,7 +1,8 @@
 //! Outputs that appear under their final name only when they are whole.
 //!
-//! An [`Output`] is a temporary file beside the final name. It is removed
-//! when it is dropped and, by [`remove_pending`], on Ctrl-C. Errors of writing
+//! An [`Output`] is a temporary file beside the final name, and somebody else may write
+//! in that folder: nobody knows its name beforehand, and it is always made new. It is
+//! removed when it is dropped and, by [`remove_pending`], on Ctrl-C. Errors of writing
 //! gain hints for the reasons that a user can mend.
 
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -48,7 +49,8 @@ impl Output {
     fn create_in(path: &Path, privacy: Privacy, pending: &'static Pending) -> Result<Self> {
         let temporary = temporary_path(path)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
+        // New, so neither what lies there by that name nor where a link leads is written to.
+        options.read(true).write(true).create_new(true);
         if privacy == Privacy::Private {
             options.mode(PRIVATE_MODE);
         }
@@ -63,11 +65,16 @@ impl Output {
                     "remove it, or choose another --output-dir",
                 ));
             }
-            pending.add(&temporary)?;
-            options
+            pending.add(&temporary, path)?;
+            let file = options
                 .open(&temporary)
                 .inspect_err(|_| pending.forget(&temporary))
-                .context("creating a temporary file")
+                .context("creating a temporary file")?;
+            if privacy == Privacy::Private {
+                // Whatever the folder's default access list would have others do.
+                make_private(&file).context("taking it from other users")?;
+            }
+            Ok(file)
         };
         let file = create().map_err(|error| explain(error, path))?;
         Ok(Self {
@@ -175,7 +182,7 @@ fn temporary_path(path: &Path) -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("{} is no name for a file", path.display()))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".tmp-{}", std::process::id()));
+    temporary.push(format!(".tmp-{:016x}", rand::random::<u64>()));
     Ok(path.with_file_name(temporary))
 }
 
@@ -185,14 +192,20 @@ struct Pending(Mutex<Registry>);
 
 #[derive(Debug)]
 struct Registry {
-    paths: Vec<PathBuf>,
+    outputs: Vec<Unfinished>,
     closed: bool,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    temporary: PathBuf,
+    path: PathBuf,
 }
 
 impl Pending {
     const fn new() -> Self {
         Self(Mutex::new(Registry {
-            paths: Vec::new(),
+            outputs: Vec::new(),
             closed: false,
         }))
     }
@@ -210,25 +223,31 @@ impl Pending {
         Ok(registry)
     }
 
-    fn add(&self, path: &Path) -> Result<()> {
+    fn add(&self, temporary: &Path, path: &Path) -> Result<()> {
         let mut registry = self.open()?;
-        if registry.paths.iter().any(|other| other == path) {
+        if registry.outputs.iter().any(|other| other.path == path) {
             return Err(anyhow!("it is being written already"));
         }
-        registry.paths.push(path.to_owned());
+        registry.outputs.push(Unfinished {
+            temporary: temporary.to_owned(),
+            path: path.to_owned(),
+        });
         Ok(())
     }
 
-    fn forget(&self, path: &Path) {
-        self.lock().paths.retain(|other| other != path);
+    fn forget(&self, temporary: &Path) {
+        let mut registry = self.lock();
+        registry
+            .outputs
+            .retain(|other| other.temporary != temporary);
     }
 
     fn close(&self) {
         let mut registry = self.lock();
         registry.closed = true;
-        for path in registry.paths.drain(..) {
+        for output in registry.outputs.drain(..) {
             // A file that is gone already is what is wanted.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(output.temporary);
         }
     }
 }
@@ -260,10 +279,9 @@ mod tests {
         let path = folder.path().join("out/image");
         let output = Output::create(&path, Privacy::Public).unwrap();
         output.file().write_all(b"half").unwrap();
-        assert_eq!(
-            names(path.parent().unwrap()),
-            [format!(".image.tmp-{}", std::process::id())]
-        );
+        let unfinished = names(path.parent().unwrap());
+        assert!(unfinished[0].starts_with(".image.tmp-"), "{unfinished:?}");
+        assert_eq!(unfinished.len(), 1);
         assert!(
             render(&Output::create(&path, Privacy::Public).unwrap_err())
                 .ends_with("it is being written already")
@@ -286,6 +304,42 @@ mod tests {
         write_output(&path, Privacy::Public, |_| Err::<(), _>(anyhow!("no"))).unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(names(path.parent().unwrap()), ["image"]);
+    }
+
+    /// Who may write in the folder made them beforehand, open to everybody or leading
+    /// elsewhere: the settings of a build were theirs to read.
+    #[test]
+    fn what_others_laid_out_beforehand_is_neither_filled_nor_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        let mut temporary = Vec::new();
+        for _ in 0..3 {
+            let output = Output::create(&path, Privacy::Private).unwrap();
+            let mode = output.file().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            temporary.push(output.temporary.clone());
+        }
+        temporary.push(
+            folder
+                .path()
+                .join(format!(".image.tmp-{}", std::process::id())),
+        );
+        for (count, name) in temporary.iter().enumerate() {
+            assert!(!temporary[..count].contains(name), "the name comes again");
+            std::os::unix::fs::symlink(&precious, name).unwrap();
+        }
+        write_output(&path, Privacy::Private, |mut file| {
+            Ok(file.write_all(b"secret")?)
+        })
+        .unwrap();
+        assert_eq!(fs::read(&precious).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
+        assert!(!path.is_symlink());
+        for name in temporary {
+            assert!(name.is_symlink(), "{} was taken", name.display());
+        }
     }
 
     #[test]
