@@ -12,22 +12,32 @@
 //! other; the second waits and takes the first one's result. A killed build
 //! leaves at most `.part` files, which the next one continues or overwrites.
 //!
+//! What was unpacked is trusted by its name, so nobody else may write here: the folders
+//! are made for their owner alone, and those that others can change are refused.
+//!
 //! Nothing is flushed to the disk on purpose: after a power cut, a file that
 //! lost its content fails the size check of every use or the digest check of
 //! the first unpacking, and is made again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::own_folder::{is_ours_alone, own_folder};
+use super::storage::storage_error;
 use crate::error::Hint;
 
 /// Tells backup programs to leave the folder out, <https://bford.info/cachedir/>.
 const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
+
+/// Mode of what is made here: others never write to it, whatever the umask.
+const PART_MODE: u32 = 0o644;
 
 /// A cache folder; cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,15 +66,22 @@ impl Cache {
     /// Opens a cache folder, making it when it is not there.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
+        own_folder(&root)?;
         for folder in ["derived", "objects", "documents", "unpacked"] {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(|error| storage_error(error, &path))?;
+            own_folder(&root.join(folder))?;
         }
         let tag = root.join("CACHEDIR.TAG");
-        if !tag.exists() {
-            fs::write(&tag, CACHEDIR_TAG).map_err(|error| storage_error(error, &tag))?;
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&tag)
+            .and_then(|mut file| io::Write::write_all(&mut file, CACHEDIR_TAG));
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(storage_error(error, &tag))
+            }
+            _ => Ok(Self { root }),
         }
-        Ok(Self { root })
     }
 
     /// The path of a pinned file, there or not.
@@ -109,13 +126,27 @@ impl Cache {
         part.push(".part");
         let part = PathBuf::from(part);
         loop {
-            let file = OpenOptions::new()
+            let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .open(&part)
-                .map_err(|error| storage_error(error, &part))?;
+                .mode(PART_MODE)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&part);
+            let file = match opened {
+                Ok(file) if is_ours_alone(&file) => file,
+                // Somebody else's, or a link: what would be written there is not ours.
+                Ok(_) => {
+                    discard(&part)?;
+                    continue;
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                    discard(&part)?;
+                    continue;
+                }
+                Err(error) => return Err(storage_error(error, &part)),
+            };
             file.lock()
                 .with_context(|| format!("locking {}", part.display()))?;
             // Whoever held the lock before may have renamed or removed the file.
@@ -190,27 +221,6 @@ pub(super) fn discard(path: &Path) -> Result<()> {
     }
 }
 
-/// An error of writing to the cache, with what to do about it.
-pub(crate) fn storage_error(error: io::Error, path: &Path) -> anyhow::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space there, or set XDG_CACHE_HOME to a folder on a larger disk")
-        }
-        io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::AlreadyExists => {
-            Some("set XDG_CACHE_HOME to a folder that you can write to")
-        }
-        _ => None,
-    };
-    let error = anyhow::Error::new(error).context(format!("writing {}", path.display()));
-    match hint {
-        Some(hint) => Err::<(), _>(error).hint(hint).unwrap_err(),
-        None => error,
-    }
-}
-
 fn checked_digest(sha256: &str) -> Result<&str> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if sha256.len() != 64 || !sha256.bytes().all(is_digit) {
@@ -228,9 +238,9 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, storage_error};
+    use super::Cache;
     use crate::error::render;
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::path::Path;
 
     #[test]
@@ -267,6 +277,38 @@ mod tests {
         assert!(path.exists());
     }
 
+    /// A link there, or a file that others can write to, was filled.
+    #[test]
+    fn an_unfinished_file_that_others_made_is_not_continued() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        let precious = folder.path().join("precious");
+        std::fs::write(&precious, "kept").unwrap();
+        let path = cache.object_path(&"a".repeat(64)).unwrap();
+        let part = path.with_extension("part");
+        for spoil in [
+            (|part: &Path, precious: &Path| symlink(precious, part).unwrap()) as fn(&Path, &Path),
+            |part, _| symlink("nowhere", part).unwrap(),
+            |part, _| {
+                std::fs::write(part, "theirs").unwrap();
+                let open = std::fs::Permissions::from_mode(0o666);
+                std::fs::set_permissions(part, open).unwrap();
+            },
+        ] {
+            spoil(&part, &precious);
+            let mut claim = cache.claim(&path, |_| false).unwrap().unwrap();
+            let made = claim.file.metadata().unwrap();
+            assert_eq!(made.len(), 0);
+            assert_eq!(made.permissions().mode() & 0o022, 0);
+            claim.file.write_all(b"ours").unwrap();
+            claim.commit().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"ours");
+            assert!(!path.is_symlink());
+        }
+        assert_eq!(std::fs::read(&precious).unwrap(), b"kept");
+    }
+
     #[test]
     fn digests_cannot_lead_out_of_the_cache() {
         let folder = tempfile::tempdir().unwrap();
@@ -283,12 +325,6 @@ mod tests {
             render(&error).ends_with("hint: set XDG_CACHE_HOME to a folder that you can write to"),
             "{}",
             render(&error)
-        );
-        let full = storage_error(io::ErrorKind::StorageFull.into(), Path::new("/x"));
-        assert_eq!(
-            render(&full),
-            "error: writing /x: no storage space\nhint: free some space there, or set \
-             XDG_CACHE_HOME to a folder on a larger disk"
         );
     }
 }

@@ -11,7 +11,9 @@ mod mirror;
 mod object;
 mod opener;
 mod options;
+mod own_folder;
 mod problem;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -22,4 +24,4 @@ pub use object::{Fetch, Object};
 pub use options::FetchOptions;
 pub use problem::{Gone, Missing};
 
-pub(crate) use cache::storage_error;
+pub(crate) use storage::storage_error;

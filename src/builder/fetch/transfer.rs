@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::cache::{Claim, storage_error};
+use super::cache::Claim;
 use super::object::Object;
 use super::opener::Opener;
 use super::problem::Problem;
+use super::storage::storage_error;
 use crate::builder::progress::Stage;
 
 /// How much is read at once.

@@ -35,7 +35,7 @@ fn small_disk(
     before: &str,
     arguments: &[&str],
 ) -> Option<(Outcome, String)> {
-    const SCRIPT: &str = "mount -t tmpfs -o size=$SIZE none \"$PLACE\" || exit 99\n\
+    const SCRIPT: &str = "mount -t tmpfs -o size=$SIZE,mode=755 none \"$PLACE\" || exit 99\n\
         eval \"$BEFORE\" || exit 98\n\"$@\"\ncode=$?\n\
         find \"$PLACE\" -type f -printf '%P\\n' | sort\nexit $code";
     fs::create_dir_all(folder).unwrap();
