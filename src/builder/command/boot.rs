@@ -19,15 +19,12 @@ pub mod throw_away_disk;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::settings::load_authority;
+use super::signals::{TemporaryFolder, run_program, say_when_stopped};
 use crate::error::{Hint, hinted};
 use crate::print::say;
 use crate::settings::{named_authority, parse_settings};
@@ -88,6 +85,10 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
     let choice = accelerator::choose(options.accel, &qemu)?;
     let forwards = choose_forwards()?;
 
+    say_when_stopped(
+        "the machine and what it wrote are gone",
+        "run the same command again",
+    );
     let folder = temporary_folder()?;
     let disk = folder.path().join("disk.qcow2");
     image.make_overlay(&disk, throw_away_disk::MINIMUM_DISK_BYTES)?;
@@ -107,17 +108,15 @@ pub fn run_boot(options: &BootOptions) -> Result<()> {
         path.display(),
         ports::render_forwards(&forwards)
     ))?;
-    let status = run_until_ended(&mut command)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(anyhow::anyhow!(
+    match run_program(&mut command, None)? {
+        Some(status) if !status.success() => Err(anyhow::anyhow!(
             "running {}: {status}",
             qemu.program().display()
         ))
         .hint(
             "its own message stands above; `--accel tcg` and the other `--firmware` rule out two causes",
-        )
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -175,7 +174,7 @@ fn load_settings(path: &Path) -> Result<Vec<Credential>> {
 }
 
 /// A private folder (mode 0700) that is removed with the machine.
-fn temporary_folder() -> Result<tempfile::TempDir> {
+fn temporary_folder() -> Result<TemporaryFolder> {
     let mut builder = tempfile::Builder::new();
     // The disk will hold the settings, passwords among them, and all mail.
     builder
@@ -183,8 +182,7 @@ fn temporary_folder() -> Result<tempfile::TempDir> {
         .permissions(Permissions::from_mode(0o700));
     let chosen = std::env::var_os("TMPDIR")
         .map_or_else(|| PathBuf::from(BIG_TEMPORARY_FOLDER), PathBuf::from);
-    builder
-        .tempdir_in(&chosen)
+    TemporaryFolder::make(|| builder.tempdir_in(&chosen))
         .with_context(|| format!("making a temporary folder in {}", chosen.display()))
         .hint("set TMPDIR to a folder on a disk with a few GiB free")
 }
@@ -218,44 +216,11 @@ fn terminal_arguments() -> [&'static str; 6] {
     ]
 }
 
-/// Runs a child to its end and passes on the signals that would end ourselves,
-/// so that the temporary folder is always removed.
-fn run_until_ended(command: &mut Command) -> Result<ExitStatus> {
-    // Registered before the start: no end of the child can be missed.
-    let mut signals =
-        Signals::new([SIGCHLD, SIGINT, SIGTERM, SIGHUP]).context("registering signals")?;
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {}", command.get_program().display()))?;
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for QEMU")? {
-            return Ok(status);
-        }
-        for signal in signals.wait() {
-            if signal != SIGCHLD {
-                terminate(&child);
-            }
-        }
-    }
-}
-
-/// Asks a process to end; one that has ended already is no error.
-fn terminate(child: &Child) {
-    if let Ok(id) = i32::try_from(child.id())
-        && let Some(pid) = Pid::from_raw(id)
-    {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::ports::{Forward, SERVICES};
-    use super::{
-        load_settings, network_arguments, newest_image, run_until_ended, temporary_folder,
-    };
+    use super::{load_settings, network_arguments, newest_image, temporary_folder};
     use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
 
     #[test]
     fn missing_settings_are_named_with_advice() {
@@ -332,19 +297,5 @@ mod tests {
         let folder = temporary_folder().unwrap();
         let mode = folder.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-    }
-
-    #[test]
-    fn the_end_of_a_child_is_noticed() {
-        assert!(
-            run_until_ended(&mut Command::new("true"))
-                .unwrap()
-                .success()
-        );
-        assert!(
-            !run_until_ended(&mut Command::new("false"))
-                .unwrap()
-                .success()
-        );
     }
 }

@@ -10,3 +10,4 @@ mod output;
 mod recipe;
 mod scripts;
 mod settings;
+mod signals;

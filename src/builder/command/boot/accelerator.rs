@@ -9,11 +9,12 @@
 //! `isa-debug-exit`, which ends with `value * 2 + 1`.
 
 use std::fmt;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::super::signals::{TemporaryFolder, run_program};
 use super::qemu::{Qemu, Version};
 use crate::error::Hint;
 
@@ -27,8 +28,6 @@ const SOUND_CMPXCHG16B: Version = Version { major: 8, minor: 0 };
 const EMULATED_CPU: &str = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+sha-ni";
 /// A guest that runs takes a tenth of this.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// How often the probe's end is looked for.
-const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// QEMU maps a firmware image of this size below 1 MiB and below 4 GiB.
 const ROM_BYTES: usize = 65536;
 /// Where a CPU starts within the last 64 KiB.
@@ -192,11 +191,12 @@ fn open_kvm() -> std::io::Result<std::fs::File> {
 
 /// Whether the probe guest runs to its end within the limit.
 pub fn probe(qemu: &Qemu, accelerator: Accelerator, limit: Duration) -> Result<bool> {
-    let mut rom =
-        tempfile::NamedTempFile::with_prefix("mailimg-probe-").context("making the probe guest")?;
-    std::io::Write::write_all(&mut rom, &probe_rom()).context("writing the probe guest")?;
-    let mut child = qemu
-        .command()
+    let folder = TemporaryFolder::make(|| tempfile::TempDir::with_prefix("mailimg-probe-"))
+        .context("making the probe guest")?;
+    let rom = folder.path().join("rom");
+    std::fs::write(&rom, probe_rom()).context("writing the probe guest")?;
+    let mut command = qemu.command();
+    command
         .args([
             "-machine",
             "q35",
@@ -208,30 +208,12 @@ pub fn probe(qemu: &Qemu, accelerator: Accelerator, limit: Duration) -> Result<b
         ])
         .args(accelerator.arguments(qemu.version()))
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"])
-        .arg(rom.path())
+        .arg(&rom)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("starting {}", qemu.program().display()))?;
-    let status = wait_or_kill(&mut child, limit);
-    Ok(status == Some(PROBE_STATUS))
-}
-
-/// The exit status, or nothing when it had to be killed.
-fn wait_or_kill(child: &mut Child, limit: Duration) -> Option<i32> {
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.code(),
-            Ok(None) if started.elapsed() < limit => std::thread::sleep(PROBE_INTERVAL),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    }
+        .stderr(Stdio::null());
+    let status = run_program(&mut command, Some(limit))?;
+    Ok(status.and_then(|status| status.code()) == Some(PROBE_STATUS))
 }
 
 fn probe_rom() -> Vec<u8> {

@@ -69,8 +69,7 @@ pub fn write_credentials(folder: &Path, credentials: &[Credential]) -> Result<Ve
         let path = folder.join(format!("credential-{}", credential.name));
         let written = std::fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&path)
             .and_then(|mut file| file.write_all(credential.smbios_string().as_bytes()));
