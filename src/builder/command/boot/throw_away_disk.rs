@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::qemu::path_option;
 use crate::builder::write::bios::MBR_CODE;
-use crate::builder::write::qcow2::{Qcow2, write_overlay};
+use crate::builder::write::qcow2::{MAGIC, Qcow2, check_alone, write_overlay};
 use crate::error::{Hint, hinted};
 use crate::format::storage::Storage;
 
@@ -19,8 +19,6 @@ use crate::format::storage::Storage;
 /// its first root slot, and the machine makes its second one and `/var` behind.
 pub const MINIMUM_DISK_BYTES: u64 = 8 << 30;
 
-/// First bytes of a qcow2 file.
-const QCOW2_MAGIC: [u8; 4] = *b"QFI\xfb";
 /// Where its header has the virtual size, 64 bits big-endian.
 const QCOW2_SIZE_OFFSET: usize = 24;
 /// Last two bytes of a protective MBR, which every raw image begins with.
@@ -76,7 +74,8 @@ impl DiskImage {
             }
             other => other.with_context(doing)?,
         }
-        let (format, bytes) = if header[..4] == QCOW2_MAGIC {
+        let (format, bytes) = if header[..4] == MAGIC {
+            check_alone(&file).with_context(doing)?;
             let size = header[QCOW2_SIZE_OFFSET..QCOW2_SIZE_OFFSET + 8].try_into()?;
             (DiskFormat::Qcow2, u64::from_be_bytes(size))
         } else if header[HEADER_BYTES - 2..] == MBR_SIGNATURE {
@@ -175,11 +174,31 @@ mod tests {
         assert_eq!((image.format, image.bytes), (DiskFormat::Raw, 4096));
 
         let qcow2 = folder.path().join("disk.qcow2");
-        bytes[..4].copy_from_slice(b"QFI\xfb");
+        bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
         bytes[24..32].copy_from_slice(&(3_u64 << 30).to_be_bytes());
         std::fs::write(&qcow2, &bytes).unwrap();
         let image = DiskImage::open(&qcow2).unwrap();
         assert_eq!((image.format, image.bytes), (DiskFormat::Qcow2, 3 << 30));
+    }
+
+    /// QEMU would have read any file of the user for it.
+    #[test]
+    fn an_image_over_another_file_is_not_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.qcow2");
+        let mut bytes = vec![0; 4096];
+        bytes[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        for at in [15, 79] {
+            let mut bytes = bytes.clone();
+            bytes[at] = 4;
+            std::fs::write(&path, &bytes).unwrap();
+            let text = message(&path);
+            assert!(text.starts_with("error: opening image "), "{text}");
+            assert!(
+                text.contains("another") && text.contains("\nhint: "),
+                "{text}"
+            );
+        }
     }
 
     #[test]

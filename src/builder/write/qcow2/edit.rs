@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
 
+use super::alone::check_alone;
 use super::{COMPRESSED, COPIED, HEADER_SIZE, MAGIC, OFFSET_MASK, READS_ZERO, REFCOUNT_ORDER};
 use crate::error::hinted;
 use crate::format::storage::{Storage, check_bounds, is_zero};
@@ -41,12 +42,7 @@ impl<'a> Qcow2<'a> {
         let number32 = |offset: usize| read32(&header, offset);
         let number64 = |offset: usize| read64(&header, offset);
         ensure!(header[..4] == MAGIC, "this is no qcow2 image");
-        if number64(8) != 0 {
-            return Err(hinted(
-                "the qcow2 image is an overlay on another one",
-                "name the image below it, or join both with `qemu-img convert -O qcow2`",
-            ));
-        }
+        check_alone(file)?;
         let features = if number32(4) >= 3 { number64(72) } else { 0 };
         let order = if number32(4) >= 3 {
             number32(96)

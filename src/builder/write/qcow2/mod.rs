@@ -7,10 +7,12 @@
 //! files, snapshots, encryption,
 //! external data files, subclusters.
 
+mod alone;
 mod edit;
 mod overlay;
 mod write;
 
+pub use alone::check_alone;
 pub use edit::Qcow2;
 pub use overlay::write_overlay;
 pub use write::write_qcow2;
