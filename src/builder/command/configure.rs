@@ -16,7 +16,7 @@ use super::settings::Checked;
 use crate::builder::write::atomic::make_private;
 use crate::builder::write::qcow2::{self, Qcow2};
 use crate::error::{Hint, hinted};
-use crate::format::fat::Volume;
+use crate::format::fat::{Volume, same_name};
 use crate::format::gpt::{TYPE_ESP, read_gpt};
 use crate::format::storage::{Region, Storage};
 use crate::format::{SETTINGS_FILE, SETTINGS_LIMIT};
@@ -122,12 +122,32 @@ pub(super) fn replace_settings(
     let mut partition =
         Region::new(disk, esp.offset(), esp.size()).context("finding the EFI system partition")?;
     let mut volume = Volume::open(&mut partition).context("opening the EFI system partition")?;
+    let damaged = "if the image was changed by other means, build it again";
+    let old_authority = authority_in(&volume)?;
+    volume
+        .check(old_authority.as_deref().unwrap_or(SETTINGS_FILE))
+        .context("checking the EFI system partition")
+        .hint(damaged)?;
+    if let Some(authority) = authority
+        && old_authority
+            .as_ref()
+            .is_none_or(|old| !same_name(old, &authority.name))
+        && volume.has(&authority.name)?
+    {
+        return Err(hinted(
+            format!(
+                "the EFI system partition has a file or folder {} already",
+                authority.name
+            ),
+            "give the root certificate another name, and name that with ACME_CA_FILE",
+        ));
+    }
     protect()?;
     // The certificate lies behind the settings: out first and in last, so that
     // the settings find their old place whatever their length.
     let mut replace = || -> Result<()> {
-        if let Some(name) = authority_in(&volume)? {
-            volume.remove_file(&name)?;
+        if let Some(name) = &old_authority {
+            volume.remove_file(name)?;
         }
         volume.replace_file(SETTINGS_FILE, bytes)?;
         if let Some(authority) = authority {
@@ -137,7 +157,7 @@ pub(super) fn replace_settings(
     };
     replace()
         .with_context(|| format!("replacing {SETTINGS_FILE} in the EFI system partition"))
-        .hint("if the image was changed by other means, build it again")
+        .hint(damaged)
 }
 
 /// The file that the settings in a volume name, if it is there.
@@ -147,10 +167,14 @@ pub(super) fn authority_in(volume: &Volume<'_>) -> Result<Option<String>> {
         .and_then(|bytes| Ok(parse_settings(&bytes)?))
         .ok()
         .and_then(|written| named_authority(&written));
-    match name {
-        Some(name) if volume.has(&name)? => Ok(Some(name)),
-        _ => Ok(None),
-    }
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    // Never a folder, nor the settings themselves, whatever they name.
+    let found = volume.list("")?.into_iter().any(|entry| {
+        !entry.folder && same_name(&entry.name, &name) && !same_name(&name, SETTINGS_FILE)
+    });
+    Ok(found.then_some(name))
 }
 
 #[cfg(test)]
@@ -300,6 +324,32 @@ mod tests {
             put("other.pem", 60_000);
             configure(image, None, PRISTINE).unwrap();
             assert!(fs::read(image).unwrap() == before);
+        }
+    }
+
+    /// A certificate named like a folder was refused half-way, and so was every attempt after.
+    #[test]
+    fn a_root_certificate_named_like_something_else_changes_nothing() {
+        let (_folder, raw, qcow2) = images();
+        for image in [&raw, &qcow2] {
+            let before = fs::read(image).unwrap();
+            for name in ["EFI", "efi", SETTINGS_FILE, "Settings.Env"] {
+                let settings = Checked {
+                    text: format!("ACME_CA_FILE={name}\n").into_bytes(),
+                    authority: Some(Authority {
+                        name: name.to_owned(),
+                        bytes: b"certificate".to_vec(),
+                    }),
+                };
+                let error = configure(image, Some(&settings), PRISTINE).unwrap_err();
+                let text = render(&error);
+                assert!(text.contains("already\nhint: give the root"), "{text}");
+                assert!(fs::read(image).unwrap() == before);
+                // Settings that were put in by other means are taken out again.
+                configure(image, Some(&checked(&settings.text)), PRISTINE).unwrap();
+                configure(image, None, PRISTINE).unwrap();
+                assert!(fs::read(image).unwrap() == before);
+            }
         }
     }
 

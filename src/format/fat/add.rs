@@ -24,6 +24,7 @@ impl Volume<'_> {
     /// Its times are those of the volume, so that the same files make the same bytes.
     pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         check_name(name)?;
+        self.check(name)?;
         ensure!(
             !self.has(name)?,
             "the boot partition has a file or folder {name} already"

@@ -1,17 +1,13 @@
 //! Replacing a file of a volume in place, safe against interruption.
 //!
-//! Whatever was interrupted, the next replacement clears away.
-
-use std::collections::BTreeSet;
+//! Whatever was interrupted, the next replacement clears away; a volume that is damaged
+//! otherwise is left as it is.
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::boot_sector::{INFO_FREE, UNKNOWN};
 use super::volume::{Entry, Volume};
 use super::{CLUSTER_MASK, END_OF_CHAIN, ENTRY, FIRST_CLUSTER, SECTOR};
-
-/// Table entry of a cluster that the medium cannot keep.
-const BAD_CLUSTER: u32 = 0x0fff_fff7;
 
 impl Volume<'_> {
     /// Replaces the content of a file in the root folder.
@@ -26,7 +22,8 @@ impl Volume<'_> {
         let size = u32::try_from(bytes.len()).context("the new content is larger than 4 GiB")?;
         let count = self.geometry.clusters_for(u64::from(size)) as usize;
 
-        self.clear_leftovers()?;
+        let lost = self.lost(name)?;
+        self.clear_leftovers(&lost)?;
         let before = self.chain(entry.first)?;
         let target = self.first_fit(count, |cluster, free| free || before.contains(&cluster))?;
         let mut held = before.clone();
@@ -47,7 +44,7 @@ impl Volume<'_> {
     }
 
     /// Makes the tables equal and frees clusters that nothing points to.
-    fn clear_leftovers(&mut self) -> Result<()> {
+    fn clear_leftovers(&mut self, lost: &[u32]) -> Result<()> {
         for copy in 1..self.geometry.tables {
             let offset = self.geometry.table_offset(copy);
             let mut other = vec![0; self.table.len()];
@@ -60,31 +57,7 @@ impl Volume<'_> {
                     .context("writing the file allocation table")?;
             }
         }
-        let reached = self.reached()?;
-        let end = FIRST_CLUSTER + self.geometry.clusters as u32;
-        let lost: Vec<u32> = (FIRST_CLUSTER..end)
-            .filter(|cluster| {
-                let value = self.entry_of(*cluster) & CLUSTER_MASK;
-                value != 0 && value != BAD_CLUSTER && !reached.contains(cluster)
-            })
-            .collect();
-        self.release(&lost)
-    }
-
-    /// Every cluster of a file or folder.
-    fn reached(&self) -> Result<BTreeSet<u32>> {
-        let mut reached: BTreeSet<u32> = self.chain(self.root)?.into_iter().collect();
-        let mut folders = vec![self.root];
-        while let Some(folder) = folders.pop() {
-            for entry in self.list_chain(folder)? {
-                // A folder met twice is damage, not a reason to go round for ever.
-                if entry.folder && entry.first != 0 && !reached.contains(&entry.first) {
-                    folders.push(entry.first);
-                }
-                reached.extend(self.chain(entry.first)?);
-            }
-        }
-        Ok(reached)
+        self.release(lost)
     }
 
     /// The lowest clusters that may be used, told the number and whether the

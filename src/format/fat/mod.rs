@@ -7,12 +7,14 @@
 
 mod add;
 mod boot_sector;
+mod check;
 mod edit;
 mod folder;
 mod names;
 mod volume;
 mod write;
 
+pub use names::same_name;
 pub use volume::{Entry, Volume};
 pub use write::{VolumeOptions, WrittenVolume, write_fat};
 
@@ -30,6 +32,8 @@ const FIRST_CLUSTER: u32 = 2;
 const CLUSTER_MASK: u32 = 0x0fff_ffff;
 /// The end of a chain, as we write it.
 const END_OF_CHAIN: u32 = 0x0fff_ffff;
+/// Table entry of a cluster that the medium cannot keep.
+const BAD_CLUSTER: u32 = 0x0fff_fff7;
 /// The least value that ends a chain.
 const FIRST_END_OF_CHAIN: u32 = 0x0fff_fff8;
 

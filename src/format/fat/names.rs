@@ -32,7 +32,7 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 }
 
 /// Whether two names are the same file.
-pub(super) fn same_name(one: &str, other: &str) -> bool {
+pub fn same_name(one: &str, other: &str) -> bool {
     one == other || one.to_uppercase() == other.to_uppercase()
 }
 
