@@ -3,6 +3,7 @@
 //! Specification: <https://wiki.debian.org/DebianRepository/Format>. Trust runs
 //! from the embedded keyring over the InRelease to each index by digest.
 
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -55,18 +56,36 @@ pub fn load_suite(
         .iter()
         .map(|mirror| join_url(mirror, &format!("dists/{}/InRelease", source.suite)))
         .collect();
-    let bytes = fetch
-        .document(&urls, INRELEASE_LIMIT)
-        .with_context(|| format!("fetching the InRelease of {}", source.suite))?;
-    let checked = || -> Result<Release> {
-        let verified = verify_signed_text(&bytes, certificates, now)?;
+    let checked = |bytes: &[u8]| -> Result<Release> {
+        let verified = verify_signed_text(bytes, certificates, now)?;
         let release = parse_release(&verified.text)?;
         check_release(&release, &source.suite, now, previous)?;
         Ok(release)
     };
+    // What one mirror serves is checked before the next one is passed over.
+    let (good, refused) = (RefCell::new(None), Cell::new(false));
+    let check = |bytes: &[u8]| match checked(bytes) {
+        Ok(release) => {
+            good.replace(Some(release));
+            Ok(())
+        }
+        Err(error) => {
+            refused.set(true);
+            Err(error)
+        }
+    };
+    let fetched = fetch.document(&urls, INRELEASE_LIMIT, &check);
+    let bytes = fetched.with_context(|| {
+        let doing = if refused.get() {
+            "checking"
+        } else {
+            "fetching"
+        };
+        format!("{doing} the InRelease of {}", source.suite)
+    })?;
+    let release = good.take().context("checking the InRelease")?;
     Ok(Suite {
-        release: checked()
-            .with_context(|| format!("checking the InRelease of {}", source.suite))?,
+        release,
         inrelease_sha256: hex::encode(Sha256::digest(&bytes)),
     })
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use indicatif::DecimalBytes;
 
 use super::cache::{Cache, discard};
-use super::object::{Fetch, Object};
+use super::object::{Check, Fetch, Object};
 use super::opener::Opener;
 use super::options::FetchOptions;
 use super::problem::{Gone, Missing, Problem, Wrong};
@@ -66,6 +66,7 @@ impl Mirror {
         struct Candidate<'a> {
             url: &'a str,
             reason: String,
+            refused: Option<anyhow::Error>,
             gone: bool,
             live: bool,
         }
@@ -74,6 +75,7 @@ impl Mirror {
             .map(|url| Candidate {
                 url,
                 reason: "not tried".to_owned(),
+                refused: None,
                 gone: false,
                 live: true,
             })
@@ -113,8 +115,30 @@ impl Mirror {
                         candidate.reason = reason;
                         candidate.live = false;
                     }
+                    Err(Problem::Refused(error)) => {
+                        candidate.refused = Some(error);
+                        candidate.live = false;
+                    }
                 }
             }
+        }
+        let refused = candidates
+            .iter_mut()
+            .find_map(|candidate| Some((candidate.url, candidate.refused.take()?)));
+        if let Some((url, error)) = refused {
+            // It knows best what helps; what the others said is told before it.
+            let others = candidates.iter().filter(|candidate| candidate.url != url);
+            let mut told: Vec<String> = others
+                .map(|candidate| match &candidate.refused {
+                    Some(error) => format!("{} answered a file: {error:#}", candidate.url),
+                    None => format!("{} {}", candidate.url, candidate.reason),
+                })
+                .collect();
+            if told.is_empty() {
+                return Err(error);
+            }
+            told.push(format!("{url} answered a file"));
+            return Err(error.context(told.join("; ")));
         }
         let reasons: Vec<String> = candidates
             .iter()
@@ -307,23 +331,27 @@ fn in_no_snapshot(
 }
 
 impl Fetch for Mirror {
-    fn document(&self, urls: &[String], limit: u64) -> Result<Vec<u8>> {
+    fn document(&self, urls: &[String], limit: u64, check: Check<'_>) -> Result<Vec<u8>> {
         if self.options.offline {
             let kept = urls
                 .iter()
                 .find_map(|url| std::fs::read(self.cache.document_path(url)).ok());
-            return kept
+            let kept = kept
                 .ok_or_else(|| Missing {
                     labels: urls.first().cloned().into_iter().collect(),
                 })
                 .context("fetching an index")
-                .hint("run once without --offline");
+                .hint("run once without --offline")?;
+            check(&kept)?;
+            return Ok(kept);
         }
         let label = urls.first().map_or("an index", String::as_str);
         let never = AtomicBool::new(false);
         let bytes = self
             .try_all(label, urls, &never, |url| {
-                read_document(&self.opener, url, limit)
+                let bytes = read_document(&self.opener, url, limit)?;
+                check(&bytes).map_err(Problem::Refused)?;
+                Ok(bytes)
             })
             .map_err(|error| hint_when_gone(error, "check the recipe's mirrors and suites"))?;
         for url in urls {

@@ -20,7 +20,7 @@ mod transfer;
 
 pub use cache::{Cache, Claim};
 pub use mirror::Mirror;
-pub use object::{Fetch, Object};
+pub use object::{Check, Fetch, Object};
 pub use options::FetchOptions;
 pub use problem::{Gone, Missing};
 

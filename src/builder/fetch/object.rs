@@ -19,13 +19,17 @@ pub struct Object {
     pub sha256: String,
 }
 
+/// Whether a document is what it should be.
+pub type Check<'a> = &'a dyn Fn(&[u8]) -> Result<()>;
+
 /// Where files come from: a mirror through a cache, or a folder in tests.
 pub trait Fetch: Sync {
     /// A small file that is not pinned (an InRelease), asked for anew each
     /// time; offline, the copy of the last time.
     ///
-    /// `limit` is the largest size accepted, in bytes.
-    fn document(&self, urls: &[String], limit: u64) -> Result<Vec<u8>>;
+    /// `limit` is the largest size accepted, in bytes. An answer that `check` refuses is
+    /// as none: the next address is asked, and nothing of it is kept.
+    fn document(&self, urls: &[String], limit: u64, check: Check<'_>) -> Result<Vec<u8>>;
 
     /// Pinned files, in parallel; returns their paths in the same order.
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>>;

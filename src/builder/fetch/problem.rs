@@ -60,6 +60,8 @@ pub(super) enum Problem {
     Gone(String),
     /// What came is not the file, or the address is of no use.
     Bad(String),
+    /// What came does not pass the check of who asked for it.
+    Refused(anyhow::Error),
     /// No address can help: the disk is full, say.
     Fatal(anyhow::Error),
 }

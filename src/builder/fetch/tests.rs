@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Cache, Fetch, FetchOptions, Gone, Mirror, Object};
 use crate::builder::progress::Progress;
-use crate::error::render;
+use crate::error::{hinted, render};
 use server::{Reply, Server};
 
 const PAGE: &str = "\n<!DOCTYPE HTML><title>Log in</title>";
@@ -339,14 +339,22 @@ fn offline_only_the_cache_is_used() {
          hint: run once without --offline"
     );
     let urls = [server.url("/InRelease")];
-    let error = setup.mirror(offline.clone()).document(&urls, 10_000);
+    let error = setup
+        .mirror(offline.clone())
+        .document(&urls, 10_000, &|_| Ok(()));
     assert!(render(&error.unwrap_err()).ends_with("hint: run once without --offline"));
     assert!(server.requests().is_empty());
 
     setup.fetch(options(), &object).unwrap();
-    setup.mirror(options()).document(&urls, 10_000).unwrap();
+    setup
+        .mirror(options())
+        .document(&urls, 10_000, &|_| Ok(()))
+        .unwrap();
     assert_eq!(setup.fetch(offline.clone(), &object).as_ref(), Ok(&bytes));
-    let kept = setup.mirror(offline).document(&urls, 10_000).unwrap();
+    let kept = setup
+        .mirror(offline)
+        .document(&urls, 10_000, &|_| Ok(()))
+        .unwrap();
     assert_eq!(kept, bytes);
     assert_eq!(server.requests().len(), 2);
 }
@@ -359,31 +367,56 @@ fn documents_are_small_and_no_web_pages() {
     let server = Server::serving(&bytes);
     let mirror = setup.mirror(options());
     let urls = [portal.url("/InRelease"), server.url("/InRelease")];
-    assert_eq!(mirror.document(&urls, 5000).unwrap(), bytes);
-    let error = render(&mirror.document(&urls, 4999).unwrap_err());
+    assert_eq!(mirror.document(&urls, 5000, &|_| Ok(())).unwrap(), bytes);
+    let error = render(&mirror.document(&urls, 4999, &|_| Ok(())).unwrap_err());
     assert!(error.contains("has more than 4999 bytes"), "{error}");
 }
 
+/// An answer that was not checked was an error at once, and took the good copy's place.
 #[test]
-fn a_full_disk_ends_in_one_error_without_leftovers() {
+fn a_document_that_is_refused_is_asked_for_elsewhere_and_not_kept() {
     let setup = Setup::new();
-    let bytes = content(12, 100_000);
-    let server = Server::serving(&bytes);
-    let object = object(&bytes, &[server.url("/a")]);
-    let path = setup.cache.object_path(&object.sha256).unwrap();
-    let part = path.with_extension("part");
-    // Whatever is written to this device meets a full disk.
-    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    let good = Server::serving(b"good");
+    let bad = Server::start(|_, _| Reply::Status(200, "garbage"));
+    let gone = Server::start(|_, _| Reply::Status(404, "no"));
+    let check = |bytes: &[u8]| match bytes {
+        b"good" => Ok(()),
+        _ => Err(hinted("it is garbage", "ask somebody else")),
+    };
+    let urls = [
+        bad.url("/InRelease"),
+        gone.url("/InRelease"),
+        good.url("/InRelease"),
+    ];
+    let mirror = setup.mirror(options());
+    assert_eq!(mirror.document(&urls, 100, &check).unwrap(), b"good");
+    assert_eq!(bad.requests().len(), 1);
+
+    let error = mirror.document(&urls[..1], 100, &check).unwrap_err();
     assert_eq!(
-        setup.fetch(options(), &object).unwrap_err(),
+        render(&error),
+        "error: it is garbage\nhint: ask somebody else"
+    );
+    let error = mirror.document(&urls[..2], 100, &check).unwrap_err();
+    assert_eq!(
+        render(&error),
         format!(
-            "error: writing {}: No space left on device (os error 28)\n\
-             hint: free some space there, or set XDG_CACHE_HOME to a folder on a larger disk",
-            part.display()
+            "error: {} answered 404; {} answered a file: it is garbage\n\
+             hint: ask somebody else",
+            urls[1], urls[0]
         )
     );
-    assert!(setup.files().is_empty());
-    assert_eq!(setup.fetch(options(), &object), Ok(bytes));
+    // The copy of every address is still the good one.
+    let offline = FetchOptions {
+        offline: true,
+        ..options()
+    };
+    for url in urls {
+        let kept = setup
+            .mirror(offline.clone())
+            .document(&[url], 100, &|_| Ok(()));
+        assert_eq!(kept.unwrap(), b"good");
+    }
 }
 
 #[test]

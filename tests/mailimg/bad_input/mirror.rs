@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use crate::world::bench::Bench;
+use crate::world::bench::keys::{DAY, FOREIGN};
 use crate::world::bench::server::{Reply, Server};
 
 /// A bench whose recipe names a server as its mirror.
@@ -191,6 +192,50 @@ fn a_second_mirror_helps() {
     let both = format!("{}\", \"{}", broken.url(""), source.archive.url());
     bench.write_recipe(&both, "");
     bench.run(&["build", "tiny"]).done();
+}
+
+/// It was an error although the second mirror was good, and what nobody had checked took
+/// the place of the copies for working offline.
+#[test]
+fn a_first_mirror_with_a_bad_inrelease_blocks_nothing() {
+    let source = Bench::new();
+    let garbage = source.archive.serve(|path, _| {
+        path.ends_with("InRelease")
+            .then_some(Reply::Status(200, "garbage"))
+    });
+    let altered = source.archive.serve(|path, bytes| {
+        let text = String::from_utf8_lossy(bytes).replace("Origin: Test", "Origin: Uest");
+        path.ends_with("InRelease")
+            .then(|| Reply::File(text.into_bytes()))
+    });
+    let (mut expired, mut foreign) = (Bench::new(), Bench::new());
+    expired.archive.age = 9 * DAY;
+    expired.archive.valid_for = Some(-2 * DAY);
+    expired.archive.publish();
+    foreign.archive.signing.key = FOREIGN;
+    foreign.archive.publish();
+    for (bad, reason) in [
+        (garbage.url(""), "this is no signed document"),
+        (altered.url(""), "does not match the text"),
+        (expired.archive.url(), "it expired on"),
+        (foreign.archive.url(), "is not among the allowed keys"),
+    ] {
+        let bench = Bench::new();
+        bench.write_recipe(&format!("{bad}\", \"{}", source.archive.url()), "");
+        bench.run(&["build", "tiny"]).done();
+
+        bench.write_recipe(&bad, "");
+        let error = bench.run(&["lock", "tiny"]).error(1);
+        assert!(error.contains(reason), "{error}");
+        bench.run(&["lock", "tiny", "--offline"]).done();
+
+        // Both mirrors are told of when none is good.
+        bench.write_recipe(&format!("{bad}\", \"{bad}/none"), "");
+        let error = bench.run(&["lock", "tiny"]).error(1);
+        assert!(error.contains(reason), "{error}");
+        assert!(error.contains("/none/dists/test/InRelease"), "{error}");
+        assert!(error.contains("\nhint: "), "{error}");
+    }
 }
 
 /// A bench whose lock names a package that the mirror has replaced since.

@@ -153,6 +153,35 @@ fn a_disk_that_is_full_of_the_cache() {
 }
 
 #[test]
+fn a_disk_that_is_full_of_what_is_fetched() {
+    let mut bench = Bench::new();
+    // Bytes that do not pack.
+    let noise: Vec<u8> = (0..1u64 << 17)
+        .flat_map(|number| {
+            number
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+                .to_le_bytes()
+        })
+        .collect();
+    let base = bench.archive.packages[0].clone();
+    bench.archive.packages[0] = base.file("usr/share/noise", 0o644, &noise);
+    bench.archive.publish();
+    let small = with_small_disk(&bench, &bench.cache(), "256k", &["build", "tiny"]);
+    let Some((outcome, left)) = small else {
+        return;
+    };
+    assert_eq!(
+        outcome.error(1),
+        "error: writing BENCH/cache/mailimg/objects/DIGEST.part: No space left on device \
+         (os error 28)\n\
+         hint: free some space there, or set XDG_CACHE_HOME to a folder on a larger disk"
+    );
+    assert!(!left.contains(".part"), "{left}");
+    assert!(bench.outputs().is_empty());
+}
+
+#[test]
 fn a_disk_that_is_full_of_the_lock() {
     let bench = Bench::built();
     let (recipes, lock) = (bench.work("recipes"), bench.lock());

@@ -21,7 +21,7 @@ use anyhow::{Result, ensure};
 
 use super::{listed, recipe};
 use crate::builder::archive::index::{Field, read_index};
-use crate::builder::fetch::{Fetch, Object};
+use crate::builder::fetch::{Check, Fetch, Object};
 use crate::builder::lock::make_lock;
 use crate::builder::progress::Progress;
 
@@ -31,8 +31,10 @@ const SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-security"];
 struct Folder;
 
 impl Fetch for Folder {
-    fn document(&self, urls: &[String], _: u64) -> Result<Vec<u8>> {
-        Ok(std::fs::read(&urls[0])?)
+    fn document(&self, urls: &[String], _: u64, check: Check<'_>) -> Result<Vec<u8>> {
+        let bytes = std::fs::read(&urls[0])?;
+        check(&bytes)?;
+        Ok(bytes)
     }
 
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>> {
