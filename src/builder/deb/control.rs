@@ -4,13 +4,14 @@
 //! out, because only dpkg or debconf need them: `md5sums`, `shlibs`, `symbols`,
 //! `templates`. Formats: deb-control(5), deb-conffiles(5), deb-triggers(5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::Script;
+use super::headers::Checked;
 
 /// What of a package runs, or makes others run, when dpkg installs it; sorted.
 const SCRIPTS: [&str; 6] = [
@@ -38,6 +39,7 @@ pub(super) fn read_control(mut reader: impl Read) -> Result<Control> {
         .remove("control")
         .context("there is no control file in it")?;
     let paragraph = String::from_utf8(paragraph).context("reading the control file")?;
+    check_paragraph(&paragraph)?;
     let conffiles = files.remove("conffiles").unwrap_or_default();
     let conffiles = String::from_utf8(conffiles).context("reading the conffiles")?;
     let scripts = SCRIPTS
@@ -63,7 +65,7 @@ pub(super) fn read_control(mut reader: impl Read) -> Result<Control> {
 
 fn read_files(reader: &mut impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(reader).entries()? {
+    for entry in tar::Archive::new(Checked::new(reader)).entries()? {
         let mut entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
@@ -91,6 +93,32 @@ fn read_files(reader: &mut impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
         }
     }
     Ok(files)
+}
+
+/// Refuses what two readers would read as two packages: a second paragraph, a field twice.
+///
+/// The paragraph goes into the image's list of packages as it is.
+fn check_paragraph(paragraph: &str) -> Result<()> {
+    let mut names = BTreeSet::new();
+    let text = paragraph.trim_end_matches('\n');
+    if text.contains(|character: char| character.is_control() && !"\n\t".contains(character)) {
+        bail!("the control file holds control characters");
+    }
+    for line in text.split('\n') {
+        if line.trim().is_empty() {
+            bail!("the control file has more than one paragraph");
+        }
+        if line.starts_with([' ', '\t', '#']) {
+            continue;
+        }
+        let Some((name, _)) = line.split_once(':') else {
+            bail!("the line {line:?} of the control file is no field");
+        };
+        if !names.insert(name.to_ascii_lowercase()) {
+            bail!("the control file has {name} twice");
+        }
+    }
+    Ok(())
 }
 
 /// One field of the paragraph, on one line.
@@ -126,7 +154,26 @@ fn parse_conffiles(text: &str) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{field, parse_conffiles};
+    use super::{check_paragraph, field, parse_conffiles};
+
+    /// Scanners read what follows as one more package of the image.
+    #[test]
+    fn a_paragraph_is_one_package() {
+        let sound = "Package: a\nVersion: 1\nDescription: x\n text\n .\n\tmore\n\n";
+        check_paragraph(sound).unwrap();
+        for (text, reason) in [
+            ("Package: a\n\nPackage: b\n", "more than one paragraph"),
+            ("Package: a\n \nPackage: b\n", "more than one paragraph"),
+            ("\nPackage: a\n", "more than one paragraph"),
+            ("Package: a\nVersion: 1\npackage: b\n", "has package twice"),
+            ("Package: a\r\nVersion: 1\n", "control characters"),
+            ("Package: a\nX: \x1b[2J\n", "control characters"),
+            ("Package: a\nVersion 1\n", "is no field"),
+        ] {
+            let error = check_paragraph(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
 
     #[test]
     fn conffiles_without_the_removed_ones() {

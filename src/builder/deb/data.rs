@@ -12,6 +12,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
+use super::headers::Checked;
 use crate::builder::tree::{Metadata, parent_of};
 
 /// Linux's limits for one name and a whole path, limits.h.
@@ -19,6 +20,10 @@ const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4096;
 /// A root partition holds no larger file, bytes.
 const LARGEST_FILE: u64 = 2 << 30;
+/// More paths than any package of Debian 13 has: `dpkg` itself would take minutes for them.
+const MOST_ENTRIES: usize = 500_000;
+/// Bytes that all their names, targets and attributes may take.
+const NAMES_BYTES_MAX: usize = 64 << 20;
 /// PAX key before the name of an extended attribute.
 const PAX_XATTR: &str = "SCHILY.xattr.";
 /// How much is copied at once.
@@ -41,6 +46,22 @@ pub(super) enum EntryKind {
     HardLink(String),
 }
 
+impl EntryKind {
+    fn target_length(&self) -> usize {
+        match self {
+            Self::Symlink(target) | Self::HardLink(target) => target.len(),
+            Self::Directory | Self::File { .. } => 0,
+        }
+    }
+}
+
+fn attributes_length(metadata: &Metadata) -> usize {
+    let attributes = metadata.xattrs.iter();
+    attributes
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
+}
+
 /// Where contents go, one after another.
 pub(super) trait Sink {
     /// Takes the next bytes.
@@ -55,7 +76,8 @@ pub(super) fn read_data(mut reader: impl Read, sink: &mut impl Sink) -> Result<V
     // Every path so far: nothing for what has no content of its own to link to.
     let mut seen: HashMap<String, Option<String>> = HashMap::new();
     let mut buffer = vec![0; BUFFER];
-    for tar_entry in tar::Archive::new(&mut reader).entries()? {
+    let mut names = 0;
+    for tar_entry in tar::Archive::new(Checked::new(&mut reader)).entries()? {
         let mut tar_entry = tar_entry?;
         if tar_entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
@@ -74,6 +96,13 @@ pub(super) fn read_data(mut reader: impl Read, sink: &mut impl Sink) -> Result<V
             EntryKind::Directory | EntryKind::Symlink(_) => None,
         };
         let metadata = read_metadata(&mut tar_entry).with_context(|| format!("reading {path}"))?;
+        names += path.len() + kind.target_length() + attributes_length(&metadata);
+        if entries.len() == MOST_ENTRIES || names > NAMES_BYTES_MAX {
+            bail!(
+                "it has more than {MOST_ENTRIES} paths, or more than {NAMES_BYTES_MAX} bytes of \
+                 names and attributes"
+            );
+        }
         if seen.insert(path.clone(), link_to).is_some() {
             bail!("{path} is there twice");
         }

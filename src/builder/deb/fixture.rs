@@ -96,6 +96,14 @@ impl Fixture {
         self
     }
 
+    /// Adds a header that claims another length of its own than follows.
+    pub(crate) fn lying_header(mut self, kind: EntryType, claimed: u64) -> Self {
+        let mut header = header(kind, "./long", 0o644);
+        header.set_size(claimed);
+        append(&mut self.data, header, &[0; 2048]);
+        self
+    }
+
     /// The decompressed archives.
     fn archives(self) -> (Vec<u8>, Vec<u8>) {
         (

@@ -12,6 +12,7 @@ mod control;
 mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod headers;
 mod index;
 mod members;
 #[cfg(test)]

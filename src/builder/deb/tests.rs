@@ -253,6 +253,31 @@ fn what_does_not_belong_in_a_package_is_refused_by_name() {
     }
 }
 
+/// Whatever its headers claim, a small package takes little memory and fails with a word.
+#[test]
+fn a_package_whose_headers_claim_gigabytes_is_refused() {
+    let kinds = [
+        (
+            EntryType::GNULongName,
+            "a header of 3221225472 bytes is in it",
+        ),
+        (
+            EntryType::GNULongLink,
+            "a header of 3221225472 bytes is in it",
+        ),
+        (EntryType::XHeader, "a header of 3221225472 bytes is in it"),
+        (EntryType::GNUSparse, "it holds a sparse file"),
+    ];
+    for (kind, expected) in kinds {
+        let fixture = Fixture::new("bad").lying_header(kind, 3 << 30);
+        let setup = Setup::new(vec![fixture.pinned()]);
+        let error = render(&setup.unpack().unwrap_err());
+        let beginning = format!("error: unpacking bad 1.0: reading data.tar.xz: {expected}");
+        assert!(error.starts_with(&beginning), "{error}");
+        assert!(!setup.unpacked_path().exists());
+    }
+}
+
 #[test]
 fn broken_archives_are_refused_by_name() {
     let sound = Fixture::new("bad").compression("gz").build();
