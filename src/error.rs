@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+/// Most characters of a cause that are shown: some parsers quote all that they were given.
+const CAUSE_CHARACTERS_MAX: usize = 2000;
+
 /// The process ended as asked.
 pub const EXIT_DONE: u8 = 0;
 /// Something failed.
@@ -85,7 +88,7 @@ pub fn render(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut hints = Vec::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = shortened(cause.to_string());
         // Many libraries repeat their source in their own text.
         if !causes.last().is_some_and(|last| last.ends_with(&text)) {
             causes.push(text);
@@ -102,6 +105,13 @@ pub fn render(error: &anyhow::Error) -> String {
     text
 }
 
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(CAUSE_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text,
+    }
+}
+
 /// Prints the error to standard error and returns the exit code it stands for.
 pub fn report(error: &anyhow::Error) -> u8 {
     tell!("{}", render(error));
@@ -116,6 +126,15 @@ pub fn report(error: &anyhow::Error) -> u8 {
 mod tests {
     use super::{EXIT_USAGE, Hint, hinted, render, report};
     use anyhow::Context;
+
+    /// An answer of a mirror was quoted whole, 32 KB of it.
+    #[test]
+    fn a_cause_is_no_longer_than_a_screen() {
+        let inner = anyhow::anyhow!("ä".repeat(30_000)).context("reading it");
+        let text = render(&inner.context("fetching it"));
+        assert!(text.starts_with("error: fetching it: reading it: ää"));
+        assert!(text.ends_with("ä …") && text.chars().count() < 2100);
+    }
 
     #[test]
     fn causes_are_one_line_and_hints_follow() {

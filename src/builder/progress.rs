@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::print::plain;
+
 /// A stage tells where it stands each time another such part of it is done.
 const JSON_STEPS: u64 = 20;
 /// The same for plain lines, which people read.
@@ -68,7 +70,7 @@ impl Sink {
     fn line(&self, text: &str) {
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody listens any more: no reason to lose the build.
-        let _ = writeln!(writer, "{text}").and_then(|()| writer.flush());
+        let _ = writeln!(writer, "{}", plain(text)).and_then(|()| writer.flush());
     }
 
     fn json(&self, value: &Value) {
