@@ -27,6 +27,12 @@ pub struct Hinted {
     usage: bool,
 }
 
+impl Hinted {
+    fn advises(&self) -> bool {
+        !self.hints.is_empty()
+    }
+}
+
 impl fmt::Display for Hinted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.source, formatter)
@@ -64,6 +70,8 @@ fn attach(error: anyhow::Error, hint: Option<String>, usage: bool) -> anyhow::Er
 pub trait Hint<T> {
     /// Adds a line that tells the user what to change.
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
+    /// The same for an error that has no advice yet.
+    fn hint_where_none(self, hint: impl Into<String>) -> anyhow::Result<T>;
     /// Marks the error as wrong usage, exit code 2.
     fn usage(self) -> anyhow::Result<T>;
 }
@@ -71,6 +79,17 @@ pub trait Hint<T> {
 impl<T, E: Into<anyhow::Error>> Hint<T> for Result<T, E> {
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T> {
         self.map_err(|error| attach(error.into(), Some(hint.into()), false))
+    }
+
+    fn hint_where_none(self, hint: impl Into<String>) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let error = error.into();
+            let mut causes = error.chain();
+            match causes.any(|cause| cause.downcast_ref().is_some_and(Hinted::advises)) {
+                true => error,
+                false => attach(error, Some(hint.into()), false),
+            }
+        })
     }
 
     fn usage(self) -> anyhow::Result<T> {
@@ -126,6 +145,21 @@ pub fn report(error: &anyhow::Error) -> u8 {
 mod tests {
     use super::{EXIT_USAGE, Hint, hinted, render, report};
     use anyhow::Context;
+
+    #[test]
+    fn advice_is_not_given_twice() {
+        let plain = || Err::<(), _>(anyhow::anyhow!("it broke"));
+        let advised = |result: anyhow::Result<()>| {
+            let result = result.context("doing it").hint_where_none("mend it");
+            render(&result.unwrap_err())
+        };
+        assert_eq!(advised(plain()), "error: doing it: it broke\nhint: mend it");
+        assert_eq!(
+            advised(plain().hint("buy another")),
+            "error: doing it: it broke\nhint: buy another"
+        );
+        assert!(advised(plain().usage()).ends_with("hint: mend it"));
+    }
 
     /// An answer of a mirror was quoted whole, 32 KB of it.
     #[test]

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bill;
 mod bios;
+mod boot_partition;
 mod current;
 mod diff;
 mod image;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 
+use super::boot_partition::read_boot_files;
 use super::mailctl::load_mailctl;
 use super::settings::{Checked, load_checked};
 use super::workbench::{RecipeArgs, Workbench};
@@ -24,6 +25,7 @@ use crate::builder::write::atomic::{Output, Privacy, explain};
 use crate::builder::write::image::write_disk;
 use crate::builder::write::qcow2::write_qcow2;
 use crate::error::Hint;
+use crate::format::gpt::read_gpt;
 
 /// Arguments of `mailimg build`.
 #[derive(Args, Debug)]
@@ -174,6 +176,8 @@ fn write_outputs(
             initrd: sealed.initrd.len() as u64,
             image: raw.file().metadata()?.len(),
         }),
+        boot: read_boot_files(&mut raw.file(), &read_gpt(&raw.file())?)
+            .context("reading back what was written")?,
         ..sealed.manifest.clone()
     };
     let manifest = serde_json::to_string_pretty(&manifest)? + "\n";

@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, bail};
 
+use super::boot_partition::check_boot_partition;
 use crate::builder::write::bios::{BiosBoot, check_bios};
 use crate::error::hinted;
 use crate::format::boot_entry::KERNELS;
@@ -58,9 +59,11 @@ pub fn check_image<D: Storage + ReadAt>(disk: &mut D) -> Result<Whole> {
 /// The same, whatever the backup table says.
 pub fn check_start<D: Storage + ReadAt>(disk: &mut D) -> Result<Whole> {
     let table = read_gpt(disk)?;
+    table.check_apart()?;
     let kernels = load_kernels(disk, &table)?;
     let (root, hashes) = find_slot(&table, &kernels)?;
-    let root_hash = verity::verify(disk, root.offset(), disk, hashes.offset())
+    let sizes = [root.size(), hashes.size()];
+    let root_hash = verity::verify(disk, root.offset(), disk, hashes.offset(), sizes)
         .context("checking the root against its tree of hashes")?;
     let text = hex::encode(root_hash);
     if [root.uuid, hashes.uuid].concat() != root_hash {
@@ -72,24 +75,36 @@ pub fn check_start<D: Storage + ReadAt>(disk: &mut D) -> Result<Whole> {
     {
         bail!("checking the root: no kernel of the image names its root hash {text}");
     }
-    Ok(Whole {
-        root_hash,
-        bios: check_bios(disk, &table)?,
-    })
+    for kernel in &kernels {
+        let hash = kernel.root_hash()?;
+        if slot_of(&table, hash).is_none() {
+            bail!(
+                "checking {}: it starts with the root hash {hash}, which no partitions have",
+                kernel.name
+            );
+        }
+    }
+    let bios = check_bios(disk, &table)?;
+    check_boot_partition(disk, &table)?;
+    Ok(Whole { root_hash, bios })
 }
 
-/// Root and hashes that a kernel names; the first ones when none does.
-fn find_slot<'a>(table: &'a Table, kernels: &[Kernel]) -> Result<(&'a Partition, &'a Partition)> {
+/// Root and hashes whose UUIDs spell a root hash.
+fn slot_of<'a>(table: &'a Table, hash: &str) -> Option<(&'a Partition, &'a Partition)> {
     let with_uuid = |kind: &Uuid, uuid: Option<&str>| {
         let wanted = hex::decode(uuid?).ok()?;
         let mut partitions = table.partitions.iter();
         partitions.find(|one| one.type_uuid == *kind && one.uuid[..] == wanted)
     };
+    let root = with_uuid(&TYPE_ROOT, hash.get(..32))?;
+    Some((root, with_uuid(&TYPE_ROOT_VERITY, hash.get(32..))?))
+}
+
+/// Root and hashes that a kernel names; the first ones when none does.
+fn find_slot<'a>(table: &'a Table, kernels: &[Kernel]) -> Result<(&'a Partition, &'a Partition)> {
     for hash in kernels.iter().filter_map(|kernel| kernel.root_hash().ok()) {
-        let root = with_uuid(&TYPE_ROOT, hash.get(..32));
-        let hashes = with_uuid(&TYPE_ROOT_VERITY, hash.get(32..));
-        if let (Some(root), Some(hashes)) = (root, hashes) {
-            return Ok((root, hashes));
+        if let Some(slot) = slot_of(table, hash) {
+            return Ok(slot);
         }
     }
     let find = |kind, name: &str| {
@@ -115,6 +130,9 @@ pub fn load_kernels(disk: &mut dyn Storage, table: &Table) -> Result<Vec<Kernel>
     let volume = Volume::open(&mut region).context("reading the boot partition")?;
     let mut kernels = Vec::new();
     for entry in volume.list(KERNELS)? {
+        if entry.folder {
+            continue;
+        }
         let name = format!("{KERNELS}/{}", entry.name);
         let bytes = volume.read(&name)?;
         let text = |section: &str| -> Result<String> {

@@ -1,6 +1,7 @@
 //! The command line of `mailimg`: arguments in, one function per command out.
 
 pub mod boot;
+pub mod boot_partition;
 pub mod build;
 pub mod check_image;
 pub mod configure;

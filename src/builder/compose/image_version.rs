@@ -191,6 +191,7 @@ mod tests {
                 packages: Vec::new(),
                 settings: Vec::new(),
                 sizes: None,
+                boot: Vec::new(),
             },
         }
     }

@@ -35,6 +35,21 @@ pub struct Manifest {
     /// Sizes; known only beside the image, not inside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Sizes>,
+    /// Files of the boot partition but settings, sorted by path; known only beside the
+    /// image, not inside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot: Vec<BootFile>,
+}
+
+/// A file of the boot partition.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct BootFile {
+    /// Its path.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
 }
 
 /// Sizes of an image's parts, in bytes.
@@ -130,5 +145,6 @@ pub fn manifest(
             false => Vec::new(),
         },
         sizes: None,
+        boot: Vec::new(),
     }
 }

@@ -21,7 +21,7 @@ mod review;
 pub use composed::{Composed, MAILCTL_PATH};
 pub use factory::FACTORY;
 pub use image_version::{check_room, image_version};
-pub use manifest::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
+pub use manifest::{BootFile, MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
 pub use merge::field;
 pub use origin::{Attributed, Origin, Origins};
 pub use presets::{enable_units, enabled_units};

@@ -5,6 +5,8 @@
 //! and whoever clears away what nothing points to erases what was only not found. So
 //! before the first write every cluster is counted, once.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use super::volume::Volume;
@@ -61,6 +63,17 @@ impl Volume<'_> {
     /// written. What an interrupted replacement left is no damage.
     pub fn check(&self, replaced: &str) -> Result<()> {
         self.lost(replaced).map(drop)
+    }
+
+    /// The paths of all files, of a volume in which each has clusters of its own.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let (owners, folders) = self.owners().context("the FAT volume is damaged")?;
+        let folders: BTreeSet<String> = folders.into_iter().map(|(path, _)| path).collect();
+        let mut files = owners.names;
+        files.retain(|name| !folders.contains(name));
+        // The first folder has no path, but a name.
+        files.remove(0);
+        Ok(files)
     }
 
     /// Clusters that an interrupted replacement left, on a volume that is whole otherwise.

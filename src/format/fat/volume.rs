@@ -97,10 +97,15 @@ impl<'a> Volume<'a> {
         );
         let mut bytes = vec![0; entry.size as usize];
         let cluster_size = self.geometry.cluster_size() as usize;
-        for (piece, cluster) in bytes.chunks_mut(cluster_size).zip(chain) {
+        let mut rest = bytes.as_mut_slice();
+        // Clusters that follow one another are read at once.
+        for run in chain.chunk_by(|one, next| one + 1 == *next) {
+            let length = rest.len().min(run.len() * cluster_size);
+            let (piece, after) = rest.split_at_mut(length);
             self.storage
-                .read_at(piece, self.geometry.cluster_offset(cluster))
+                .read_at(piece, self.geometry.cluster_offset(run[0]))
                 .with_context(|| format!("reading {path}"))?;
+            rest = after;
         }
         Ok(bytes)
     }

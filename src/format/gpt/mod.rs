@@ -17,6 +17,8 @@ pub use write::{FIRST_USABLE, write_gpt};
 
 use std::fmt;
 
+use anyhow::{Result, ensure};
+
 /// Bytes in a sector.
 pub const SECTOR: u64 = 512;
 /// Entries of a table that we write, and the least the specification allows.
@@ -93,6 +95,29 @@ impl Table {
         self.partitions
             .iter()
             .find(|partition| partition.type_uuid == *type_uuid)
+    }
+}
+
+impl Table {
+    /// Refuses partitions that share sectors, where writing to one changes another.
+    pub fn check_apart(&self) -> Result<()> {
+        let mut sorted: Vec<&Partition> = self.partitions.iter().collect();
+        sorted.sort_by_key(|partition| partition.first_lba);
+        for pair in sorted.windows(2) {
+            ensure!(
+                pair[0].last_lba < pair[1].first_lba,
+                "partitions {:?} and {:?} overlap",
+                pair[0].label,
+                pair[1].label
+            );
+        }
+        ensure!(
+            sorted
+                .first()
+                .is_none_or(|first| first.first_lba >= FIRST_USABLE),
+            "a partition lies over the partition table"
+        );
+        Ok(())
     }
 }
 

@@ -110,16 +110,26 @@ pub fn write_verity(
 ///
 /// Fails when the superblock or a block of the tree is not what the data
 /// calls for; the caller compares the root hash with the one it trusts.
+/// `sizes` are those of the partitions of data and hashes, in bytes: no superblock
+/// makes us read beyond them.
 pub fn verify(
     data: &impl ReadAt,
     data_offset: u64,
     hash: &impl ReadAt,
     hash_offset: u64,
+    sizes: [u64; 2],
 ) -> Result<Hash> {
     let mut block = vec![0; BLOCK];
     hash.read_exact_at(&mut block, hash_offset)
         .context("reading the verity superblock")?;
     let superblock = Superblock::decode(&block)?;
+    let claimed = superblock.data_blocks * BLOCK as u64;
+    if claimed > sizes[0] || hash_size(claimed) > sizes[1] {
+        bail!(
+            "reading the verity superblock: {} data blocks do not fit into the partitions",
+            superblock.data_blocks
+        );
+    }
     // Before memory is set aside for as many hashes as a damaged number says.
     let last = (superblock.data_blocks - 1) * BLOCK as u64;
     data.read_exact_at(&mut block, data_offset + last)

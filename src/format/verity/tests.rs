@@ -95,7 +95,10 @@ fn what_was_written_verifies_and_stays_sparse() {
     let mut image = sample(300);
     image.grow_to(64 << 20);
     let (data, hash, root) = seal(folder.path(), &image);
-    assert_eq!(verify(&data, OFFSET, &hash, 0).unwrap(), root);
+    assert_eq!(
+        verify(&data, OFFSET, &hash, 0, [u64::MAX; 2]).unwrap(),
+        root
+    );
     assert!(data.metadata().unwrap().blocks() * 512 < 2 << 20);
 }
 
@@ -108,7 +111,12 @@ fn a_flipped_bit_is_found() {
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     };
-    let says = || format!("{:#}", verify(&data, OFFSET, &hash, 0).unwrap_err());
+    let says = || {
+        format!(
+            "{:#}",
+            verify(&data, OFFSET, &hash, 0, [u64::MAX; 2]).unwrap_err()
+        )
+    };
     flip(&data, OFFSET + 5);
     assert_eq!(
         says(),
@@ -124,7 +132,17 @@ fn a_flipped_bit_is_found() {
     flip(&hash, 77);
     assert!(says().starts_with("reading the image at "));
     flip(&hash, 77);
-    assert!(verify(&data, OFFSET, &hash, 0).is_ok());
+    let blocks = 300 * 4096;
+    for sizes in [[4096, u64::MAX], [u64::MAX, 4096], [blocks - 1, u64::MAX]] {
+        // A superblock that claims terabytes made it read for hours.
+        let error = verify(&data, OFFSET, &hash, 0, sizes).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("do not fit into the partitions")
+        );
+    }
+    assert!(verify(&data, OFFSET, &hash, 0, [u64::MAX; 2]).is_ok());
 }
 
 #[test]
