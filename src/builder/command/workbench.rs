@@ -10,10 +10,10 @@ use super::lock;
 use crate::builder::compose::Resources;
 use crate::builder::deb::{Package, unpack_packages};
 use crate::builder::fetch::{Cache, FetchOptions, Mirror};
-use crate::builder::lock::{HeldPackage, Lock, difference, make_lock, objects};
+use crate::builder::lock::{HeldPackage, Lock, LockedPackage, difference, make_lock, objects};
 use crate::builder::progress::{Progress, Style};
 use crate::builder::recipe::{Recipe, RecipeFiles, parse_recipe};
-use crate::error::{self, Hint};
+use crate::error::{self, Hint, hinted};
 
 /// Which recipe, and where its packages come from.
 #[derive(Args, Clone, Debug)]
@@ -147,7 +147,11 @@ impl Workbench {
     /// The packages of a lock, fetched where the cache lacks them.
     pub fn unpack(&self, lock: &Lock) -> Result<Vec<Package>> {
         let objects = objects(lock, &self.recipe);
-        unpack_packages(&objects, &self.mirror, &self.cache, &self.progress)
+        let packages = unpack_packages(&objects, &self.mirror, &self.cache, &self.progress)?;
+        for (locked, package) in lock.packages.iter().zip(&packages) {
+            check_identity(locked, package)?;
+        }
+        Ok(packages)
     }
 
     /// The lock, or an error that tells how to make it.
@@ -162,6 +166,31 @@ impl Workbench {
             format!("make it with `mailimg lock {}`", self.recipe.name),
         )
     }
+}
+
+/// Refuses a package that says that it is another one than index and lock say.
+///
+/// What it says goes into the image's list of packages, and scanners for vulnerabilities
+/// believe that.
+fn check_identity(locked: &LockedPackage, package: &Package) -> Result<()> {
+    let LockedPackage {
+        name,
+        version,
+        architecture,
+        ..
+    } = locked;
+    if [name, version, architecture] == [&package.name, &package.version, &package.architecture] {
+        return Ok(());
+    }
+    Err(hinted(
+        format!(
+            "using {name} {version} for {architecture}: its control file says that it is {} {} \
+             for {}",
+            package.name, package.version, package.architecture
+        ),
+        "the archive's index and its packages do not agree: ask who runs it, or name another \
+         source in the recipe",
+    ))
 }
 
 fn unknown_recipe(name: &str, resources: &Resources) -> anyhow::Error {

@@ -14,6 +14,7 @@ mod manifest;
 mod merge;
 mod origin;
 mod presets;
+mod privileged;
 mod record;
 mod resources;
 mod review;
@@ -121,6 +122,9 @@ pub fn compose(
             .context("checking that every library is found without ld.so.cache")?;
     }
     let (tree, origins) = tree.into_parts();
+    if recipe.image.is_some() {
+        privileged::check_privileged(&tree, &origins, recipe)?;
+    }
     Ok(Composed {
         tree,
         origins,

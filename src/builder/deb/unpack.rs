@@ -278,6 +278,10 @@ fn write_unpacked(
     }
     result
         .and_then(|index| contents.finish(&index))
+        .hint_where_none(
+            "the package is as its archive has it: tell whoever runs the archive, or do without \
+             it in the recipe",
+        )
         .map_err(Failure::Unusable)
 }
 

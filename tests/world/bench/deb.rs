@@ -13,6 +13,7 @@ pub struct Deb {
     pub version: String,
     files: Vec<(String, u32, Vec<u8>)>,
     scripts: Vec<(String, String)>,
+    control: Option<String>,
 }
 
 impl Deb {
@@ -23,6 +24,7 @@ impl Deb {
             version: "1.0".to_owned(),
             files: Vec::new(),
             scripts: Vec::new(),
+            control: None,
         }
     }
 
@@ -41,6 +43,12 @@ impl Deb {
     /// Adds a maintainer script.
     pub fn script(mut self, kind: &str, text: &str) -> Self {
         self.scripts.push((kind.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Gives it a control file that is not what the index says.
+    pub fn control(mut self, text: &str) -> Self {
+        self.control = Some(text.to_owned());
         self
     }
 
@@ -65,7 +73,10 @@ impl Deb {
             &mut control,
             "./control",
             0o644,
-            self.paragraph().as_bytes(),
+            self.control
+                .clone()
+                .unwrap_or_else(|| self.paragraph())
+                .as_bytes(),
         );
         for (kind, text) in &self.scripts {
             append(&mut control, &format!("./{kind}"), 0o755, text.as_bytes());
