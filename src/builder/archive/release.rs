@@ -13,6 +13,11 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::date::{CLOCK_TOLERANCE, format_date};
 use crate::error::{Hint, hinted};
 
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+/// Debian's stable suites change every two months or so, and say no end.
+const FRESH_DAYS: i64 = 100;
+
 /// A file that a Release lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -170,6 +175,32 @@ pub fn check_release(
         ));
     }
     Ok(())
+}
+
+/// Refuses a Release that is older than one that this machine has seen, `seen`, in seconds
+/// since 1970: also without a lock, nobody takes us back.
+pub fn check_not_before(release: &Release, seen: Option<i64>) -> Result<()> {
+    match seen.filter(|seen| release.date < *seen) {
+        None => Ok(()),
+        Some(seen) => Err(hinted(
+            format!(
+                "it is older ({}) than one that was here before ({})",
+                format_date(release.date),
+                format_date(seen)
+            ),
+            "the mirror lags behind or replays old files: try again later or name another mirror; \
+             to go back on purpose, remove the folder `documents` of the cache",
+        )),
+    }
+}
+
+/// How old a Release is that does not say until when it holds, in days; nothing when that
+/// is no matter.
+///
+/// Whoever serves it could serve it for ever, and hold back every update.
+pub fn stale_days(release: &Release, now: i64) -> Option<i64> {
+    let days = (now - release.date) / DAY;
+    (release.valid_until.is_none() && days > FRESH_DAYS).then_some(days)
 }
 
 fn ensure_named(release: &Release, asked: &str) -> Result<()> {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::index::{Index, read_index};
 use super::openpgp::{Certificate, verify_signed_text};
-use super::release::{Release, check_release, parse_release};
+use super::release::{Release, check_not_before, check_release, parse_release};
 use crate::builder::fetch::{Fetch, Object};
 use crate::builder::recipe::Archive;
 use crate::error::{Hint, hinted};
@@ -56,10 +56,21 @@ pub fn load_suite(
         .iter()
         .map(|mirror| join_url(mirror, &format!("dists/{}/InRelease", source.suite)))
         .collect();
-    let checked = |bytes: &[u8]| -> Result<Release> {
+    let signed = |bytes: &[u8]| -> Result<Release> {
         let verified = verify_signed_text(bytes, certificates, now)?;
-        let release = parse_release(&verified.text)?;
+        parse_release(&verified.text)
+    };
+    // What was kept is good by its signature alone: it may have expired since.
+    let seen = fetch
+        .kept(&urls)
+        .iter()
+        .filter_map(|bytes| signed(bytes).ok())
+        .map(|release| release.date)
+        .max();
+    let checked = |bytes: &[u8]| -> Result<Release> {
+        let release = signed(bytes)?;
         check_release(&release, &source.suite, now, previous)?;
+        check_not_before(&release, seen)?;
         Ok(release)
     };
     // What one mirror serves is checked before the next one is passed over.

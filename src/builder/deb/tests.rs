@@ -29,6 +29,10 @@ impl Fetch for Shelf {
         Ok(Vec::new())
     }
 
+    fn kept(&self, _: &[String]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for object in objects {

@@ -360,6 +360,11 @@ impl Fetch for Mirror {
         Ok(bytes)
     }
 
+    fn kept(&self, urls: &[String]) -> Vec<Vec<u8>> {
+        let read = |url: &String| std::fs::read(self.cache.document_path(url)).ok();
+        urls.iter().filter_map(read).collect()
+    }
+
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::with_capacity(objects.len());
         let mut missing: Vec<&Object> = Vec::new();

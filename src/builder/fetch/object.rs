@@ -31,6 +31,9 @@ pub trait Fetch: Sync {
     /// as none: the next address is asked, and nothing of it is kept.
     fn document(&self, urls: &[String], limit: u64, check: Check<'_>) -> Result<Vec<u8>>;
 
+    /// The copies of a document that earlier runs kept.
+    fn kept(&self, urls: &[String]) -> Vec<Vec<u8>>;
+
     /// Pinned files, in parallel; returns their paths in the same order.
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>>;
 }

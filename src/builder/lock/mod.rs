@@ -29,9 +29,11 @@ pub use outdated::{Outdated, outdated};
 use anyhow::{Context, Result, ensure};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use super::archive::date::format_date;
 use super::archive::index::Index;
 use super::archive::keys::find_keyring;
 use super::archive::openpgp::Certificate;
+use super::archive::release::stale_days;
 use super::archive::suite::{load_indexes, load_suite};
 use super::fetch::Fetch;
 use super::progress::Progress;
@@ -84,7 +86,20 @@ pub(crate) fn make_lock_with_keys(
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
-    let (sources, indexes): (Vec<LockedSource>, Vec<Vec<Index>>) = loaded.into_iter().unzip();
+    for (source, _, stale) in &loaded {
+        if let Some(days) = stale {
+            progress.note(&format!(
+                "the InRelease of {} is {days} days old, of {}, and does not say until when it \
+                 holds: does its mirror stand still?",
+                source.suite,
+                format_date(source.date)
+            ));
+        }
+    }
+    let (sources, indexes): (Vec<LockedSource>, Vec<Vec<Index>>) = loaded
+        .into_iter()
+        .map(|(source, indexes, _)| (source, indexes))
+        .unzip();
     let known: usize = indexes.iter().flatten().map(Index::len).sum();
     stage.finish(&format!("{known} packages known"));
     let packages = resolve::resolve(recipe, &indexes, held)
@@ -127,7 +142,7 @@ fn load_source(
     previous: Option<&Lock>,
     now: i64,
     keyrings: Keyrings<'_>,
-) -> Result<(LockedSource, Vec<Index>)> {
+) -> Result<(LockedSource, Vec<Index>, Option<i64>)> {
     let mut certificates = Vec::new();
     for name in &source.keys {
         certificates.extend(keyrings(name)?);
@@ -143,7 +158,7 @@ fn load_source(
         date: suite.release.date,
         inrelease_sha256: suite.inrelease_sha256,
     };
-    Ok((locked, indexes))
+    Ok((locked, indexes, stale_days(&suite.release, now)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::world::bench::Bench;
 use crate::world::bench::deb::Deb;
+use crate::world::bench::keys::DAY;
 
 #[test]
 fn one_that_nobody_wrote() {
@@ -215,6 +216,42 @@ fn a_mirror_that_goes_back_in_time() {
          another mirror; to go back on purpose, delete the lock"
     );
     assert!(bench.lock() == lock);
+
+    // Nor without a lock, where the first answer was believed whatever its age.
+    std::fs::remove_file(bench.work("recipes/tiny.lock")).unwrap();
+    assert_eq!(
+        bench.run(&["lock", "tiny"]).error(1),
+        "error: checking the InRelease of test: it is older (MOMENT) than one that was here \
+         before (MOMENT)\n\
+         hint: the mirror lags behind or replays old files: try again later or name another \
+         mirror; to go back on purpose, remove the folder `documents` of the cache"
+    );
+    std::fs::remove_dir_all(bench.cache().join("documents")).unwrap();
+    bench.run(&["lock", "tiny"]).done();
+}
+
+#[test]
+fn a_mirror_that_stands_still_and_says_no_end() {
+    const WARNING: &str = "does its mirror stand still?";
+    let mut bench = Bench::new();
+    for (age, valid_for, warned) in [
+        (300, None, true),
+        (101, None, true),
+        (99, None, false),
+        (300, Some(DAY), false),
+    ] {
+        bench.archive.age = age * DAY;
+        bench.archive.valid_for = valid_for;
+        bench.archive.publish();
+        let _ = std::fs::remove_dir_all(bench.cache());
+        let _ = std::fs::remove_file(bench.work("recipes/tiny.lock"));
+        let outcome = bench.run(&["lock", "tiny"]);
+        assert_eq!(
+            outcome.done().stderr.contains(WARNING),
+            warned,
+            "{age} days"
+        );
+    }
 }
 
 #[test]

@@ -37,6 +37,10 @@ impl Fetch for Folder {
         Ok(bytes)
     }
 
+    fn kept(&self, _: &[String]) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     fn objects(&self, objects: &[Object]) -> Result<Vec<PathBuf>> {
         // The last address is the plain one.
         Ok(objects
