@@ -7,7 +7,7 @@
 //! - it is made with SHA-256 or better, not in the future and not expired,
 //! - by a primary key or a subkey whose newest self-signature or binding (with
 //!   back-signature) permits signing,
-//! - and neither key is revoked, nor expired at the time of signing or now.
+//! - and neither key is weak, revoked, nor expired at the time of signing or now.
 //!
 //! One such signature by an allowed certificate is enough. Left out: the web
 //! of trust; certificates are trusted because we embedded them.
@@ -16,11 +16,14 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SubpacketData};
-use pgp::types::{KeyDetails, Tag};
+use pgp::types::{KeyDetails, PublicParams, Tag};
+use rsa::traits::PublicKeyParts;
 
 use super::date::{CLOCK_TOLERANCE, format_date};
 use crate::error::{Hint, hinted};
 
+/// Shortest RSA key that counts, in bits.
+const RSA_BITS_MIN: usize = 2048;
 /// First line of a cleartext-signed document (RFC 9580, 7.1).
 const SIGNED_MESSAGE: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
 
@@ -130,6 +133,7 @@ fn check_signature(
         let key = &certificate.key;
         // Cheap test first; it decides nothing on its own.
         if issued_by(signature, &key.primary_key) {
+            check_strength(&key.primary_key).with_context(|| format!("key {issuer}"))?;
             check_primary(key, made, now).with_context(|| format!("key {issuer}"))?;
             ensure!(
                 signature.verify(&key.primary_key, text.as_bytes()).is_ok(),
@@ -139,7 +143,11 @@ fn check_signature(
         }
         for subkey in &key.public_subkeys {
             if issued_by(signature, &subkey.key) {
-                check_not_revoked(key).with_context(|| format!("key {issuer}"))?;
+                // Whoever breaks the primary key makes subkeys of his own.
+                check_strength(&key.primary_key)
+                    .and_then(|()| check_strength(&subkey.key))
+                    .and_then(|()| check_not_revoked(key))
+                    .with_context(|| format!("key {issuer}"))?;
                 check_validity(key, made, now).with_context(|| format!("key {issuer}"))?;
                 check_subkey(key, subkey, made, now).with_context(|| format!("key {issuer}"))?;
                 ensure!(
@@ -197,7 +205,10 @@ fn check_use(signature: &Signature, now: i64) -> Result<i64> {
             .any(|subpacket| subpacket.is_critical
                 && matches!(
                     subpacket.data,
-                    SubpacketData::Other(..) | SubpacketData::Experimental(..)
+                    SubpacketData::Other(..)
+                        | SubpacketData::Experimental(..)
+                        // There is no notation that we know.
+                        | SubpacketData::Notation(..)
                 )),
         "has a critical part that we do not know"
     );
@@ -214,6 +225,25 @@ fn check_use(signature: &Signature, now: i64) -> Result<i64> {
         ensure!(now < end, "expired on {}", format_date(end));
     }
     Ok(made)
+}
+
+/// Refuses keys that can be broken: what apt refuses as well,
+/// <https://wiki.debian.org/Teams/Apt/Sha1Removal> and RFC 9580, 12.4.
+fn check_strength(key: &impl KeyDetails) -> Result<()> {
+    match key.public_params() {
+        PublicParams::RSA(parameters) => {
+            let bits = parameters.key.n().bits();
+            ensure!(
+                bits >= RSA_BITS_MIN,
+                "is an RSA key of {bits} bits, fewer than {RSA_BITS_MIN}"
+            );
+            Ok(())
+        }
+        PublicParams::DSA(_) | PublicParams::Elgamal(_) | PublicParams::Unknown { .. } => {
+            bail!("is of a kind that is weak or not known")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_not_revoked(key: &SignedPublicKey) -> Result<()> {

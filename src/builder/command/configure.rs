@@ -5,19 +5,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::settings::Checked;
 use crate::builder::write::atomic::make_private;
 use crate::builder::write::qcow2::{self, Qcow2};
 use crate::error::{Hint, hinted};
 use crate::format::fat::{Volume, same_name};
-use crate::format::gpt::{TYPE_ESP, read_gpt};
+use crate::format::gpt::{TYPE_ESP, check_backup, read_gpt};
 use crate::format::storage::{Region, Storage};
 use crate::format::{SETTINGS_FILE, SETTINGS_LIMIT};
 use crate::settings::{Authority, named_authority, parse_settings};
@@ -47,9 +48,10 @@ pub fn configure(image: &Path, settings: Option<&Checked>, pristine: &[u8]) -> R
         if settings.is_none() {
             return Ok(());
         }
-        make_private(&file)
+        check_owner(&file)
+            .and_then(|()| Ok(make_private(&file)?))
             .context("taking it from other users")
-            .hint("only the owner of an image can put settings into it")
+            .hint_where_none("only the owner of an image can put settings into it")
     };
     let result = if is_qcow2 {
         Qcow2::open(&file)
@@ -98,6 +100,19 @@ fn open_image(image: &Path) -> Result<File> {
     }
 }
 
+/// Refuses an image of somebody else, who could read the settings: root may change its mode,
+/// but it stays theirs.
+fn check_owner(file: &File) -> Result<()> {
+    let (owner, own) = (file.metadata()?.uid(), geteuid().as_raw());
+    if owner == own {
+        return Ok(());
+    }
+    Err(hinted(
+        format!("it belongs to user {owner}, and you are user {own}"),
+        "make it yours with `chown`, or put the settings in as its owner",
+    ))
+}
+
 /// Replaces the settings once `protect` has kept others from reading them.
 pub(super) fn replace_settings(
     disk: &mut dyn Storage,
@@ -109,6 +124,11 @@ pub(super) fn replace_settings(
         "name a .raw or .qcow2 image that `mailimg build` made, \
          not one that is still compressed",
     )?;
+    table
+        .check_apart()
+        .and_then(|()| check_backup(disk))
+        .context("checking the partition tables")
+        .hint("the image is cut short or was changed by other means: copy or build it again")?;
     let Some(esp) = table.find(&TYPE_ESP) else {
         return Err(hinted(
             "it has no EFI system partition",
@@ -325,6 +345,62 @@ mod tests {
             configure(image, None, PRISTINE).unwrap();
             assert!(fs::read(image).unwrap() == before);
         }
+    }
+
+    /// As root, the settings stayed with the image's owner.
+    #[test]
+    fn an_image_of_somebody_else_gets_no_settings() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (_folder, raw, qcow2) = images();
+        for image in [&raw, &qcow2] {
+            let before = fs::read(image).unwrap();
+            std::os::unix::fs::chown(image, Some(65534), None).unwrap();
+            let error = configure(image, Some(&checked(b"A=b\n")), PRISTINE).unwrap_err();
+            let text = render(&error);
+            assert!(text.contains("it belongs to user 65534, and you are user 0\nhint: make it"));
+            assert!(fs::read(image).unwrap() == before);
+            // Taking them out gives nothing away.
+            configure(image, None, PRISTINE).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_image_whose_partitions_are_not_all_there_or_overlap_is_left_alone() {
+        let (_folder, raw, _) = images();
+        let pristine = fs::read(&raw).unwrap();
+        let refused = |bytes: &[u8], reason: &str| {
+            fs::write(&raw, bytes).unwrap();
+            for settings in [Some(&checked(b"A=b\n")), None] {
+                let text = render(&configure(&raw, settings, PRISTINE).unwrap_err());
+                assert!(text.contains(reason), "{text}");
+                assert!(text.contains("\nhint: "), "{text}");
+                assert!(fs::read(&raw).unwrap() == bytes);
+            }
+        };
+        for cut in [512, 1 << 20] {
+            refused(&pristine[..pristine.len() - cut], "the partition tables: ");
+        }
+        refused(
+            &pristine[..pristine.len() - (2 << 20)],
+            "does not lie inside the disk",
+        );
+        // The boot partition reaches over all others, in both tables.
+        let table = crate::format::gpt::read_gpt(&pristine).unwrap();
+        let last = table.partitions[3].last_lba;
+        let mut overlapping = pristine.clone();
+        let end = pristine.len();
+        for (header, entries) in [(512, 1024), (end - 512, end - 33 * 512)] {
+            let at = entries + 40;
+            overlapping[at..at + 8].copy_from_slice(&last.to_le_bytes());
+            let sum = crc32fast::hash(&overlapping[entries..entries + 128 * 128]);
+            overlapping[header + 88..header + 92].copy_from_slice(&sum.to_le_bytes());
+            overlapping[header + 16..header + 20].fill(0);
+            let sum = crc32fast::hash(&overlapping[header..header + 92]);
+            overlapping[header + 16..header + 20].copy_from_slice(&sum.to_le_bytes());
+        }
+        refused(&overlapping, "partitions \"esp\" and \"bios\" overlap");
     }
 
     /// A certificate named like a folder was refused half-way, and so was every attempt after.

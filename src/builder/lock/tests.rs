@@ -296,6 +296,28 @@ fn the_highest_version_of_all_sources_wins_and_ties_go_to_the_first() {
     assert_eq!(from, ["a 1.0-1+deb13u1 two", "b 2 one", "c 1 one"]);
 }
 
+/// It passed, and failed later in words that nobody understood.
+#[test]
+fn digests_of_a_lock_are_written_small() {
+    let key = make_key(1);
+    let mirror = Mirror::publish(&[Suite::new("tiny", "Package: a\nVersion: 1\n")], &key);
+    let lock = lock_from(&recipe(&["tiny"], &["a"]), &mirror, &key, None).unwrap();
+    let text = lock.to_text();
+    for digest in [
+        &lock.recipe_sha256,
+        &lock.sources[0].inrelease_sha256,
+        &lock.packages[0].sha256,
+    ] {
+        let shouted = text.replace(digest.as_str(), &digest.to_uppercase());
+        let error = render(&Lock::parse(&shouted).unwrap_err());
+        assert!(error.contains("SHA-256"), "{error}");
+        assert!(
+            error.contains("\nhint: delete it and run 'mailimg lock'"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn a_lock_reads_back_and_its_text_is_stable() {
     let key = make_key(1);

@@ -15,6 +15,11 @@ use crate::builder::archive::release::is_sha256;
 use crate::builder::recipe::parse_toml;
 use crate::error::Hint;
 
+/// Whether this is a SHA-256 as we write it: capitals would pass here and name no file later.
+fn is_digest(text: &str) -> bool {
+    is_sha256(text) && !text.contains(|digit: char| digit.is_ascii_uppercase())
+}
+
 const HEADER: &str = "# Written by `mailimg lock`; run it again instead of editing this file.\n";
 
 impl Lock {
@@ -32,7 +37,7 @@ impl Lock {
 
     fn check(&self) -> Result<()> {
         ensure!(
-            is_sha256(&self.recipe_sha256),
+            is_digest(&self.recipe_sha256),
             "recipe_sha256 is no SHA-256"
         );
         ensure!(
@@ -42,7 +47,7 @@ impl Lock {
         );
         for source in &self.sources {
             ensure!(
-                is_sha256(&source.inrelease_sha256),
+                is_digest(&source.inrelease_sha256),
                 "the digest of source {} is no SHA-256",
                 source.suite
             );
@@ -58,7 +63,7 @@ impl Lock {
         for package in &self.packages {
             let name = &package.name;
             ensure!(is_package_name(name), "'{name}' is no name of a package");
-            ensure!(is_sha256(&package.sha256), "{name} has no SHA-256");
+            ensure!(is_digest(&package.sha256), "{name} has no SHA-256");
             ensure!(
                 is_pool_path(&package.path),
                 "the path of {name} leaves the archive"

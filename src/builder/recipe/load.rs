@@ -71,6 +71,14 @@ pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
     if let Some(file) = &recipe.blocks_file {
         recipe.blocks = parse_table(file, files)?;
     }
+    if let Some(image) = &recipe.image
+        && image.command_line.contains(char::is_control)
+    {
+        return Err(hinted(
+            format!("reading {name}: command_line holds a control character"),
+            "what follows a line's end or a zero byte would not reach the kernel: write one line",
+        ));
+    }
     recipe.key_files = load_key_files(&recipe.sources, files)?;
     Ok(recipe)
 }
@@ -188,7 +196,37 @@ fn check_snapshots(sources: &[Archive]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what would be another field, or another account, in passwd(5) and its like.
+fn check_account_fields(accounts: &Accounts) -> Result<()> {
+    let users = accounts.users.iter().flat_map(|user| {
+        let plain = [&user.comment, &user.home, &user.shell].map(|text| (text, false));
+        plain
+            .into_iter()
+            .chain([(&user.name, true), (&user.group, true)])
+    });
+    let groups = accounts.groups.iter().flat_map(|group| {
+        let members = group.members.iter().map(|name| (name, true));
+        members.chain([(&group.name, true)])
+    });
+    for (text, is_name) in users.chain(groups) {
+        let plain = !text.contains(|character: char| character.is_control() || character == ':');
+        let named = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && text
+                .chars()
+                .all(|one| one.is_ascii_alphanumeric() || "._-".contains(one));
+        if !plain || (is_name && !named) {
+            return Err(hinted(
+                format!("{text:?} cannot stand in a table of accounts"),
+                "names take letters, digits, '_', '.' and '-' and begin with a letter; no field \
+                 takes ':' or the end of a line",
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_accounts(accounts: &Accounts) -> Result<()> {
+    check_account_fields(accounts)?;
     for (index, user) in accounts.users.iter().enumerate() {
         if accounts.users[..index]
             .iter()
@@ -266,6 +304,57 @@ mod tests {
         ] {
             let error = parse_recipe("t.toml", &texts(key)).unwrap_err();
             assert_eq!(format!("{error:#}"), expected);
+        }
+    }
+
+    /// Each of these put a second account into the image, with the id of root.
+    #[test]
+    fn an_account_is_one_line_of_its_fields() {
+        let read = |user: &str, group: &str| {
+            let accounts = format!(
+                "[[users]]\nname = \"a\"\nuid = 1\ngroup = \"a\"\nhome = \"/\"\n{user}\n\
+                 [[groups]]\nname = \"a\"\ngid = 1\n{group}\n"
+            );
+            let recipe = format!("accounts_file = \"accounts.toml\"\n{MINIMAL}");
+            let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+            let texts = [("t.toml", leak(recipe)), ("accounts.toml", leak(accounts))];
+            parse_recipe("t.toml", &Texts(Box::leak(Box::new(texts))))
+        };
+        read("comment = \"A person, ü\"", "members = []").unwrap();
+        for (user, group) in [
+            ("comment = \"x\\nroot2:x:0:0::/:/bin/sh\"", ""),
+            ("comment = \"x:/:/bin/sh\"", ""),
+            ("shell = \"/bin/sh\\r\"", ""),
+            ("shell = \"/bin/sh\\u0000\"", ""),
+            ("", "members = [\"a\\nsudo:x:27:a\"]"),
+            ("", "members = [\"a,b\"]"),
+            ("", "members = [\"..\"]"),
+            ("", "members = [\"\"]"),
+        ] {
+            let error = read(user, group).unwrap_err();
+            let text = crate::error::render(&error);
+            assert!(
+                text.contains("cannot stand in a table of accounts"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_command_line_is_one_line() {
+        for bad in ["quiet\\u0000init=/bin/sh", "quiet\\nroothash=0", "quiet\\t"] {
+            let image = format!(
+                "{MINIMAL}[image]\nkernel_package = \"k\"\ncommand_line = \"{bad}\"\n\
+                 [image.initrd]\nfiles = []\nmodules = []\n\
+                 [image.disk]\nesp_mib = 34\nroot_mib = 1\nverity_mib = 1\n"
+            );
+            let text: &'static str = Box::leak(image.into_boxed_str());
+            let texts = Texts(Box::leak(Box::new([("t.toml", text)])));
+            let error = crate::error::render(&parse_recipe("t.toml", &texts).unwrap_err());
+            assert!(
+                error.contains("command_line holds a control character"),
+                "{error}"
+            );
         }
     }
 

@@ -1,13 +1,13 @@
 //! Signatures that count and signatures that do not.
 
-use pgp::composed::SignedSecretKey;
+use pgp::composed::{KeyType, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 
-use super::{Certificate, verify_signed_text};
+use super::{Certificate, parse_certificates, verify_signed_text};
 use crate::builder::archive::fixture::NOW;
 use crate::builder::archive::fixture::keys::{
-    Grant, KEYS_MADE, Signing, bind, certificate, certify, make_key, revoke, revoke_subkey, sign,
-    sign_by_all,
+    Grant, KEYS_MADE, Signing, bind, certificate, certify, make_key, make_key_of, revoke,
+    revoke_subkey, sign, sign_by_all,
 };
 use crate::error::render;
 
@@ -274,4 +274,58 @@ fn a_revoked_subkey_is_refused_and_its_primary_key_still_counts() {
     let outcome = by_subkey(&key, &Signing::default());
     assert!(outcome.ends_with("has been revoked"), "{outcome}");
     assert!(by_primary(&key, &Signing::default()).starts_with("signed by "));
+}
+
+/// Made by GnuPG, whose signatures are good; all of them counted.
+#[test]
+fn keys_that_can_be_broken_do_not_count() {
+    const SHORT: &str = "is an RSA key of 1024 bits, fewer than 2048";
+    for (key, document, reason) in [
+        (
+            &include_bytes!("weak/rsa1024.asc")[..],
+            &include_bytes!("weak/rsa1024.signed")[..],
+            SHORT,
+        ),
+        (
+            include_bytes!("weak/subkey.asc"),
+            include_bytes!("weak/subkey.signed"),
+            SHORT,
+        ),
+        (
+            include_bytes!("weak/dsa2048.asc"),
+            include_bytes!("weak/dsa2048.signed"),
+            "is of a kind that is weak or not known",
+        ),
+    ] {
+        let certificates = parse_certificates(key).unwrap();
+        let told = outcome(document, &certificates, NOW);
+        assert!(told.ends_with(reason), "{told}");
+    }
+    let long = make_key_of(1, KeyType::Rsa(2048), KeyType::Ed25519Legacy);
+    assert!(by_primary(&long, &Signing::default()).starts_with("signed by "));
+}
+
+/// Of a signature over the text, of one that says what a key is for, and of a binding.
+#[test]
+fn a_critical_notation_spoils_a_signature() {
+    let signing = Signing {
+        notation: Some("only-for@example.org"),
+        ..Signing::default()
+    };
+    let grant = Grant {
+        signing: Signing {
+            made: KEYS_MADE,
+            ..signing.clone()
+        },
+        ..Grant::default()
+    };
+    let key = make_key(1);
+    let spoiled = "has a critical part that we do not know";
+    assert!(by_primary(&key, &signing).ends_with(spoiled));
+    let mut restricted = key.clone();
+    restricted.details.users[0].signatures = vec![certify(&key, &grant)];
+    assert!(!by_primary(&restricted, &Signing::default()).starts_with("signed by "));
+    let mut restricted = key.clone();
+    restricted.secret_subkeys[0].signatures = vec![bind(&key, &grant)];
+    assert!(!by_subkey(&restricted, &Signing::default()).starts_with("signed by "));
 }
