@@ -5,6 +5,7 @@ mod bill;
 mod bios;
 mod boot_partition;
 mod current;
+mod damage;
 mod diff;
 mod image;
 mod install;

@@ -158,3 +158,42 @@ fn two_builds_at_once_share_it() {
         ["one", "two", "three"].map(|folder| fs::read(bench.output(folder, ".raw")).unwrap());
     assert!(images[0] == images[1] && images[1] == images[2]);
 }
+
+/// What was unpacked is taken by its name: an edited package there got into a build by a
+/// lock, under the manifest's genuine digest.
+#[test]
+fn one_that_others_can_write_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = built();
+    let before = bench.outputs();
+    for folder in ["", "unpacked", "objects", "derived", "documents"] {
+        let path = bench.cache().join(folder);
+        let own = fs::metadata(&path).unwrap().permissions();
+        assert_eq!(own.mode() & 0o777, 0o700, "{folder}");
+        for mode in [0o777, 0o1777, 0o770] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            for arguments in [
+                &["build", "tiny", "--locked", "--offline"] as &[&str],
+                &["why", "base", "tiny"],
+                &["lock", "tiny"],
+            ] {
+                let error = bench.run(arguments).error(1);
+                let at = format!("BENCH/cache/mailimg/{folder}");
+                assert_eq!(
+                    error,
+                    format!(
+                        "error: using the cache {}: it can be written to by others\n\
+                         hint: what they put there would get into images: set XDG_CACHE_HOME to \
+                         a folder of your own, or remove this one",
+                        at.trim_end_matches('/')
+                    )
+                );
+            }
+        }
+        fs::set_permissions(&path, own).unwrap();
+    }
+    assert!(bench.outputs() == before);
+    bench
+        .run(&["build", "tiny", "--locked", "--offline"])
+        .done();
+}

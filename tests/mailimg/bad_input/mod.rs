@@ -5,6 +5,7 @@
 
 mod archive;
 mod cache;
+mod foreign_image;
 mod mirror;
 mod output;
 mod package;

@@ -68,6 +68,21 @@ impl Deb {
 
     /// The bytes of the .deb.
     pub fn build(&self) -> Vec<u8> {
+        let (control, data) = self.archives();
+        deb(&[
+            ("control.tar.xz", &xz(&control)),
+            ("data.tar.xz", &xz(&data)),
+        ])
+    }
+
+    /// The same without compression, where damage reaches the headers inside.
+    pub fn build_unpacked(&self) -> Vec<u8> {
+        let (control, data) = self.archives();
+        deb(&[("control.tar", &control), ("data.tar", &data)])
+    }
+
+    /// Its inner archives.
+    fn archives(&self) -> (Vec<u8>, Vec<u8>) {
         let mut control = tar::Builder::new(Vec::new());
         append(
             &mut control,
@@ -85,16 +100,17 @@ impl Deb {
         for (path, mode, content) in &self.files {
             append(&mut data, &format!("./{path}"), *mode, content);
         }
-        let mut bytes = b"!<arch>\n".to_vec();
-        member(&mut bytes, "debian-binary", b"2.0\n");
-        member(
-            &mut bytes,
-            "control.tar.xz",
-            &xz(&control.into_inner().unwrap()),
-        );
-        member(&mut bytes, "data.tar.xz", &xz(&data.into_inner().unwrap()));
-        bytes
+        (control.into_inner().unwrap(), data.into_inner().unwrap())
     }
+}
+
+fn deb(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = b"!<arch>\n".to_vec();
+    member(&mut bytes, "debian-binary", b"2.0\n");
+    for (name, content) in members {
+        member(&mut bytes, name, content);
+    }
+    bytes
 }
 
 /// Compresses as a .deb's members and an index are.
