@@ -4,7 +4,7 @@
 //!
 //! - [`builder`] is `mailimg`: from a recipe to a disk.
 //! - [`appliance`] is `mailctl`, which lives in the image: from power-on to mail.
-//! - Both stand on [`settings`], [`format`], [`error`], [`mod@print`], [`manual`] and [`version`].
+//! - Both stand on [`settings`], [`mod@format`], [`error`], [`mod@print`], [`manual`] and [`version`].
 //!   [`any_certificate`] is there for the health gate and for tests.
 //!
 //! Imports run downwards and never in a circle; `tests/house` reads them.

@@ -1,6 +1,6 @@
 //! Bytes by position: what a disk image is to the code that reads and edits it.
 //!
-//! A raw image is a [`File`], a qcow2 image a [`super::qcow2::Qcow2`], a
+//! A raw image is a [`File`], a qcow2 image a `Qcow2` of the builder, a
 //! partition of either a [`Region`]. Reads and writes are exact: going past
 //! the end is an error, never a short count.
 
