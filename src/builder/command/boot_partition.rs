@@ -8,7 +8,6 @@
 //! What systemd-boot reads: <https://www.freedesktop.org/software/systemd/man/257/systemd-boot.html>.
 
 use anyhow::{Context, Result, bail, ensure};
-use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
 
 use super::configure::authority_in;
@@ -53,21 +52,19 @@ pub fn read_boot_files(disk: &mut dyn Storage, table: &Table) -> Result<Vec<Boot
             same_name(path, SETTINGS_FILE)
                 || authority.as_ref().is_some_and(|name| same_name(path, name))
         };
-        let mut contents = Vec::new();
+        let mut files = Vec::new();
         for path in volume.files().context("reading the boot partition")? {
-            if !comes_and_goes(&path) {
-                contents.push((volume.read(&path)?, path));
+            if comes_and_goes(&path) {
+                continue;
             }
-        }
-        let mut files: Vec<BootFile> = contents
-            .par_iter()
-            .map(|(bytes, path)| BootFile {
-                path: path.clone(),
+            let bytes = volume.read(&path)?;
+            files.push(BootFile {
+                path,
                 size: bytes.len() as u64,
-                sha256: hex::encode(Sha256::digest(bytes)),
-            })
-            .collect();
-        files.sort_by(|one, other| one.path.cmp(&other.path));
+                sha256: hex::encode(Sha256::digest(&bytes)),
+            });
+        }
+        files.sort_by(|one: &BootFile, other| one.path.cmp(&other.path));
         Ok(files)
     })
 }
