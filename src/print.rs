@@ -43,6 +43,8 @@ pub fn tell_line(words: Arguments<'_>) {
 
 /// A text as a terminal may have it: control characters are spelled out, but for ends of
 /// lines, tabs and our own colours.
+///
+/// They are spelled as in JSON, which so stays JSON.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -59,7 +61,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
             shown.push_str(piece);
         } else {
             // Writing to a string cannot fail.
-            let _ = write!(shown, "{}", character.escape_default());
+            let _ = write!(shown, "\\u{:04x}", u32::from(character));
         }
         rest = after;
     }
@@ -98,17 +100,26 @@ mod tests {
                 "a plain text\n\tof two lines: äöü",
                 "a plain text\n\tof two lines: äöü",
             ),
-            ("\x1b[2J\x1b[1;1Hroot#", "\\u{1b}[2J\\u{1b}[1;1Hroot#"),
-            ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
-            ("all is well\rerror", "all is well\\rerror"),
-            ("\u{9b}31m\u{85}", "\\u{9b}31m\\u{85}"),
-            ("a\x08\x7f\0", "a\\u{8}\\u{7f}\\u{0}"),
-            ("\u{202e}fig.exe\u{2066}", "\\u{202e}fig.exe\\u{2066}"),
+            ("\x1b[2J\x1b[1;1Hroot#", "\\u001b[2J\\u001b[1;1Hroot#"),
+            ("\x1b]0;title\x07", "\\u001b]0;title\\u0007"),
+            ("all is well\rerror", "all is well\\u000derror"),
+            ("\u{9b}31m\u{85}", "\\u009b31m\\u0085"),
+            ("a\x08\x7f\0", "a\\u0008\\u007f\\u0000"),
+            ("\u{202e}fig.exe\u{2066}", "\\u202efig.exe\\u2066"),
             // Concealed, and our own colours.
-            ("\x1b[8mhidden", "\\u{1b}[8mhidden"),
+            ("\x1b[8mhidden", "\\u001b[8mhidden"),
             ("\x1b[32mgood\x1b[0m", "\x1b[32mgood\x1b[0m"),
         ] {
             assert_eq!(plain(said), shown);
         }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let said = "\u{202e}\u{9b}\u{7f}\x1b\r\n\"\\";
+        let text = serde_json::to_string(said).unwrap();
+        let shown = plain(&text);
+        assert!(shown.is_ascii());
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), said);
     }
 }

@@ -48,7 +48,7 @@ fn labels_of_a_disk() {
     let inspected = bench.run(&["inspect", "out/tiny_1.raw"]);
     let text = &inspected.done().stdout;
     assert_plain(text);
-    assert!(text.contains("\\u{1b}[2J\\r"), "{text}");
+    assert!(text.contains("\\u001b[2J\\u000d"), "{text}");
 }
 
 #[test]
