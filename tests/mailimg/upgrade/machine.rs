@@ -127,7 +127,14 @@ impl Machine {
         };
         let slot = (0..2).find(|slot| of_slot(*slot));
         let [root, hashes] = layout.slot(slot.expect("no slot has the root that starts"));
-        let found = verify(&disk, root.offset(), &disk, hashes.offset()).unwrap();
+        let found = verify(
+            &disk,
+            root.offset(),
+            &disk,
+            hashes.offset(),
+            [root.size(), hashes.size()],
+        )
+        .unwrap();
         assert_eq!(found, hash);
     }
 
