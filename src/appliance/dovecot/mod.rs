@@ -7,6 +7,7 @@ use super::machine::accounts::find_account;
 use super::machine::place::{self, Place};
 use super::machine::template::ensure_rendered;
 use super::postfix::DELIVERIES_PER_USER;
+use super::probe::PROBE_NAME;
 use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
@@ -30,6 +31,7 @@ struct Values<'a> {
     rendered: &'a str,
     sieve: &'a str,
     probe: &'a str,
+    probe_name: &'a str,
     guard_port: u16,
     mailbox_quota: Option<u64>,
     deliveries_per_user: u32,
@@ -49,6 +51,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         rendered: place::RENDERED,
         sieve: place::SIEVE,
         probe: place::PROBE,
+        probe_name: PROBE_NAME,
         guard_port: place::GUARD_PORT,
         mailbox_quota: settings.mailbox_quota,
         deliveries_per_user: DELIVERIES_PER_USER,

@@ -8,7 +8,7 @@ use crate::appliance::wire::dns::course::Patience;
 use crate::appliance::wire::dns::message::Question;
 use crate::appliance::wire::dns::{RESOLVER, blocking};
 use crate::appliance::wire::line::{ANSWER_LIMIT, Conversation, connect};
-use account::{PROBE_NAME, load_password};
+use account::load_password;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ use hickory_proto::rr::RecordType;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-pub use account::ensure_probe;
+pub use account::{PROBE_NAME, ensure_probe};
 
 /// Whom is asked. A machine that no CA has reached yet is healthy.
 const HOST: &str = "localhost";
