@@ -9,6 +9,7 @@ mod accounts;
 mod bad_input;
 mod bans;
 mod boot;
+mod guessing;
 mod limits;
 mod mailboxes;
 mod outward;

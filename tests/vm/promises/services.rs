@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::site::{RELAY_HOST_NAME, RELAY_PORT};
+use super::super::site::{HOST_NAME, RELAY_HOST_NAME, RELAY_PORT};
+use super::super::smtp::Conversation;
 use super::Promise;
 use super::world::{DELIVERY_LIMIT, World};
 use crate::world::network::OUTSIDE_SERVERS;
@@ -15,6 +16,9 @@ const EXPOSURE: f64 = 2.5;
 /// From the end of all services to their return, under emulation; below the three minutes
 /// for which Dovecot would wait by itself.
 const RETURN_LIMIT: Duration = Duration::from_secs(150);
+/// From Dovecot's return to a login on 465, under emulation; below the minute for which
+/// Postfix would let the port rest by itself.
+const SUBMISSION_LIMIT: Duration = Duration::from_secs(30);
 /// All services of mail that stay.
 const STAYING: [&str; 8] = [
     "unbound.service",
@@ -58,6 +62,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "services come back however often they end, by whichever signal",
         check: ended_over_and_over,
+    },
+    Promise {
+        says: "submission is back with Dovecot, whoever came while that was away",
+        check: submission_returns,
     },
     Promise {
         says: "any process of a service may be killed",
@@ -199,6 +207,27 @@ fn ended_over_and_over(world: &World) -> Result<()> {
     let rounds = "for round in 1 2 3 4 5 6; do systemctl restart opendkim mailimg-sts; done; \
                   systemctl kill --kill-whom=main --signal=TERM";
     come_back(world, rounds)
+}
+
+/// Postfix let nobody in for a minute after smtpd had found no Dovecot to ask.
+fn submission_returns(world: &World) -> Result<()> {
+    // Those that run have asked already.
+    world.run("systemctl stop dovecot; systemctl reload postfix")?;
+    let away = until("a client to be turned away", SUBMISSION_LIMIT, || {
+        let client = Conversation::open_tls(world.client(), world.port(465), HOST_NAME);
+        Ok(client.is_err().then_some(()))
+    });
+    world.run("systemctl start dovecot")?;
+    let began = Instant::now();
+    away?;
+    let carla = world.account("carla");
+    until("a login on 465", SUBMISSION_LIMIT, || {
+        Ok(world.submission(&carla).ok())
+    })?;
+    let took = began.elapsed();
+    println!("       {:.1} s after Dovecot", took.as_secs_f64());
+    ensure!(took < SUBMISSION_LIMIT, "{took:?}");
+    Ok(())
 }
 
 /// All but the main processes of all services, which these start anew.
