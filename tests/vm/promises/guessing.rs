@@ -5,8 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -137,23 +136,25 @@ fn guess_all(world: &World, outcome: &mut Guessing) -> Result<()> {
         });
     }
     let works = all_guessers(four, &world.account("anna"), ulf);
-    // Those that are not done.
-    let guessers = &AtomicUsize::new(works.len());
+    // Each guesser has one until he is done, however he ends.
+    let token = Arc::new(());
+    let guessers = &Arc::downgrade(&token);
     outcome.errors = std::thread::scope(|scope| {
         let mut threads: Vec<_> = works
             .into_iter()
             .map(|work| {
+                let token = token.clone();
                 scope.spawn(move || {
-                    let result = work();
-                    guessers.fetch_sub(1, Ordering::Relaxed);
-                    result
+                    let _token = token;
+                    work()
                 })
             })
             .collect();
+        drop(token);
         for logins in &mut outcome.logins {
             threads.push(scope.spawn(move || {
                 loop {
-                    let beside = guessers.load(Ordering::Relaxed);
+                    let beside = guessers.strong_count();
                     if beside == 0 {
                         return Ok(());
                     }
