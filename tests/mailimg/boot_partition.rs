@@ -92,7 +92,7 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 #[test]
 fn an_image_is_compared_with_its_manifest_whatever_its_settings() {
     let image = Image::new();
-    let compared = format!("boot partition: 6 files are those of {MANIFEST}; settings");
+    let compared = format!("boot partition: 8 files are those of {MANIFEST}; settings");
     let said = |path: &str| {
         let outcome = image.bench.run(&["verify", path]);
         outcome.done().stdout.clone()
