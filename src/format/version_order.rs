@@ -98,7 +98,7 @@ mod tests {
                 );
             }
         }
-        for (one, other) in [("1.01", "1.1"), ("a_b", "ab"), ("", ""), ("1.0_", "1.0")] {
+        for (one, other) in [("1.01", "1.1"), ("", ""), ("1.0_", "1.0")] {
             assert_eq!(
                 compare_versions(one, other),
                 Ordering::Equal,

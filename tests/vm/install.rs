@@ -24,7 +24,7 @@ use crate::world::process::run as run_program;
 /// A VPS's disk.
 const DISK_BYTES: u64 = 8 << 30;
 /// What must be the same whatever image runs: identity, keys, accounts, mail, settings.
-const STATE: &str = "uname -n && cat /etc/machine-id /var/lib/mailimg/settings.env && \
+pub const STATE: &str = "uname -n && cat /etc/machine-id /var/lib/mailimg/settings.env && \
     cd /var/lib/mailimg && find dkim dh tls ssh users -type f -exec sha256sum {} + | sort -k 2 && \
     cat /var/vmail/proof && mailctl user list";
 const VERSION: &str = "sed -n 's/^IMAGE_VERSION=//p' /etc/os-release";

@@ -23,7 +23,7 @@ pub mod root;
 pub mod source;
 pub mod trial;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::appliance::machine::place::Place;
 use crate::error::hinted;
@@ -33,6 +33,11 @@ use offer::Permissions;
 use record::Record;
 use root::Tally;
 use source::Source;
+
+/// What has to be free on `/var` for a trial: bytes and files. Mail is put off below more
+/// than that, and a boot writes less.
+const STATE_BYTES: u64 = 64 << 20;
+const STATE_FILES: u64 = 1000;
 
 /// What an upgrade did.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +63,7 @@ pub fn upgrade(
     let offer = source.offer().clone();
     offer::check(&offer, &machine, permissions)?;
     trial::check_room(place, &machine, source.kernel_size())?;
+    check_state_room(place)?;
 
     trial::withdraw(place, &machine)?;
     let tally = root::write(&machine, source)?;
@@ -89,6 +95,26 @@ pub fn rollback(place: &Place) -> Result<String> {
     Record::waiting(place, &machine, &described)?.save(place)?;
     trial::begin_again(place, &machine, &described)?;
     Ok(described.version)
+}
+
+/// A trial on a machine whose `/var` is full fails whatever the version is worth.
+fn check_state_room(place: &Place) -> Result<()> {
+    let room =
+        rustix::fs::statvfs(place.path("/var")).context("asking how much of /var is free")?;
+    let free = room.f_bavail * room.f_frsize;
+    // A file system that counts no files says 0 of 0.
+    let files_left = room.f_files == 0 || room.f_favail >= STATE_FILES;
+    if free >= STATE_BYTES && files_left {
+        return Ok(());
+    }
+    Err(hinted(
+        format!(
+            "/var is nearly full: {} MiB and {} files are free",
+            free >> 20,
+            room.f_favail
+        ),
+        "make room first, the new version could not take mail; `mailctl status` shows the disk",
+    ))
 }
 
 /// One trial at a time.

@@ -1,9 +1,14 @@
-//! An initrd: a cpio archive of a tree, and its compression.
+//! An initrd: cpio archives of a tree, one after the other, each compressed by itself.
 //!
-//! Format "newc":
+//! Format "newc", and that archives may follow each other with zeros between them:
 //! <https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>.
 //! Inode numbers count from 1 in path order; the first name of a file with
-//! hard links carries its data, as the kernel's unpacker expects.
+//! hard links carries its data, as the kernel's unpacker expects. A file with names in
+//! several archives is in each of them.
+//!
+//! Why several: a change in one file changes all that is compressed with it. Where they
+//! are cut depends on names alone and each begins at a whole page, so that an upgrade finds
+//! most of the initrd that it has.
 //!
 //! Left out: extended attributes, which the format cannot hold, and times:
 //! all are 0.
@@ -11,6 +16,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+use sha2::{Digest, Sha256};
 
 use crate::builder::tree::{Content, Kind, Node, Tree};
 
@@ -26,6 +33,12 @@ const SYMLINK: u32 = 0o120_000;
 /// 11.8 MB in 0.7 s, 9 11.5 MB in 1.1 s, 12 11.4 MB in 2.4 s, 19 10.1 MB in 22 s.
 const ZSTD_LEVEL: i32 = 9;
 
+/// In how many names one begins a new archive, about. Of the mail image's initrd this makes
+/// some 25 archives, which are 3 % larger than one.
+const NAMES_PER_ARCHIVE: u8 = 32;
+/// Archives begin at multiples of this many bytes, as pieces do that upgrades compare.
+const PAGE: usize = 4096;
+
 /// One entry's numbers.
 struct Header {
     inode: usize,
@@ -35,12 +48,30 @@ struct Header {
     links: usize,
 }
 
-/// Writes a tree as a cpio archive.
-pub fn write_cpio(tree: &Tree) -> Result<Vec<u8>> {
+/// Writes a tree as cpio archives, folders before what is in them.
+pub fn write_cpio(tree: &Tree) -> Result<Vec<Vec<u8>>> {
     let links = link_counts(tree)?;
+    let mut archives = Vec::new();
+    let mut group = Vec::new();
+    for (path, node) in tree.iter().filter(|(path, _)| !path.is_empty()) {
+        if Sha256::digest(path)[0].is_multiple_of(NAMES_PER_ARCHIVE) && !group.is_empty() {
+            archives.push(write_archive(tree, &links, &group)?);
+            group.clear();
+        }
+        group.push((path, node));
+    }
+    archives.push(write_archive(tree, &links, &group)?);
+    Ok(archives)
+}
+
+fn write_archive(
+    tree: &Tree,
+    links: &BTreeMap<&str, usize>,
+    group: &[(&str, &Node)],
+) -> Result<Vec<u8>> {
     let mut inodes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut archive = Vec::new();
-    for (path, node) in tree.iter().filter(|(path, _)| !path.is_empty()) {
+    for (path, node) in group {
         let (file, node) = real(tree, path, node)?;
         let next = inodes.len() + 1;
         let first = !inodes.contains_key(file);
@@ -132,13 +163,24 @@ fn pad(archive: &mut Vec<u8>) {
     archive.resize(archive.len().next_multiple_of(ALIGNMENT), 0);
 }
 
-/// Compresses a cpio archive for the kernel, as one zstd frame.
+/// Compresses archives for the kernel, each as one zstd frame.
 ///
-/// One thread, so that the bytes do not depend on how many there are.
-pub fn compress_initrd(cpio: &[u8]) -> Result<Vec<u8>> {
-    let mut encoder = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.compress(cpio).context("compressing the initrd")
+/// One thread for each, so that the bytes do not depend on how many there are.
+pub fn compress_initrd(archives: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let frames: Vec<Vec<u8>> = archives
+        .par_iter()
+        .map(|archive| {
+            let mut encoder = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+            encoder.include_checksum(true)?;
+            encoder.compress(archive).context("compressing the initrd")
+        })
+        .collect::<Result<_>>()?;
+    let mut initrd = Vec::new();
+    for frame in frames {
+        initrd.resize(initrd.len().next_multiple_of(PAGE), 0);
+        initrd.extend(frame);
+    }
+    Ok(initrd)
 }
 
 #[cfg(test)]
@@ -166,7 +208,7 @@ mod tests {
     fn an_entry_is_the_published_format() {
         let mut tree = Tree::default();
         tree.insert("ab", Node::file(0o644, *b"xyz")).unwrap();
-        let text = String::from_utf8(write_cpio(&tree).unwrap()).unwrap();
+        let text = String::from_utf8(write_cpio(&tree).unwrap().concat()).unwrap();
         assert_eq!(
             text,
             "07070100000001000081A400000000000000000000000100000000\
@@ -191,8 +233,8 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let archive = write_cpio(&sample()).unwrap();
-        child.stdin.take().unwrap().write_all(&archive).unwrap();
+        let archives = write_cpio(&sample()).unwrap();
+        child.stdin.take().unwrap().write_all(&archives[0]).unwrap();
         assert!(child.wait().unwrap().success());
         for name in ["usr/bin/again", "usr/bin/tool", "init"] {
             let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
@@ -205,10 +247,28 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_one_frame_that_reads_back() {
-        let archive = write_cpio(&sample()).unwrap();
-        let packed = compress_initrd(&archive).unwrap();
-        assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), archive);
-        assert_eq!(packed, compress_initrd(&archive).unwrap());
+    fn each_archive_is_a_frame_at_a_page() {
+        let mut tree = sample();
+        for number in 0..400u32 {
+            let text = number.to_string().repeat(700);
+            let name = format!("usr/lib/{number}");
+            tree.insert(&name, Node::file(0o644, text)).unwrap();
+        }
+        let archives = write_cpio(&tree).unwrap();
+        assert!((5..40).contains(&archives.len()), "{}", archives.len());
+        let packed = compress_initrd(&archives).unwrap();
+        assert_eq!(packed, compress_initrd(&archives).unwrap());
+        let pages: Vec<&[u8]> = packed.chunks(4096).collect();
+        let starts = pages
+            .iter()
+            .filter(|page| page.starts_with(b"\x28\xb5\x2f\xfd"));
+        assert_eq!(starts.count(), archives.len());
+
+        // One file changes, and one archive.
+        tree.insert("usr/lib/200", Node::file(0o644, *b"new"))
+            .unwrap();
+        let changed = write_cpio(&tree).unwrap();
+        let same = archives.iter().filter(|archive| changed.contains(archive));
+        assert_eq!(same.count(), archives.len() - 1);
     }
 }

@@ -115,15 +115,16 @@ pub fn seal(
 /// kept, behind its own digest.
 fn cached_initrd(tree: &Tree, cache: &Cache) -> Result<Vec<u8>> {
     const DIGEST: usize = 32;
-    let archive = write_cpio(tree).context("making the initrd")?;
-    let path = cache.derived_path(&hex::encode(Sha256::digest(&archive)), "initrd.v1")?;
+    let archives = write_cpio(tree).context("making the initrd")?;
+    let digest = Sha256::digest(archives.concat());
+    let path = cache.derived_path(&hex::encode(digest), "initrd.v2")?;
     if let Ok(kept) = std::fs::read(&path)
         && let Some((digest, bytes)) = kept.split_at_checked(DIGEST)
         && digest == Sha256::digest(bytes).as_slice()
     {
         return Ok(bytes.to_vec());
     }
-    let bytes = compress_initrd(&archive).context("compressing the initrd")?;
+    let bytes = compress_initrd(&archives).context("compressing the initrd")?;
     let kept = [Sha256::digest(&bytes).as_slice(), &bytes].concat();
     cache.store(&path, &kept)?;
     Ok(bytes)

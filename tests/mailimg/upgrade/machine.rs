@@ -51,7 +51,9 @@ impl Machine {
             boots: 0,
         };
         fs::create_dir_all(machine.path("run/mailimg-initrd")).unwrap();
-        fs::create_dir_all(machine.path("etc")).unwrap();
+        for folder in ["etc", "var"] {
+            fs::create_dir_all(machine.path(folder)).unwrap();
+        }
         fs::write(machine.path("run/mailimg-initrd/disk"), &disk).unwrap();
         unpack_esp(&disk, &machine.esp());
         machine.boot();
