@@ -6,7 +6,7 @@
 //! ```text
 //! peer     Hello: the offer, lengths            line, index of the root, index of the kernel
 //! machine  Answer::Root: blocks it lacks        line
-//! peer     these blocks                         pieces: length (4 bytes, little-endian), zstd
+//! peer     these blocks, PIECE_BLOCKS each      pieces: length (4 bytes, little-endian), zstd
 //! machine  Answer::Kernel: pieces it lacks      line
 //! peer     these pieces                         one piece
 //! machine  Answer::Done, or Answer::Refused     line
@@ -28,6 +28,8 @@ use super::image::{Offer, PREFIX, Prefix, prefix_of};
 
 /// What this is; another number is another conversation.
 pub const PROTOCOL: u32 = 1;
+/// Blocks of the root in a piece, but for the last one of a stretch: 4 MiB.
+pub const PIECE_BLOCKS: u64 = 1024;
 /// Bytes that a kernel image is cut into, from the beginning of each of its sections.
 const KERNEL_PIECE: usize = 4096;
 /// Longest line, in bytes: a million ranges fit.
@@ -90,6 +92,15 @@ pub enum Outcome {
     Kept,
     /// The version before is back.
     CameBack(String),
+}
+
+/// The pieces in which blocks travel.
+pub fn cut_blocks(wanted: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> {
+    wanted.iter().flat_map(|range| {
+        let end = range.end;
+        let starts = range.clone().step_by(PIECE_BLOCKS as usize);
+        starts.map(move |start| start..(start + PIECE_BLOCKS).min(end))
+    })
 }
 
 /// Writes a line.

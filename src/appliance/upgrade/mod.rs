@@ -10,8 +10,8 @@
 //! writes its root where nothing runs from, [`boot_partition`] lets the firmware try it,
 //! and [`conclusion`] says how that went. [`record`] is what all of them remember.
 //!
-//! The slot that runs is only read. Until the last sector that starts the trial is written
-//! the old version is what starts; from then on the boot loader counts three tries, and
+//! The slot that runs is only read. Until the sector is written that starts the trial, one
+//! for each firmware, the old version is what starts; from then on the boot loader counts three tries, and
 //! takes the old one when they are used up: no program of ours is needed for the way back.
 
 pub mod boot_partition;

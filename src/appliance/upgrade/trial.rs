@@ -39,8 +39,8 @@ pub fn begin(place: &Place, machine: &Machine, described: &Described, kernel: &[
     let entry = BootEntry::on_trial(&described.stem());
     partition.add_kernel(&entry, kernel)?;
     step_aside(&partition, machine, &described.version)?;
-    partition.set_trial(Some(first_try(machine)))?;
-    partition.wake_kernel(&entry, kernel)
+    partition.wake_kernel(&entry, kernel)?;
+    partition.set_trial(Some(first_try(machine)))
 }
 
 /// What is in the other slot, and can start.

@@ -16,6 +16,7 @@ use super::{Source, Take};
 use crate::appliance::machine::files::ensure_folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::error::{Hint, hinted};
+use crate::format::delta::cut_blocks;
 use crate::format::image::{IS_RAW, Image, Offer, Prefix};
 use crate::format::storage::is_zero;
 use crate::format::verity::BLOCK;
@@ -24,8 +25,6 @@ use crate::format::verity::BLOCK;
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// First bytes of qcow2.
 const QCOW2: [u8; 4] = *b"QFI\xfb";
-/// Blocks that are read at once: 4 MiB.
-const WINDOW: u64 = 1024;
 /// Largest image that is laid down, in bytes; ours have 2 GiB.
 const IMAGE_LIMIT: u64 = 16 << 30;
 /// Bytes that have to stay free on /var for mail.
@@ -65,13 +64,10 @@ impl Source for Image {
 
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {
         let mut buffer = Vec::new();
-        for range in wanted {
-            for first in range.clone().step_by(WINDOW as usize) {
-                let count = WINDOW.min(range.end - first);
-                buffer.resize(count as usize * BLOCK, 0);
-                self.read_blocks(first, &mut buffer)?;
-                take(first, &buffer)?;
-            }
+        for piece in cut_blocks(wanted) {
+            buffer.resize((piece.end - piece.start) as usize * BLOCK, 0);
+            self.read_blocks(piece.start, &mut buffer)?;
+            take(piece.start, &buffer)?;
         }
         Ok(())
     }

@@ -12,14 +12,12 @@ use crate::appliance::machine::place::Place;
 use crate::appliance::upgrade::boot_partition::BootPartition;
 use crate::error::hinted;
 use crate::format::delta::{
-    Answer, Hello, PIECE_LIMIT, PROTOCOL, cut_kernel, piece_prefix, read_index, read_line,
-    read_piece, write_line,
+    Answer, Hello, PIECE_LIMIT, PROTOCOL, cut_blocks, cut_kernel, piece_prefix, read_index,
+    read_line, read_piece, write_line,
 };
 use crate::format::image::{Offer, Prefix};
 use crate::format::verity::BLOCK;
 
-/// Blocks that a peer sends in a piece at most: 4 MiB.
-pub const WINDOW: u64 = 1024;
 /// Largest root that is listened to, in blocks: 16 GiB.
 const BLOCKS_LIMIT: u64 = 1 << 22;
 /// Largest kernel image, in bytes.
@@ -91,12 +89,9 @@ impl Source for Peer<'_> {
 
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {
         write_line(self.output, &Answer::Root(wanted.to_vec()))?;
-        for range in wanted {
-            for first in range.clone().step_by(WINDOW as usize) {
-                let count = WINDOW.min(range.end - first);
-                let bytes = read_piece(self.input, count as usize * BLOCK)?;
-                take(first, &bytes)?;
-            }
+        for piece in cut_blocks(wanted) {
+            let length = (piece.end - piece.start) as usize * BLOCK;
+            take(piece.start, &read_piece(self.input, length)?)?;
         }
         Ok(())
     }

@@ -10,14 +10,12 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use super::remote::Remote;
 use crate::builder::progress::Progress;
 use crate::format::delta::{
-    Answer, Hello, PROTOCOL, cut_kernel, piece_prefix, read_line, write_index, write_line,
-    write_piece,
+    Answer, Hello, PROTOCOL, cut_blocks, cut_kernel, piece_prefix, read_line, write_index,
+    write_line, write_piece,
 };
 use crate::format::image::{Image, PREFIX, Prefix};
 use crate::format::verity::BLOCK;
 
-/// Blocks in a piece, as the machine expects them: 4 MiB.
-const WINDOW: u64 = 1024;
 /// Pieces that are compressed at once.
 const BATCH: usize = 8;
 
@@ -134,32 +132,30 @@ fn send_blocks(
     progress: &Progress,
 ) -> Result<u64> {
     let blocks = image.index.len() as u64;
-    let mut windows: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         if range.start > range.end || range.end > blocks {
             bail!("the machine asks for blocks that are not there");
         }
-        let starts = range.clone().step_by(WINDOW as usize);
-        windows.extend(starts.map(|start| start..(start + WINDOW).min(range.end)));
     }
-    let total: u64 = windows.iter().map(|window| window.end - window.start).sum();
+    let pieces: Vec<Range<u64>> = cut_blocks(ranges).collect();
+    let total: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
     let stage = progress.bytes("send", total * BLOCK as u64);
     let mut travelled = 0;
-    for batch in windows.chunks(BATCH) {
+    for batch in pieces.chunks(BATCH) {
         let packed: Vec<(u64, Vec<u8>)> = batch
             .par_iter()
-            .map(|window| {
-                let length = (window.end - window.start) * BLOCK as u64;
+            .map(|piece| {
+                let length = (piece.end - piece.start) * BLOCK as u64;
                 let mut bytes = vec![0; length as usize];
-                image.read_blocks(window.start, &mut bytes)?;
-                let mut piece = Vec::new();
-                write_piece(&mut piece, &bytes)?;
-                Ok((length, piece))
+                image.read_blocks(piece.start, &mut bytes)?;
+                let mut packed = Vec::new();
+                write_piece(&mut packed, &bytes)?;
+                Ok((length, packed))
             })
             .collect::<Result<_>>()?;
-        for (length, piece) in packed {
-            output.write_all(&piece).context("sending")?;
-            travelled += piece.len() as u64;
+        for (length, bytes) in packed {
+            output.write_all(&bytes).context("sending")?;
+            travelled += bytes.len() as u64;
             stage.add(length);
         }
     }
