@@ -11,6 +11,7 @@ pub mod machine;
 pub mod network;
 pub mod outside;
 pub mod peers;
+pub mod port;
 pub mod process;
 pub mod query;
 pub mod store;

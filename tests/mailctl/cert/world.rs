@@ -1,6 +1,6 @@
 //! A machine with a CA, a name server and a web server around it, on loopback.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::name_server::NameServer;
 use super::web::{serve_alpn, serve_http};
 use crate::world::machine::Machine;
 use crate::world::peers;
+use crate::world::port::unused_port;
 use crate::world::process::Process;
 
 /// How long a CA may take to start on a busy machine.
@@ -74,16 +75,11 @@ pub struct World {
     ca: Option<Process>,
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 impl World {
     /// A machine that booted with settings, and a CA that is not started yet.
     pub fn new(manner: Manner) -> Self {
         let machine = Machine::new();
-        let ca_port = free_port();
+        let ca_port = unused_port();
         machine.put_esp(&format!(
             "DOMAIN=wombat.example\nHOSTNAME={HOST}\nADMIN_USER_INITIAL_PASSWORD=first\n\
              ACME_DIRECTORY_URL=https://localhost:{ca_port}/dir\n"
@@ -98,7 +94,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             authority: authority(),
             ca_port,
-            management_port: free_port(),
+            management_port: unused_port(),
             http_port,
             tls_port,
             ca: None,

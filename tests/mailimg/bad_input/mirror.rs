@@ -1,10 +1,9 @@
 //! Mirrors that are down, slow, broken, or serve something else.
 
-use std::net::TcpListener;
-
 use crate::world::bench::Bench;
 use crate::world::bench::keys::{DAY, FOREIGN};
 use crate::world::bench::server::{Reply, Server};
+use crate::world::port::unused_port;
 
 /// A bench whose recipe names a server as its mirror.
 fn served(server: &Server) -> Bench {
@@ -33,11 +32,7 @@ fn refused(
 
 #[test]
 fn one_that_is_down() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = unused_port();
     let bench = Bench::new();
     bench.write_recipe(&format!("http://127.0.0.1:{port}"), "");
     let error = bench.run(&["build", "tiny"]).error(1);
