@@ -43,6 +43,8 @@ const SEED: &str = "MAILIMG_SEED";
 /// When a cut comes, in milliseconds after every stream has begun.
 const EARLIEST: u64 = 1_000;
 const LATEST: u64 = 15_000;
+/// How often a login is tried while the machine is too busy to judge it.
+const LOGIN_TRIES: usize = 10;
 /// A machine that is there answers within this time; one without power never.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Until all mail of a queue has been delivered after a boot.
@@ -282,11 +284,7 @@ fn pour(
 ) -> Result<()> {
     let recipient = account(recipient);
     let (mut conversation, sender) = if *logs_in {
-        let target = SocketAddr::new(machine, 465);
-        let mut client = Conversation::open_tls(*source, target, HOST_NAME)?;
-        client.wire().set_limit(ANSWER_LIMIT)?;
-        client.hello()?;
-        client.log_in(&recipient)?.must_be(&[235], "the login")?;
+        let client = log_in(*source, machine, &recipient)?;
         (client, recipient.address.clone())
     } else {
         let target = SocketAddr::new(machine, 25);
@@ -318,6 +316,25 @@ fn pour(
         }
     }
     Ok(())
+}
+
+/// A connection on 465 after its login. On a busy machine Postfix waits its ten seconds for
+/// Dovecot and answers 454: nothing was judged, and a mail program tries again.
+fn log_in(source: IpAddr, machine: IpAddr, account: &Account) -> Result<Conversation> {
+    let target = SocketAddr::new(machine, 465);
+    let mut tries = 1;
+    loop {
+        let mut client = Conversation::open_tls(source, target, HOST_NAME)?;
+        client.wire().set_limit(ANSWER_LIMIT)?;
+        client.hello()?;
+        let reply = client.log_in(account)?;
+        if reply.code == 454 && tries < LOGIN_TRIES {
+            tries += 1;
+            continue;
+        }
+        reply.must_be(&[235], "the login")?;
+        return Ok(client);
+    }
 }
 
 /// Some hundred bytes to some twenty thousand.
