@@ -17,12 +17,14 @@ const LAST_QUESTION: Duration = Duration::from_secs(10);
 pub fn fall_back(place: &Place) -> Result<String> {
     let why = describe(place);
     match give_up(place, &why) {
-        Ok(false) => Ok(format!("This version is not on trial and stays. {why}")),
+        Ok(false) => Ok(format!(
+            "This version is not on trial, or the only one, and stays. {why}"
+        )),
         Ok(true) => {
             restart(place)?;
             Ok(format!("The version before starts again. {why}"))
         }
-        // The boot loader counts tries whatever we can write.
+        // It is on trial, and the boot loader counts tries whatever we can write.
         Err(error) => {
             restart(place)?;
             Err(error)

@@ -68,6 +68,7 @@ fn standing(place: &Place) -> Result<Standing> {
         None => Outcome::None,
         Some(State::Waiting | State::GaveUp { .. }) => Outcome::Open,
         Some(State::Kept) => Outcome::Kept,
+        Some(State::Interrupted) => Outcome::None,
         Some(State::CameBack { why, .. }) => Outcome::CameBack(why),
     };
     Ok(Standing {

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 
 use super::machine::Machine;
 use crate::appliance::machine::esp::{Esp, open_esp};
+use crate::appliance::machine::files::remove_file;
 use crate::appliance::machine::place::Place;
 use crate::error::{Hint, hinted};
 use crate::format::boot_entry::{BootEntry, KERNELS};
@@ -184,6 +185,11 @@ impl BootPartition {
         let title = format!("{} {}", described.image, described.version);
         let text = Slot::of_image(&described.stem(), kernel)?.to_text(&id, &title)?;
         self.replace(SLOT_FILES[slot], text.as_bytes())
+    }
+
+    /// Removes what GRUB starts a slot by.
+    pub fn remove_slot(&self, slot: usize) -> Result<()> {
+        remove_file(&self.folder.join(SLOT_FILES[slot]))
     }
 
     /// The slot that GRUB takes for good.

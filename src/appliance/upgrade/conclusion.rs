@@ -4,20 +4,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 
-use super::machine::{Machine, boot_id, is_counted};
+use super::machine::{Machine, boot_id, is_counted, running_root_hash};
 use super::record::{Record, State};
 use super::trial::{self, Standing};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::wire::notice::{Notice, send_notice};
+use crate::format::verity::Hash;
 
 /// Where Postfix takes mail.
 const SMTP_PORT: u16 = 25;
 /// What is known of a version that never spoke.
 const SILENT: &str = "it did not get as far as taking mail in three tries, and left no word: its \
                       kernel, its initrd or its root does not start on this machine";
-/// The same for one whose trial never began.
-const INTERRUPTED: &str = "the upgrade was interrupted before its trial began; run it again";
 
 /// This boot is good: keeps a version on trial, or says that the old one is back.
 pub fn bless(place: &Place) -> Result<String> {
@@ -29,7 +28,7 @@ pub fn bless(place: &Place) -> Result<String> {
         return Ok(NOTHING.to_owned());
     }
     let machine = Machine::open(place)?;
-    if is_on_trial(place, record.as_ref(), &machine) {
+    if is_on_trial(place, record.as_ref(), &machine.root_hash) {
         trial::keep_running(place, &machine)?;
         if let Some(mut record) = record {
             record.state = State::Kept;
@@ -49,9 +48,9 @@ pub fn bless(place: &Place) -> Result<String> {
 
 /// Whether what runs has to prove itself. The record knows best: a version that was set
 /// aside and starts again is counted, too. Without a record the boot loader does.
-fn is_on_trial(place: &Place, record: Option<&Record>, machine: &Machine) -> bool {
+fn is_on_trial(place: &Place, record: Option<&Record>, running: &Hash) -> bool {
     match record {
-        Some(record) => record.is_waiting() && record.is_of(&machine.root_hash),
+        Some(record) => record.is_waiting() && record.is_of(running),
         None => is_counted(place),
     }
 }
@@ -72,9 +71,13 @@ pub fn settle(place: &Place, machine: &Machine) -> Result<()> {
     let why = match (&record.state, trial::standing(place, machine)?) {
         (State::GaveUp { why }, _) => why.clone(),
         // Somebody chose the old one in the boot menu, or the trial is still to come.
-        (_, Standing::Left { .. }) => return Ok(()),
+        (_, Standing::Left) => return Ok(()),
         (_, Standing::UsedUp) => SILENT.to_owned(),
-        (_, Standing::Absent) => INTERRUPTED.to_owned(),
+        (_, Standing::Absent) => {
+            trial::call_off(place, machine)?;
+            record.state = State::Interrupted;
+            return record.save(place);
+        }
     };
     trial::withdraw(place, machine)?;
     record.state = State::CameBack { why, told: false };
@@ -85,10 +88,11 @@ pub fn settle(place: &Place, machine: &Machine) -> Result<()> {
 /// says whether to restart.
 pub fn give_up(place: &Place, why: &str) -> Result<bool> {
     let record = Record::load(place)?;
-    let machine = Machine::open(place)?;
-    if !is_on_trial(place, record.as_ref(), &machine) {
+    // Before the disk is looked at: what is not on trial stays, in whatever state that is.
+    if !is_on_trial(place, record.as_ref(), &running_root_hash(place)?) {
         return Ok(false);
     }
+    let machine = Machine::open(place)?;
     if let Some(mut record) = record {
         record.state = State::GaveUp {
             why: why.to_owned(),
@@ -98,8 +102,7 @@ pub fn give_up(place: &Place, why: &str) -> Result<bool> {
             tell!("noting why: {error:#}");
         }
     }
-    trial::give_up_running(place, &machine)?;
-    Ok(true)
+    trial::give_up_running(place, &machine)
 }
 
 /// Mail to ADMIN_EMAIL, once.

@@ -11,8 +11,9 @@
 //! and [`conclusion`] says how that went. [`record`] is what all of them remember.
 //!
 //! The slot that runs is only read. Until the sector is written that starts the trial, one
-//! for each firmware, the old version is what starts; from then on the boot loader counts three tries, and
-//! takes the old one when they are used up: no program of ours is needed for the way back.
+//! for each firmware, the old version is what starts. From then on the boot loader counts
+//! three tries, and takes the old one when they are used up: no program of ours is needed
+//! for the way back.
 
 pub mod boot_partition;
 pub mod conclusion;
@@ -93,7 +94,11 @@ pub fn rollback(place: &Place) -> Result<String> {
     refuse_while_waiting(place, &machine)?;
     let described = trial::other_version(place, &machine)?;
     Record::waiting(place, &machine, &described)?.save(place)?;
-    trial::begin_again(place, &machine, &described)?;
+    if let Err(error) = trial::begin_again(place, &machine, &described) {
+        Record::forget(place)?;
+        trial::call_off(place, &machine)?;
+        return Err(error);
+    }
     Ok(described.version)
 }
 

@@ -35,6 +35,8 @@ pub enum State {
     },
     /// It is good.
     Kept,
+    /// Its trial never began.
+    Interrupted,
     /// The old version is back.
     CameBack {
         /// What did not work.
@@ -111,6 +113,9 @@ impl Record {
         } = self;
         match &self.state {
             State::Kept => None,
+            State::Interrupted => Some(format!(
+                "{version} was interrupted before its trial began; do it again"
+            )),
             State::CameBack { why, .. } => Some(format!(
                 "{version} did not prove itself, {before} is back: {why}"
             )),

@@ -26,6 +26,7 @@ pub fn withdraw(place: &Place, machine: &Machine) -> Result<()> {
     let partition = BootPartition::open(place)?;
     make_running_good(&partition, machine)?;
     partition.set_trial(None)?;
+    partition.remove_slot(machine.other())?;
     for kernel in others(&partition, machine)? {
         partition.remove_kernel(&kernel.entry)?;
     }
@@ -70,7 +71,8 @@ pub fn begin_again(place: &Place, machine: &Machine, described: &Described) -> R
     partition.set_trial(Some(first_try(machine)))
 }
 
-/// Takes the other version off trial, before it was tried.
+/// Takes the other version off trial, before it was tried. It stays to go back to: where a
+/// kernel image is, its root is whole.
 pub fn call_off(place: &Place, machine: &Machine) -> Result<()> {
     let partition = BootPartition::open(place)?;
     partition.set_trial(None)?;
@@ -79,7 +81,7 @@ pub fn call_off(place: &Place, machine: &Machine) -> Result<()> {
         let aside = BootEntry::set_aside(&kernel.entry.stem);
         partition.rename_kernel(&kernel.entry, &aside)?;
     }
-    Ok(())
+    partition.remove_unfinished()
 }
 
 /// The running version has proven itself: it starts from now on.
@@ -89,16 +91,16 @@ pub fn keep_running(place: &Place, machine: &Machine) -> Result<()> {
     partition.set_trial(None)
 }
 
-/// The running version gives up: the other one starts from now on.
-pub fn give_up_running(place: &Place, machine: &Machine) -> Result<()> {
+/// The running version gives up: the other one starts from now on, if there is one, which
+/// is what the flag says.
+pub fn give_up_running(place: &Place, machine: &Machine) -> Result<bool> {
     let partition = BootPartition::open(place)?;
     let other = machine.slot_root_hash(machine.other());
     let kernels = partition.kernels()?;
-    // Only when there is something else to start.
-    let good = kernels
-        .iter()
-        .find(|kernel| kernel.described.root_hash == other)
-        .context("finding the version before: its kernel image is gone")?;
+    let is_other = |kernel: &&Kernel| kernel.described.root_hash == other;
+    let Some(good) = kernels.iter().find(is_other) else {
+        return Ok(false);
+    };
     let stem = &good.entry.stem;
     partition.rename_kernel(&good.entry, &BootEntry::good(stem))?;
     partition.set_trial(None)?;
@@ -106,17 +108,14 @@ pub fn give_up_running(place: &Place, machine: &Machine) -> Result<()> {
     for kernel in of_root(kernels, &machine.root_hash) {
         partition.remove_kernel(&kernel.entry)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// How a trial of the other slot stands, when the running version is the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It may still be tried, and was tried so often.
-    Left {
-        /// Tries that were used.
-        used: u32,
-    },
+    /// It may still be tried.
+    Left,
     /// Its tries are used up.
     UsedUp,
     /// It was never begun, or is gone.
@@ -129,9 +128,7 @@ pub fn standing(place: &Place, machine: &Machine) -> Result<Standing> {
     if !machine.uefi {
         let other = Machine::letter(machine.other());
         return Ok(match partition.trial() {
-            Some(trial) if trial.slot == other => {
-                of_tries(trial.tries, TRIES - trial.tries.min(TRIES))
-            }
+            Some(trial) if trial.slot == other => of_tries(trial.tries),
             _ => Standing::Absent,
         });
     }
@@ -143,15 +140,15 @@ pub fn standing(place: &Place, machine: &Machine) -> Result<Standing> {
             tries: Some(tries),
             tried,
             ..
-        }) if tries + tried > 0 => of_tries(tries, tried),
+        }) if tries + tried > 0 => of_tries(tries),
         _ => Standing::Absent,
     })
 }
 
-fn of_tries(left: u32, used: u32) -> Standing {
+fn of_tries(left: u32) -> Standing {
     match left {
         0 => Standing::UsedUp,
-        _ => Standing::Left { used },
+        _ => Standing::Left,
     }
 }
 

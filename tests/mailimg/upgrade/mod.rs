@@ -182,6 +182,56 @@ fn an_upgrade_that_waits_is_called_off() {
     }
 }
 
+/// A version on trial with nothing to go back to would restart for ever.
+#[test]
+fn the_only_version_stays() {
+    let mut machine = Machine::new(Firmware::Bios);
+    for firmware in BOTH {
+        machine = machine.anew(firmware);
+        machine.upgrade("2", &[]).done();
+        machine.boot();
+        fs::remove_file(machine.esp().join("EFI/Linux/tiny_1.efi")).unwrap();
+        let said = machine.mailctl(&["fallback"]);
+        assert!(
+            said.done().stdout.contains("the only one, and stays"),
+            "{said:?}"
+        );
+        assert_eq!(machine.boot_version(), "2", "{firmware:?}");
+        machine.mailctl(&["bless"]).done();
+        assert_eq!(machine.boot_version(), "2");
+    }
+}
+
+/// The power went when a going back was noted and nothing else was done: there is still
+/// something to go back to.
+#[test]
+fn a_going_back_that_was_interrupted_loses_nothing() {
+    let mut machine = Machine::new(Firmware::Bios);
+    for firmware in BOTH {
+        machine = machine.anew(firmware);
+        machine.upgrade("2", &[]).done();
+        machine.boot();
+        machine.mailctl(&["bless"]).done();
+        let before = crate::world::bench::files_below(&machine.esp());
+        machine.mailctl(&["rollback"]).done();
+        fs::remove_dir_all(machine.esp()).unwrap();
+        for (name, bytes) in before {
+            let path = machine.esp().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        assert_eq!(machine.boot_version(), "2", "{firmware:?}");
+        machine.mailctl(&["bless"]).done();
+        assert!(
+            machine.standing().contains("was interrupted"),
+            "{}",
+            machine.standing()
+        );
+        machine.mailctl(&["rollback"]).done();
+        assert_eq!(machine.boot_version(), "1", "{firmware:?}");
+    }
+}
+
 #[test]
 fn twenty_upgrades_in_a_row() {
     let mut machine = Machine::new(Firmware::Uefi);
