@@ -5,7 +5,7 @@
 //! differing answers are kept apart as views.
 
 use super::data::{Data, plain_name};
-use super::zone::{PATIENCE, Resolver, Server, Zone};
+use super::zone::{Resolver, SERVER_PATIENCE, Server, Zone};
 use crate::appliance::wire::dns::course::Failure;
 use crate::appliance::wire::dns::exchange::ask;
 use crate::appliance::wire::dns::message::{Question, wire_name};
@@ -321,7 +321,13 @@ impl NameServers {
         if let Some(failure) = lock(&self.silent).get(&address) {
             return Err(failure.clone());
         }
-        ask(SocketAddr::new(address, PORT), question, PATIENCE, deadline).await
+        ask(
+            SocketAddr::new(address, PORT),
+            question,
+            SERVER_PATIENCE,
+            deadline,
+        )
+        .await
     }
 }
 

@@ -13,7 +13,7 @@ use super::expected::{Expected, Purpose, expected_records};
 use super::facts::Facts;
 use super::name_servers::{NameServers, View, read_answer};
 use super::update::{Change, Outcome, send_update};
-use super::zone::{PATIENCE, Resolver};
+use super::zone::{Resolver, SERVER_PATIENCE};
 use super::zone_text::TIME_TO_LIVE;
 use crate::appliance::wire::dns::exchange::ask;
 use crate::appliance::wire::dns::message::Question;
@@ -128,7 +128,7 @@ impl Server<'_> {
             recursive: false,
             ..Question::new(name, kind)?
         };
-        ask(self.address, &question, PATIENCE, self.deadline)
+        ask(self.address, &question, SERVER_PATIENCE, self.deadline)
             .await
             .map_err(|failure| {
                 hinted(

@@ -15,8 +15,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How every server is asked. Many are, and one of them is waited for only once.
-pub const PATIENCE: Patience = Patience {
+pub const SERVER_PATIENCE: Patience = Patience {
     one_answer: Duration::from_secs(2),
+    tries: 2,
+};
+/// How the resolver is asked: as long as everybody waits for one (resolv.conf(5)), since it asks
+/// many others itself, name by name down to the last label of an IPv6 address in reverse.
+pub const RESOLVER_PATIENCE: Patience = Patience {
+    one_answer: Duration::from_secs(5),
     tries: 2,
 };
 /// More name servers than any zone has; a stranger's list is not walked further.
@@ -76,7 +82,7 @@ impl Resolver {
             unchecked,
             ..question
         };
-        let answer = ask(self.address, &question, PATIENCE, self.deadline)
+        let answer = ask(self.address, &question, RESOLVER_PATIENCE, self.deadline)
             .await
             .map_err(|failure| failure.of_resolver(self.address))?;
         match answer.response_code {
