@@ -30,7 +30,7 @@ const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// A firmware that names a cloud.
 const HETZNER: [&str; 2] = ["-smbios", "type=1,manufacturer=Hetzner,product=vServer"];
 /// Longest that a cloud may take, with what an emulated machine needs to start programs.
-const CLOUD_LIMIT: Duration = Duration::from_secs(20);
+const CLOUD_LIMIT: Duration = Duration::from_secs(60);
 
 /// Who answers at the metadata address, and what he was asked.
 pub struct Metadata {
