@@ -3,6 +3,9 @@
 use crate::world::machine::Machine;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 const SETTINGS: &str = "DOMAIN=a.example\nHOSTNAME=mail.a.example\nADMIN_USER_INITIAL_PASSWORD=x\n";
 const KEY_TABLE: &str = "run/mailimg/opendkim/KeyTable";
@@ -143,4 +146,52 @@ fn a_damaged_state_is_told_and_kept() {
         .run(&["dkim", "ensure"])
         .success()
         .stderr(contains("warning").not());
+}
+
+/// The signer's user owns the folder, and root wrote, chmodded, chowned and read by name in it.
+#[test]
+fn links_that_the_signer_laid_lead_nowhere() {
+    let machine = machine();
+    machine.run(&["dkim", "ensure"]).success();
+    let precious = machine.path("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    std::fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+    let replace = |name: &str, target: &Path| {
+        let link = machine.path(&format!("var/lib/mailimg/dkim/{name}"));
+        if std::fs::remove_file(&link).is_err() {
+            std::fs::rename(&link, link.with_extension("before")).unwrap();
+        }
+        symlink(target, link).unwrap();
+    };
+    for name in ["a.example/selectors.json", "a.example/mailserver.txt"] {
+        replace(name, &precious);
+        if name.ends_with(".txt") {
+            let refused = machine.run(&["dkim", "show"]).code(1);
+            refused.stderr(contains("a link lies there, or on the way"));
+        }
+        machine.run(&["dkim", "ensure"]).success();
+        assert!(
+            !machine
+                .path(&format!("var/lib/mailimg/dkim/{name}"))
+                .is_symlink()
+        );
+    }
+    let elsewhere = machine.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for (name, target) in [
+        ("a.example/mailserver.private", &precious),
+        ("a.example", &elsewhere),
+    ] {
+        replace(name, target);
+        machine
+            .run(&["dkim", "ensure"])
+            .code(1)
+            .stderr(contains("a link lies there, or on the way").and(contains("precious").not()));
+    }
+    assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    assert_eq!(
+        precious.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
 }

@@ -12,13 +12,13 @@ pub mod trust;
 use super::machine::accounts::owner;
 use super::machine::clock::now;
 use super::machine::files::{
-    Owner, PUBLIC, ensure_file, ensure_folder, read_optional, remove_file, write_file,
+    Owner, PUBLIC, ensure_folder, read_linked, read_optional, remove_file, write_file,
 };
 use super::machine::place::{self, Place};
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
 use chain::{CertificateFacts, check_key, parse_chain, read_facts};
-use pair::{BOTH, CHAIN, KEY, KEY_MODE, install_pair, link_pair};
+use pair::{BOTH, CHAIN, KEY, install_pair, link_pair};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -62,16 +62,13 @@ fn marker_path() -> PathBuf {
 /// Makes a self-signed certificate unless a fitting or a real one is there.
 pub fn ensure_certificate(place: &Place, hostname: &str) -> Result<()> {
     ensure_folder(&place.path(place::TLS), 0o755, None)?;
-    let chain = read_optional(&place.path(chain_path()))?;
-    let key = read_optional(&place.path(key_path()))?;
+    let chain = read_linked(&place.path(chain_path()))?;
+    let key = read_linked(&place.path(key_path()))?;
     let marker = read_optional(&place.path(marker_path()))?;
     if let (Some(chain), Some(key)) = (&chain, &key) {
         // A run cut short between two files leaves a pair that the digest disowns.
         if marker.is_none_or(|marker| marker == mark(hostname, chain, key)) {
-            let owner = key_owner(place)?;
-            // Owner, mode and files of older releases are corrected.
-            ensure_file(&place.path(key_path()), key, KEY_MODE, owner)?;
-            return link_pair(&place.path(place::TLS), owner);
+            return link_pair(&place.path(place::TLS), key_owner(place)?);
         }
     }
     let (chain, key) = self_signed(hostname).context("making a self-signed certificate")?;

@@ -14,14 +14,15 @@
 //! is both of the others, for who opens them at any time: between opening one
 //! and the other the link may move.
 
+use crate::appliance::machine::aside::replace_link;
 use crate::appliance::machine::files::{
-    Owner, PUBLIC, ensure_folder, read_optional, remove_file, sync_folder, write_file,
+    Owner, PUBLIC, ensure_file, ensure_folder, read_linked, remove_unfinished, sync_folder,
 };
+use crate::appliance::machine::folder::Folder;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The file of the chain.
@@ -42,6 +43,7 @@ const PAIRS: &str = "pairs";
 /// Puts a pair in place; it has been checked. When that fails, the old one stays in use.
 pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<()> {
     ensure_folder(folder, 0o755, None)?;
+    remove_unfinished(folder);
     link_pair(folder, owner)?;
     let before = fs::read_link(folder.join(CURRENT)).ok();
     let pair = use_pair(folder, chain, key, owner)?;
@@ -50,17 +52,19 @@ pub fn install_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Re
 }
 
 /// Makes links of plain files, so that nothing is ever mixed, and of what they hold the
-/// file of both, which older releases did not have and nobody writes by hand.
+/// file of both, which older releases did not have and nobody writes by hand. Owner and mode
+/// are corrected.
 pub fn link_pair(folder: &Path, owner: Owner) -> Result<()> {
     let (Some(chain), Some(key)) = (
-        read_optional(&folder.join(CHAIN))?,
-        read_optional(&folder.join(KEY))?,
+        read_linked(&folder.join(CHAIN))?,
+        read_linked(&folder.join(KEY))?,
     ) else {
         return Ok(());
     };
     let linked = NAMES.iter().all(|name| leads(folder, name));
-    if linked && read_optional(&folder.join(BOTH))? == Some(join(&chain, &key)) {
-        return Ok(());
+    if linked && read_linked(&folder.join(BOTH))? == Some(join(&chain, &key)) {
+        let pair = folder.join(fs::read_link(folder.join(CURRENT))?);
+        return write_files(&pair, &chain, &key, owner);
     }
     use_pair(folder, &chain, &key, owner).map(|_| ())
 }
@@ -96,22 +100,25 @@ fn write_pair(folder: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<P
     let path = folder.join(&pair);
     ensure_folder(&folder.join(PAIRS), 0o755, None)?;
     ensure_folder(&path, 0o755, None)?;
-    write_file(&path.join(KEY), key, KEY_MODE, owner)?;
-    write_file(&path.join(CHAIN), chain, PUBLIC, None)?;
-    write_file(&path.join(BOTH), &join(chain, key), KEY_MODE, owner)?;
+    write_files(&path, chain, key, owner)?;
     sync_folder(&folder.join(PAIRS))?;
     Ok(pair)
 }
 
+fn write_files(pair: &Path, chain: &[u8], key: &[u8], owner: Owner) -> Result<()> {
+    ensure_file(&pair.join(KEY), key, KEY_MODE, owner)?;
+    ensure_file(&pair.join(CHAIN), chain, PUBLIC, None)?;
+    ensure_file(&pair.join(BOTH), &join(chain, key), KEY_MODE, owner).map(|_| ())
+}
+
 /// Makes a link, in place of whatever has its name.
 fn point(folder: &Path, name: &str, target: &Path) -> Result<()> {
-    let link = folder.join(name);
-    let aside = folder.join(format!("{name}.{}.new", std::process::id()));
-    remove_file(&aside)?;
-    symlink(target, &aside)
-        .and_then(|()| fs::rename(&aside, &link))
-        .with_context(|| format!("linking {}", link.display()))?;
-    sync_folder(folder)
+    Folder::open(folder)
+        .and_then(|folder| {
+            replace_link(&folder, target, OsStr::new(name))?;
+            folder.sync()
+        })
+        .with_context(|| format!("linking {}", folder.join(name).display()))
 }
 
 /// Removes pairs but these; one that stays harms nobody.

@@ -5,7 +5,7 @@
 //! part is Debian's `ca-certificates`.
 
 use crate::appliance::machine::accounts::owner;
-use crate::appliance::machine::files::{PUBLIC, ensure_file, read_optional};
+use crate::appliance::machine::files::{PUBLIC, ensure_file, read_linked, read_optional};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::{AUTHORITY_KEY, Settings};
 use anyhow::Result;
@@ -18,7 +18,7 @@ const IMAGE_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 ///
 /// A private authority whose certificate is gone leaves the others in use.
 pub fn ensure_trust(place: &Place, settings: &Settings) -> Result<()> {
-    let mut bundle = read_optional(&place.path(IMAGE_ROOTS))?.unwrap_or_default();
+    let mut bundle = read_linked(&place.path(IMAGE_ROOTS))?.unwrap_or_default();
     if settings.acme.ca_file.is_some() {
         match read_optional(&place.path(place::PRIVATE_CA))? {
             Some(certificates) => {

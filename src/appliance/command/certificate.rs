@@ -10,7 +10,8 @@ use crate::appliance::certificate::pair::{CHAIN, KEY, install_pair};
 use crate::appliance::certificate::{check_pair, key_owner, names_folder, replace_certificate};
 use crate::appliance::dns;
 use crate::appliance::machine::clock::now;
-use crate::appliance::machine::files::ensure_folder;
+use crate::appliance::machine::files::{ensure_folder, remove_folder};
+use crate::appliance::machine::folder::Folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program;
 use crate::appliance::services::readers_of_certificate;
@@ -18,7 +19,7 @@ use crate::error::Hint;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use jiff::Timestamp;
-use std::fs;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -147,14 +148,15 @@ fn take(place: &Place) -> Result<String> {
     let mut lines = Vec::new();
     let mut refused = Vec::new();
     let mut host_changed = false;
-    let entries = match fs::read_dir(&ready) {
-        Ok(entries) => entries.filter_map(Result::ok).collect(),
-        Err(_) => Vec::new(),
+    let entries = match Folder::open(&ready).and_then(|folder| folder.entries()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        entries => entries.with_context(|| format!("reading {}", ready.display()))?,
     };
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for (entry, _) in entries {
+        let path = ready.join(&entry);
+        let name = entry.to_string_lossy().into_owned();
         let checked = if configuration.names().any(|known| known == name) {
-            check_ready(&entry.path(), &name)
+            check_ready(&path, &name)
         } else {
             Err(anyhow::anyhow!("nobody asked for it"))
         };
@@ -181,8 +183,7 @@ fn take(place: &Place) -> Result<String> {
                 name.escape_default()
             )),
         }
-        fs::remove_dir_all(entry.path())
-            .with_context(|| format!("removing {}", entry.path().display()))?;
+        remove_folder(&path)?;
     }
     if host_changed && place.is_machine() {
         for unit in readers_of_certificate() {
@@ -230,12 +231,15 @@ fn install(place: &Place, configuration: &Configuration, name: &str, pair: &Pair
     )
 }
 
-/// The agent's files, which are another user's: no link is followed out of its folder.
+/// The agent's files, which are another user's: what they say of their size may change.
 fn read_limited(path: &Path) -> Result<String> {
-    let metadata =
-        fs::symlink_metadata(path).with_context(|| format!("reading {}", path.display()))?;
-    if !metadata.is_file() || metadata.len() > PAIR_FILE_BYTES_MAX {
+    let mut text = String::new();
+    let read = Folder::of(path)
+        .and_then(|(folder, name)| folder.file(name))
+        .and_then(|file| file.take(PAIR_FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    let length = read.with_context(|| format!("reading {}", path.display()))?;
+    if length as u64 > PAIR_FILE_BYTES_MAX {
         bail!("{} is no file of a sensible size", path.display());
     }
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+    Ok(text)
 }

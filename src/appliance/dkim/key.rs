@@ -38,12 +38,12 @@ fn record_path(domain: &str, selector: &str) -> PathBuf {
 pub fn ensure_key(place: &Place, domain: &str, selector: &str, signer: Owner) -> Result<()> {
     let path = place.path(key_path(domain, selector));
     ensure_folder(&place.path(domain_folder(domain)), 0o755, signer)?;
-    let key = match read_optional(&path)? {
+    let damaged =
+        "move the damaged file away and run `mailctl dkim ensure`, then publish the new record";
+    let key = match read_optional(&path).hint(damaged)? {
         Some(bytes) => RsaPrivateKey::from_pkcs8_pem(&String::from_utf8_lossy(&bytes))
             .with_context(|| format!("reading {}", path.display()))
-            .hint(
-                "move the damaged file away and run `mailctl dkim ensure`, then publish the new record",
-            )?,
+            .hint(damaged)?,
         None => {
             let key = RsaPrivateKey::new(&mut OsRng, KEY_BITS)?;
             let pem = key.to_pkcs8_pem(LineEnding::LF)?;
@@ -107,9 +107,9 @@ pub fn record_name(domain: &str, selector: &str) -> String {
 /// The record of a key as a line of a zone.
 pub fn load_record(place: &Place, domain: &str, selector: &str) -> Result<String> {
     let path = place.path(record_path(domain, selector));
-    std::fs::read_to_string(&path)
-        .map(|record| record.trim_end().to_owned())
-        .with_context(|| format!("reading {}", path.display()))
+    read_optional(&path)?
+        .map(|record| String::from_utf8_lossy(&record).trim_end().to_owned())
+        .with_context(|| format!("{} is not there", path.display()))
         .hint("`mailctl dkim ensure` makes what is missing")
 }
 

@@ -13,12 +13,12 @@ pub mod key;
 use super::machine::accounts::owner;
 use super::machine::clock::{DAY, now};
 use super::machine::files::{
-    Owner, PUBLIC, ensure_folder, lock_file, read_optional, remove_file, write_file,
+    Owner, PUBLIC, ensure_folder, lock_file, read_optional, remove_file, rename, write_file,
 };
 use super::machine::place::{self, Place};
 use crate::error::hinted;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use key::{domain_folder, ensure_key, key_path, load_record, record_name};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,16 @@ impl Selectors {
             pending: None,
             retired: Vec::new(),
         }
+    }
+
+    /// The selectors of all keys.
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let retired = self.retired.iter().map(|retired| &retired.selector);
+        [&self.configured, &self.active]
+            .into_iter()
+            .chain(&self.pending)
+            .chain(retired)
+            .map(String::as_str)
     }
 
     /// Signs with another key from now on.
@@ -119,10 +129,29 @@ fn state_path(domain: &str) -> PathBuf {
 /// Keys of a domain as they were stored, `None` when nothing was.
 fn read_selectors(place: &Place, domain: &str) -> Result<Option<Selectors>> {
     let path = place.path(state_path(domain));
+    let parse = |bytes: Vec<u8>| {
+        let selectors: Selectors = serde_json::from_slice(&bytes)?;
+        // The signer's user owns the file, and root makes names of files of what it says.
+        if let Some(other) = selectors.all().find(|selector| !is_selector(selector)) {
+            bail!("{other:?} is no selector");
+        }
+        Ok(selectors)
+    };
     read_optional(&path)?
-        .map(|bytes| serde_json::from_slice(&bytes))
+        .map(parse)
         .transpose()
         .with_context(|| format!("reading {}", path.display()))
+}
+
+/// Whether a text is a selector, one label or more (RFC 6376 section 3.1), and so a name of a
+/// file: never `..`, nor a path.
+pub fn is_selector(text: &str) -> bool {
+    text.split('.').all(|label| {
+        (1..=LONGEST_LABEL).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    })
 }
 
 /// Keys of a domain as the settings have them now.
@@ -172,15 +201,14 @@ impl<'a> LockedKeys<'a> {
         let mut bytes = serde_json::to_vec_pretty(selectors).context("writing JSON")?;
         bytes.push(b'\n');
         let path = self.place.path(state_path(domain));
-        if read_optional(&path)?.is_some_and(|old| old == bytes) {
+        self.ensure_folder(domain)?;
+        if read_optional(&path).is_ok_and(|old| old.as_ref() == Some(&bytes)) {
             return Ok(());
         }
-        self.ensure_folder(domain)?;
         if read_selectors(self.place, domain).is_err() {
             // It names keys that signed; only a person can still read that out of it.
             let aside = path.with_extension("json.damaged");
-            std::fs::rename(&path, &aside)
-                .with_context(|| format!("setting {} aside", path.display()))?;
+            rename(&path, &aside)?;
         }
         write_file(&path, &bytes, PUBLIC, self.signer)
     }
@@ -303,7 +331,7 @@ fn render_row(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{RETIRED_SECONDS, Selectors, date};
+    use super::{RETIRED_SECONDS, Selectors, date, is_selector};
 
     #[test]
     fn a_key_is_active_pending_or_retired_and_never_two_of_them() {
@@ -327,6 +355,19 @@ mod tests {
         assert_eq!(retired, ["two"]);
         selectors.activate("one", 3000);
         assert_eq!(selectors.retired[0].until, 2000 + RETIRED_SECONDS);
+    }
+
+    #[test]
+    fn a_selector_is_no_path() {
+        for good in ["mail", "mailserver-20261122-2", "s1._x.2026"] {
+            assert!(is_selector(good), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in [
+            "", ".", "..", "../x", "a/b", "/a", "a.", "a..b", "a\n", "a\0b", &long,
+        ] {
+            assert!(!is_selector(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::appliance::certificate;
 use crate::appliance::dkim::key::{joined_text, load_record, record_name};
 use crate::appliance::dkim::load_selectors;
 use crate::appliance::machine::clock::now;
-use crate::appliance::machine::files::read_optional;
+use crate::appliance::machine::files::{read_linked, read_optional};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::sts::published::sts_policy;
 use crate::settings::{Settings, StsMode};
@@ -168,7 +168,7 @@ fn served_key(place: &Place) -> Result<Option<String>> {
     if certificate::is_self_signed(place) {
         return Ok(None);
     }
-    let Some(pem) = read_optional(&path)? else {
+    let Some(pem) = read_linked(&path)? else {
         return Ok(None);
     };
     let read = || -> Result<String> {

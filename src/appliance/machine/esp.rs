@@ -5,7 +5,7 @@
 //! disk's ESP; nothing is searched here. The unit that calls this has a mount
 //! namespace of its own, so no other process sees the partition.
 
-use crate::appliance::machine::files::{ensure_folder, sync_folder};
+use crate::appliance::machine::files::{ensure_folder, remove_file, sync_folder};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::{MAXIMUM_AUTHORITY_BYTES, MAXIMUM_BYTES};
 use anyhow::{Context, Result};
@@ -97,7 +97,10 @@ fn replace(folder: &Path, bytes: &[u8]) -> Result<()> {
     let path = folder.join(NAME);
     let fresh = folder.join("settings.new");
     let mut old = fs::OpenOptions::new().read(true).write(true).open(&path)?;
-    let mut file = File::create(&fresh)?;
+    // Left by a run that was cut short. Nobody else writes there, and the partition is too
+    // small for names that come but once.
+    remove_file(&fresh)?;
+    let mut file = File::create_new(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, &path)?;

@@ -127,7 +127,11 @@ impl Place {
     /// The machine itself, or a folder that stands for one.
     pub fn new(root: Option<&Path>) -> Self {
         Self {
-            root: root.map_or_else(|| PathBuf::from("/"), Path::to_path_buf),
+            // Below it no link is followed; how people come to it is theirs.
+            root: root.map_or_else(
+                || PathBuf::from("/"),
+                |root| root.canonicalize().unwrap_or_else(|_| root.to_path_buf()),
+            ),
         }
     }
 

@@ -5,14 +5,15 @@
 
 use super::tally::Tally;
 use crate::appliance::machine::accounts::owner;
-use crate::appliance::machine::files::Owner;
+use crate::appliance::machine::files::{Owner, SECRET, ensure_folder, remove_file, rename};
+use crate::appliance::machine::folder::{self, Folder};
 use crate::appliance::machine::place::Place;
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, lchown, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Marks what a run that was cut short left behind.
@@ -50,10 +51,11 @@ pub fn ours(folder: &Path) -> Result<Entries> {
     entries(folder).with_context(|| format!("reading {}", folder.display()))
 }
 
-/// The name of a file that is not finished yet.
-pub fn unfinished(name: &OsStr) -> OsString {
+/// A name for a file that is not finished yet, which nobody can guess: vmail's folders are
+/// written to by whoever reads mail.
+pub fn unfinished() -> OsString {
     let mut unfinished = OsString::from(OsStr::from_bytes(UNFINISHED));
-    unfinished.push(name);
+    unfinished.push(format!("{:016x}", rand::random::<u64>()));
     unfinished
 }
 
@@ -68,15 +70,6 @@ fn open(path: &Path) -> std::io::Result<File> {
 /// Reads a file to its end.
 fn read_through(path: &Path) -> std::io::Result<u64> {
     std::io::copy(&mut open(path)?, &mut std::io::sink())
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Copier {
@@ -123,11 +116,7 @@ impl Copier {
         if self.dry_run {
             return Ok(());
         }
-        DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .and_then(|()| self.give(path))
-            .with_context(|| format!("making {}", path.display()))
+        ensure_folder(path, 0o700, self.owner)
     }
 
     /// Makes the folders that lead to a home, and the home.
@@ -139,18 +128,11 @@ impl Copier {
             .try_for_each(|path| self.ensure_folder(path))
     }
 
-    fn give(&self, path: &Path) -> std::io::Result<()> {
-        match self.owner {
-            Some((user, group)) => lchown(path, Some(user), Some(group)),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes what a run that was cut short left behind.
-    pub fn remove_unfinished(&self, tmp: &Path) -> Result<()> {
-        for (name, _) in ours(tmp)? {
+    /// Removes what a run that was cut short left in a folder.
+    pub fn remove_unfinished(&self, folder: &Path) -> Result<()> {
+        for (name, _) in ours(folder)? {
             if name.as_bytes().starts_with(UNFINISHED) && !self.dry_run {
-                remove_if_there(&tmp.join(name))?;
+                remove_file(&folder.join(name))?;
             }
         }
         Ok(())
@@ -164,15 +146,12 @@ impl Copier {
             if self.dry_run {
                 return Ok(metadata.len());
             }
-            let mut target = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(to)?;
+            let (folder, name) = Folder::of(to)?;
+            let mut target = folder.create(name, SECRET)?;
             let bytes = std::io::copy(&mut source, &mut target)?;
             // IMAP's internal date is the file's time.
             target.set_modified(metadata.modified()?)?;
-            self.give(to)?;
+            folder::set_owner(&target, SECRET, self.owner)?;
             Ok(bytes)
         };
         let error = match copy() {
@@ -187,7 +166,7 @@ impl Copier {
             Err(theirs) => theirs,
         };
         if !self.dry_run {
-            remove_if_there(to)?;
+            remove_file(to)?;
         }
         // Read or deleted over there meanwhile: a later run finds it.
         if theirs.kind() != ErrorKind::NotFound {
@@ -201,18 +180,18 @@ impl Copier {
         if fs::symlink_metadata(to).is_ok() {
             return Ok(false);
         }
-        let aside = to.with_file_name(unfinished(to.file_name().unwrap_or_default()));
-        if !self.dry_run {
-            remove_if_there(&aside)?;
+        if let Some(folder) = to.parent() {
+            self.remove_unfinished(folder)?;
         }
+        let aside = to.with_file_name(unfinished());
         if self.copy_file(from, &aside)?.is_none() {
             return Ok(false);
         }
         if !self.dry_run {
-            File::open(&aside)
+            open(&aside)
                 .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(&aside, to))
                 .with_context(|| format!("copying {}", from.display()))?;
+            rename(&aside, to)?;
         }
         Ok(true)
     }
@@ -222,8 +201,11 @@ impl Copier {
         if self.dry_run {
             return Ok(());
         }
-        symlink(target, link)
-            .and_then(|()| self.give(link))
+        Folder::of(link)
+            .and_then(|(folder, name)| {
+                folder.link(target, name)?;
+                folder.give(name, self.owner)
+            })
             .with_context(|| format!("writing {}", link.display()))
     }
 }

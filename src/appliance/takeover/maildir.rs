@@ -12,7 +12,7 @@
 use super::copier::{Copier, Entries, linked_script, ours, unfinished};
 use super::folder_name::{FolderName, check_name, readable_name};
 use super::tally::Tally;
-use crate::appliance::machine::files::sync_folder;
+use crate::appliance::machine::files::{rename, sync_folder};
 use crate::appliance::machine::place::Place;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -274,13 +274,13 @@ impl Copier {
     }
 
     fn copy_batch(&mut self, from: &Path, to: &Path, batch: &[(&str, OsString)]) -> Result<()> {
-        let aside = |name: &OsStr| to.join("tmp").join(unfinished(name));
         let mut copied = Vec::new();
         for (part, name) in batch {
-            if let Some(bytes) = self.copy_file(&from.join(part).join(name), &aside(name))? {
+            let aside = to.join("tmp").join(unfinished());
+            if let Some(bytes) = self.copy_file(&from.join(part).join(name), &aside)? {
                 self.done.messages += 1;
                 self.done.bytes += bytes;
-                copied.push((part, name));
+                copied.push((aside, part, name));
             }
         }
         if self.dry_run || copied.is_empty() {
@@ -289,10 +289,8 @@ impl Copier {
         File::open(to)
             .and_then(|folder| rustix::fs::syncfs(&folder).map_err(Into::into))
             .with_context(|| format!("syncing {}", to.display()))?;
-        for (part, name) in copied {
-            let target = to.join(part).join(name);
-            fs::rename(aside(name), &target)
-                .with_context(|| format!("writing {}", target.display()))?;
+        for (aside, part, name) in copied {
+            rename(&aside, &to.join(part).join(name))?;
         }
         sync_folder(&to.join("cur"))?;
         sync_folder(&to.join("new"))

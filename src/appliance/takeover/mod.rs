@@ -22,9 +22,11 @@ use super::aliases::{AliasText, load_aliases, load_aliases_to_change, store_alia
 use super::boot::apply::take_keys_into_use;
 use super::certificate::{self, Taken};
 use super::dkim::key::{convert_key, ensure_key, key_path, remove_record};
-use super::dkim::{LockedKeys, free_selector, load_selectors};
+use super::dkim::{LockedKeys, free_selector, is_selector, load_selectors};
 use super::machine::clock::now;
-use super::machine::files::{SECRET, check_state, lock_file, read_optional, write_file};
+use super::machine::files::{
+    SECRET, check_state, lock_file, read_linked, read_optional, rename, write_file,
+};
 use super::machine::place::{self, Place};
 use super::machine::program;
 use super::machine::settings::load_stored;
@@ -303,7 +305,15 @@ impl Takeover<'_> {
             if !self.settings.domains().any(|served| served == key.domain) {
                 continue;
             }
-            let Some(bytes) = read_optional(&key.path)? else {
+            if !is_selector(&key.selector) {
+                self.notes.push(format!(
+                    "{} is left out: {:?} is no selector",
+                    key.path.display(),
+                    key.selector
+                ));
+                continue;
+            }
+            let Some(bytes) = read_linked(&key.path)? else {
                 self.notes
                     .push(format!("{} is missing", key.path.display()));
                 continue;
@@ -340,8 +350,7 @@ impl Takeover<'_> {
             // A key of ours has the name: its record was never published, or soon is no more.
             let free = free_selector(self.place, selector, domain);
             let aside = self.place.path(key_path(domain, &free));
-            std::fs::rename(&path, &aside)
-                .with_context(|| format!("setting {} aside", path.display()))?;
+            rename(&path, &aside)?;
             remove_record(self.place, domain, selector)?;
             ensure_key(self.place, domain, &free, locked.signer)?;
             selectors.retire(free, now());

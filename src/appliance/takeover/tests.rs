@@ -262,3 +262,45 @@ fn a_link_in_the_way_is_refused() {
     let error = copy_home(&place, &from, &to, false).unwrap_err();
     assert!(error.to_string().ends_with("Maildir is no folder"));
 }
+
+/// Whoever reads mail owns the folders: what is laid there meanwhile leads root nowhere.
+#[test]
+fn links_in_our_folders_are_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(Some(folder.path()));
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    write(&from, "Maildir/cur/1.M1.host:2,", "1");
+    write(&from, "Maildir/subscriptions", "Sent\n");
+    write(&from, "sieve/a.sieve", "keep;");
+    let elsewhere = folder.path().join("elsewhere");
+    write(&elsewhere, "kept", "kept");
+    for (link, target) in [
+        ("Maildir/tmp/mailctl-import.1.M1.host:2,", "kept"),
+        ("Maildir/mailctl-import.subscriptions", "kept"),
+        ("sieve/mailctl-import.a.sieve", "kept"),
+    ] {
+        std::fs::create_dir_all(to.join(link).parent().unwrap()).unwrap();
+        symlink(elsewhere.join(target), to.join(link)).unwrap();
+    }
+    let done = copy_home(&place, &from, &to, false).unwrap();
+    assert_eq!((done.messages, done.scripts), (1, 1));
+    for home in ["Maildir", "sieve"] {
+        assert!(
+            walkdir::WalkDir::new(to.join(home))
+                .into_iter()
+                .all(|entry| !entry
+                    .unwrap()
+                    .file_name()
+                    .to_string_lossy()
+                    .contains("import"))
+        );
+    }
+    for name in ["Maildir/cur", "Maildir/tmp", "Maildir", "sieve"] {
+        std::fs::remove_dir_all(&to).unwrap();
+        std::fs::create_dir_all(to.join(name).parent().unwrap()).unwrap();
+        symlink(&elsewhere, to.join(name)).unwrap();
+        assert!(copy_home(&place, &from, &to, false).is_err(), "{name}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 1);
+        assert_eq!(read(&elsewhere, "kept"), "kept");
+    }
+}

@@ -244,8 +244,11 @@ impl BootPartition {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
         let aside = path.with_extension(UNFINISHED);
+        // Left by a run that was cut short. Nobody else writes there, and the partition is too
+        // small for names that come but once.
+        remove_file(&aside)?;
         let work = || -> std::io::Result<()> {
-            let mut file = File::create(&aside)?;
+            let mut file = File::create_new(&aside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&aside, &path)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::{Machine, boot_id};
 use crate::appliance::machine::clock::now;
 use crate::appliance::machine::files::{
-    PUBLIC, ensure_folder, read_optional, remove_file, write_file,
+    PUBLIC, ensure_folder, open_lock, read_optional, remove_file, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
 use crate::error::hinted;
@@ -138,12 +138,7 @@ pub fn lock(place: &Place) -> Result<File> {
     if let Some(folder) = path.parent() {
         ensure_folder(folder, 0o755, None)?;
     }
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
+    let file = open_lock(&path)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         hinted(
             "another upgrade is under way on this machine",

@@ -3,12 +3,11 @@
 //! Sizes are those of du(1): blocks in use, folders included, a file with two
 //! names counted once.
 
-use crate::appliance::machine::files::{ensure_folder, sync_folder};
+use crate::appliance::machine::files::{ensure_folder, remove_folder, rename, sync_folder};
 use crate::appliance::machine::place::{self, Place};
 use crate::settings::MailAddress;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +73,7 @@ pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> Result<()> {
         .map(|number| aside.join(number.to_string()))
         .find(|path| !path.exists())
         .context("finding a free name")?;
-    std::fs::rename(&inbox, &free).with_context(|| format!("setting {} aside", inbox.display()))?;
+    rename(&inbox, &free)?;
     // Deleted mail must not come back after a power cut.
     sync_folder(&aside)?;
     inbox.parent().map_or(Ok(()), sync_folder)
@@ -82,13 +81,7 @@ pub fn set_inbox_aside(place: &Place, address: &MailAddress) -> Result<()> {
 
 /// Removes what was set aside. After a failure the same call goes on where it stopped.
 pub fn remove_set_aside(place: &Place, address: &MailAddress) -> Result<()> {
-    let aside = purged_path(place, address);
-    match std::fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", aside.display()))
-        }
-        _ => Ok(()),
-    }
+    remove_folder(&purged_path(place, address))
 }
 
 /// Bytes as `du -h` prints them: rounded up, one decimal below ten.

@@ -154,10 +154,7 @@ impl<'a> LockedUsers<'a> {
     /// Waits for its turn and reads the accounts.
     pub fn open(place: &'a Place) -> Result<Self> {
         let lock = lock_file(&place.path(place::USERS_LOCK))?;
-        // Both are written under this lock alone.
-        for path in [place::USERS, place::ALIASES] {
-            remove_unfinished(&place.path(path));
-        }
+        remove_unfinished(&place.path(place::STATE));
         Ok(Self {
             place,
             users: load_users(place)?,

@@ -281,13 +281,21 @@ fn what_does_not_fit_is_not_taken() {
         .machine
         .run(&["cert", "take"])
         .code(1)
-        .stderr(contains("no file of a sensible size"));
+        .stderr(contains("a link lies there, or on the way"));
     assert_eq!((tls("fullchain.pem"), tls("privkey.pem")), before);
     world
         .machine
         .run(&["cert", "take"])
         .success()
         .stdout("No certificate waits.\n");
+    // The agent's folder as a link: root removed what lay where it led.
+    let elsewhere = world.machine.path("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("kept")).unwrap();
+    std::fs::remove_dir_all(&ready).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &ready).unwrap();
+    let refused = world.machine.run(&["cert", "take"]).code(1);
+    refused.stderr(contains("a link lies there, or on the way"));
+    assert!(elsewhere.join("kept").exists());
 }
 
 #[test]

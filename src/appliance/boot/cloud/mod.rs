@@ -23,6 +23,7 @@ use super::apply::apply_settings;
 use super::console::refresh_console;
 use super::import_settings::take_cloud_settings;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, remove_file, write_file};
+use crate::appliance::machine::folder::Folder;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::{run_program, start_unit_and_wait};
 use crate::appliance::machine::settings::load_checked;
@@ -233,8 +234,11 @@ fn ask(place: &Place, provider: Provider, options: &CloudOptions) -> Result<Meta
         return Ok(Metadata::failed(render_error(&error)));
     }
     let mut text = Vec::new();
-    match std::fs::File::open(&path).and_then(|file| file.take(ANSWER_BYTES).read_to_end(&mut text))
-    {
+    // The folder belongs to who fetched it.
+    let read = Folder::of(&path)
+        .and_then(|(folder, name)| folder.file(name))
+        .and_then(|file| file.take(ANSWER_BYTES).read_to_end(&mut text));
+    match read {
         Ok(_) => serde_json::from_slice(&text).context("reading what was fetched"),
         // It found that there is no need to ask.
         Err(_) => Ok(Metadata::default()),

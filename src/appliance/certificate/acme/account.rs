@@ -105,7 +105,7 @@ fn store(place: &Place, kept: &Kept) -> Result<()> {
 
 /// The address of the account, if there is one for this CA.
 pub fn account_url(place: &Place, configuration: &Configuration) -> Option<String> {
-    let bytes = std::fs::read(account_path(place)).ok()?;
+    let bytes = read_optional(&account_path(place)).ok()??;
     let kept: Kept = serde_json::from_slice(&bytes).ok()?;
     if !is_for(&kept, configuration) {
         return None;

@@ -13,7 +13,7 @@ use super::record::{SeenTlsa, name_folder};
 use crate::appliance::certificate::chain::read_facts;
 use crate::appliance::certificate::{chain_path, key_path};
 use crate::appliance::machine::files::{
-    PUBLIC, SECRET, ensure_file, ensure_folder, read_optional, write_file,
+    PUBLIC, SECRET, ensure_file, ensure_folder, read_linked, read_optional, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
 use anyhow::{Context, Result};
@@ -50,7 +50,7 @@ pub fn key_digest(pem: &str) -> Result<String> {
 /// The key that comes next, made when there is none that is not in use yet.
 pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
     let path = next_path(place, host);
-    let used = read_optional(&place.path(chain_path()))?
+    let used = read_linked(&place.path(chain_path()))?
         .and_then(|pem| read_facts(&pem).ok())
         .map(|facts| facts.key_digest);
     if let Some(bytes) = read_optional(&path)? {

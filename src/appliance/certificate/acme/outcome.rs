@@ -11,7 +11,7 @@ use super::renewal::Renewal;
 use crate::appliance::certificate::chain::{CertificateFacts, Untimely, read_facts};
 use crate::appliance::certificate::chain_path;
 use crate::appliance::machine::clock::{is_synchronized, now};
-use crate::appliance::machine::files::read_optional;
+use crate::appliance::machine::files::read_linked;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -124,7 +124,7 @@ impl Agent<'_> {
     fn wait_until_taken(&self, facts: &CertificateFacts) {
         let began = Instant::now();
         while began.elapsed() < TAKE_LIMIT {
-            let installed = read_optional(&self.place.path(chain_path()))
+            let installed = read_linked(&self.place.path(chain_path()))
                 .ok()
                 .flatten()
                 .and_then(|pem| read_facts(&pem).ok());

@@ -9,10 +9,12 @@ use crate::appliance::certificate::chain::{CertificateFacts, check_links, parse_
 use crate::appliance::certificate::pair::{CHAIN, KEY};
 use crate::appliance::certificate::{chain_path, check_pair, names_folder};
 use crate::appliance::machine::clock::now;
-use crate::appliance::machine::files::{PUBLIC, SECRET, ensure_folder, sync_folder, write_file};
+use crate::appliance::machine::files::{
+    PUBLIC, SECRET, ensure_folder, read_linked, read_optional, remove_folder, rename, sync_folder,
+    write_file,
+};
 use crate::appliance::machine::place::{self, Place};
-use anyhow::{Context, Result};
-use std::io::ErrorKind;
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// Where pairs wait to be taken.
@@ -37,7 +39,7 @@ pub fn check_issued(name: &str, issued: &Issued) -> Result<CertificateFacts> {
 pub fn leave_ready(place: &Place, name: &str, issued: &Issued) -> Result<()> {
     leave(place, &ready_folder(place), name, issued)?;
     // Older, or the same.
-    remove_pair(&kept_folder(place).join(name))
+    remove_folder(&kept_folder(place).join(name))
 }
 
 /// Keeps a pair until its time comes, whole or not at all.
@@ -48,9 +50,8 @@ pub fn keep(place: &Place, name: &str, issued: &Issued) -> Result<()> {
 /// Moves a pair that waits to be taken to those whose time has not come.
 pub fn put_by(place: &Place, name: &str) -> Result<()> {
     let target = kept_folder(place).join(name);
-    remove_pair(&target)?;
-    std::fs::rename(ready_folder(place).join(name), &target)
-        .with_context(|| format!("moving a certificate to {}", target.display()))?;
+    remove_folder(&target)?;
+    rename(&ready_folder(place).join(name), &target)?;
     sync_folder(&kept_folder(place))
 }
 
@@ -58,8 +59,8 @@ pub fn put_by(place: &Place, name: &str) -> Result<()> {
 pub fn find_kept(place: &Place, name: &str) -> Option<(Issued, CertificateFacts)> {
     let folder = kept_folder(place).join(name);
     let issued = Issued {
-        chain: std::fs::read_to_string(folder.join(CHAIN)).ok()?,
-        key: std::fs::read_to_string(folder.join(KEY)).ok()?,
+        chain: String::from_utf8(read_optional(&folder.join(CHAIN)).ok()??).ok()?,
+        key: String::from_utf8(read_optional(&folder.join(KEY)).ok()??).ok()?,
     };
     let facts = check_issued(name, &issued).ok()?;
     Some((issued, facts))
@@ -67,7 +68,7 @@ pub fn find_kept(place: &Place, name: &str) -> Option<(Issued, CertificateFacts)
 
 fn leave(place: &Place, folder: &Path, name: &str, issued: &Issued) -> Result<()> {
     let aside = place.path(place::ACME).join("unready");
-    remove_pair(&aside)?;
+    remove_folder(&aside)?;
     ensure_folder(&aside, 0o700, None)?;
     write_file(&aside.join(KEY), issued.key.as_bytes(), SECRET, None)?;
     write_file(&aside.join(CHAIN), issued.chain.as_bytes(), PUBLIC, None)?;
@@ -76,19 +77,9 @@ fn leave(place: &Place, folder: &Path, name: &str, issued: &Issued) -> Result<()
     ensure_folder(folder, 0o755, None)?;
     let target = folder.join(name);
     // Never taken, and now never needed.
-    remove_pair(&target)?;
-    std::fs::rename(&aside, &target)
-        .with_context(|| format!("moving a certificate to {}", target.display()))?;
+    remove_folder(&target)?;
+    rename(&aside, &target)?;
     sync_folder(folder)
-}
-
-fn remove_pair(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The certificate of a name, taken or about to be.
@@ -99,7 +90,7 @@ pub fn find_chain(place: &Place, configuration: &Configuration, name: &str) -> O
     } else {
         place.path(names_folder(name)).join(CHAIN)
     };
-    [waiting, installed]
-        .into_iter()
-        .find_map(|path| std::fs::read(path).ok())
+    // Of these two one belongs to the agent, the other is a link of ours.
+    let waits = read_optional(&waiting).ok().flatten();
+    waits.or_else(|| read_linked(&installed).ok().flatten())
 }

@@ -54,7 +54,7 @@ fn install(place: &Place, bits: u32, pem: &str) -> Result<()> {
     checked.with_context(|| format!("checking what {OPENSSL} found"))?;
     let path = place.path(own_path());
     ensure_folder(&place.path(place::DH), 0o755, None)?;
-    remove_unfinished(&path);
+    remove_unfinished(&place.path(place::DH));
     write_file(&path, pem.as_bytes(), PUBLIC, None)
 }
 
