@@ -258,17 +258,15 @@ mod tests {
             );
         };
         let path = folder.path().join("file");
-        let lay: [(&str, &dyn Fn(&Path)); 5] = [
-            ("link", &|path| symlink(&precious, path).unwrap()),
-            ("link to nothing", &|path| symlink("nothing", path).unwrap()),
-            ("other name", &|path| {
-                std::fs::hard_link(&precious, path).unwrap()
-            }),
-            ("pipe", &|path| make_pipe(path)),
-            ("socket", &|path| drop(UnixListener::bind(path).unwrap())),
-        ];
-        for (what, lay) in lay {
-            lay(&path);
+        let lay = |what: &str, path: &Path| match what {
+            "link" => symlink(&precious, path).unwrap(),
+            "link to nothing" => symlink("nothing", path).unwrap(),
+            "other name" => std::fs::hard_link(&precious, path).unwrap(),
+            "pipe" => make_pipe(path),
+            _ => drop(UnixListener::bind(path).unwrap()),
+        };
+        for what in ["link", "link to nothing", "other name", "pipe", "socket"] {
+            lay(what, &path);
             if what != "other name" {
                 assert!(read_optional(&path).is_err(), "a {what} was read");
                 assert!(lock_file(&path).is_err(), "a {what} was locked");
@@ -278,7 +276,7 @@ mod tests {
             assert!(metadata.is_file() && metadata.nlink() == 1, "{what}");
             assert_eq!(metadata.permissions().mode() & 0o777, PUBLIC);
             kept();
-            lay(&path.with_extension("other"));
+            lay(what, &path.with_extension("other"));
             std::fs::rename(path.with_extension("other"), &path).unwrap();
             write_file(&path, b"new", SECRET, None).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"new");

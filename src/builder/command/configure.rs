@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::settings::Checked;
+use super::signals::{say_when_stopped, undisturbed};
 use crate::builder::write::atomic::make_private;
 use crate::builder::write::qcow2::{self, Qcow2};
 use crate::error::{Hint, hinted};
@@ -40,6 +41,10 @@ pub fn configure(image: &Path, settings: Option<&Checked>, pristine: &[u8]) -> R
             "remove what is no setting from the file",
         ));
     }
+    say_when_stopped(
+        &format!("{} is as it was", image.display()),
+        "run the same command again",
+    );
     let name = || format!("configuring {}", image.display());
     let file = open_image(image).with_context(name)?;
     let mut magic = [0; qcow2::MAGIC.len()];
@@ -53,12 +58,21 @@ pub fn configure(image: &Path, settings: Option<&Checked>, pristine: &[u8]) -> R
             .context("taking it from other users")
             .hint_where_none("only the owner of an image can put settings into it")
     };
-    let result = if is_qcow2 {
-        Qcow2::open(&file)
-            .and_then(|mut disk| replace_settings(&mut disk, bytes, authority, &protect))
-    } else {
-        replace_settings(&mut &file, bytes, authority, &protect)
+    let replace = || {
+        if is_qcow2 {
+            let mut disk = Qcow2::open(&file)?;
+            replace_settings(&mut disk, bytes, authority, &protect)?;
+        } else {
+            replace_settings(&mut &file, bytes, authority, &protect)?;
+        }
+        say_when_stopped(
+            &format!("{} was changed as it should be", image.display()),
+            "nothing is left to be done",
+        );
+        Ok(())
     };
+    // Half of it would be refused as damage by the next run.
+    let result: Result<()> = undisturbed(replace);
     let full = result.as_ref().is_err_and(|error| {
         error
             .chain()

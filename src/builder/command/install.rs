@@ -114,5 +114,10 @@ fn while_writing<T>(name: &str, keep: bool, write: impl FnOnce() -> Result<T>) -
         "run the same command again; until then the disk does not start"
     };
     say_when_stopped(&format!("{name} is half written"), how);
-    write()
+    let written = write()?;
+    say_when_stopped(
+        &format!("{name} is written and checked"),
+        "start the machine from this disk",
+    );
+    Ok(written)
 }

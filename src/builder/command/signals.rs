@@ -3,7 +3,7 @@
 //! There is one way to end, whatever a command was at: the programs that it started are
 //! ended, its temporary folders and unfinished outputs are removed, and a line says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +30,9 @@ const NOTHING_LEFT: [&str; 2] = [
     "no output was left behind",
     "run the same command again; what was fetched is kept",
 ];
+
+/// Held by what is not to be interrupted.
+static UNDISTURBED: Mutex<()> = Mutex::new(());
 
 /// What must not outlive the process.
 static HELD: Mutex<Held> = Mutex::new(Held {
@@ -86,27 +89,54 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Runs a program to its end and tells its status, none when it was ended after the limit.
-///
-/// A signal to us ends it as well.
-pub fn run_program(command: &mut Command, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
-    let child = {
+/// A program that runs until it ends, or a signal ends us.
+#[derive(Debug)]
+pub struct Started(Arc<Mutex<Child>>);
+
+impl Started {
+    /// Starts a program.
+    pub fn new(command: &mut Command) -> Result<Self> {
         let mut held = Held::open()?;
         let child = command
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         let child = Arc::new(Mutex::new(child));
         held.children.push(Arc::clone(&child));
-        child
-    };
-    let ended = wait_for(&child, limit);
-    if let Ok(None) = ended {
-        end(&child, Duration::ZERO);
+        Ok(Self(child))
     }
-    lock(&HELD)
-        .children
-        .retain(|other| !Arc::ptr_eq(other, &child));
-    ended.with_context(|| format!("waiting for {}", command.get_program().display()))
+
+    /// The program, for what it reads and writes.
+    pub fn child(&self) -> MutexGuard<'_, Child> {
+        lock(&self.0)
+    }
+
+    /// Waits for its end and tells its status, none when it was ended after the limit.
+    pub fn wait(self, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+        let ended = wait_for(&self.0, limit).context("waiting for a program")?;
+        if ended.is_none() {
+            end(&self.0, Duration::ZERO);
+        }
+        Ok(ended)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        lock(&HELD)
+            .children
+            .retain(|other| !Arc::ptr_eq(other, &self.0));
+    }
+}
+
+/// Runs a program to its end and tells its status, none when it was ended after the limit.
+pub fn run_program(command: &mut Command, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+    Started::new(command)?.wait(limit)
+}
+
+/// Does what takes an instant and must not be half done: signals wait for its end.
+pub fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let _undisturbed = lock(&UNDISTURBED);
+    work()
 }
 
 /// Waits for a program, locked only while it is looked at: who wants it ended can have it.
@@ -164,6 +194,20 @@ fn end_held() {
     }
 }
 
+/// What a command leaves behind that makes files, and what helps.
+fn usually_left(finished: &[PathBuf]) -> (String, String) {
+    let [nothing, hint] = NOTHING_LEFT;
+    if finished.is_empty() {
+        return (nothing.to_owned(), hint.to_owned());
+    }
+    let names: Vec<String> = finished
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let left = format!("what was finished stays: {}", names.join(", "));
+    (left, hint.to_owned())
+}
+
 /// Says what a signal leaves behind from now on, and what helps then.
 pub fn say_when_stopped(left: &str, hint: &str) {
     let told = Some((left.to_owned(), hint.to_owned()));
@@ -180,13 +224,14 @@ pub fn stop_on_signals() {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             STOPPED.store(true, Ordering::SeqCst);
+            // Never given back.
+            let undisturbed = lock(&UNDISTURBED);
+            std::mem::forget(undisturbed);
             end_held();
-            atomic::remove_pending();
-            let left = lock(&LEFT).take();
-            let [left, hint] = match left {
-                Some((left, hint)) => [left, hint],
-                None => NOTHING_LEFT.map(str::to_owned),
-            };
+            let finished = atomic::remove_pending();
+            let (left, hint) = lock(&LEFT)
+                .take()
+                .unwrap_or_else(|| usually_left(&finished));
             tell!("error: stopped by signal {signal}, {left}\nhint: {hint}");
             // What a shell reports for a program that a signal ended.
             std::process::exit(128 + signal);
@@ -207,7 +252,7 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
-    use super::{TemporaryFolder, run_program};
+    use super::{TemporaryFolder, run_program, usually_left};
 
     #[test]
     fn the_end_of_a_program_is_noticed() {
@@ -222,6 +267,16 @@ mod tests {
         let mut sleep = Command::new("sleep");
         let limit = Some(Duration::from_millis(50));
         assert_eq!(run_program(sleep.arg("60"), limit).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_finished_is_told_of() {
+        assert_eq!(usually_left(&[]).0, "no output was left behind");
+        let finished = ["out/a.raw".into(), "out/a.qcow2".into()];
+        assert_eq!(
+            usually_left(&finished).0,
+            "what was finished stays: out/a.raw, out/a.qcow2"
+        );
     }
 
     #[test]

@@ -101,8 +101,9 @@ impl Output {
     pub fn commit(mut self) -> Result<()> {
         let finish = || -> Result<()> {
             self.file.sync_all().context("flushing it to the disk")?;
-            let pending = self.pending.open()?;
+            let mut pending = self.pending.open()?;
             fs::rename(&self.temporary, &self.path).context("giving it its name")?;
+            pending.finished.push(self.path.clone());
             drop(pending);
             Ok(())
         };
@@ -134,11 +135,12 @@ pub fn write_output<T>(
     Ok(value)
 }
 
-/// Removes every temporary file and lets no further output begin or end.
+/// Removes every temporary file and lets no further output begin or end; tells which outputs
+/// have their names already.
 ///
 /// For the thread that waits for signals, just before it ends the process.
-pub fn remove_pending() {
-    PENDING.close();
+pub fn remove_pending() -> Vec<PathBuf> {
+    PENDING.close()
 }
 
 /// Takes an existing file from everyone but its owner.
@@ -193,6 +195,7 @@ struct Pending(Mutex<Registry>);
 #[derive(Debug)]
 struct Registry {
     outputs: Vec<Unfinished>,
+    finished: Vec<PathBuf>,
     closed: bool,
 }
 
@@ -206,6 +209,7 @@ impl Pending {
     const fn new() -> Self {
         Self(Mutex::new(Registry {
             outputs: Vec::new(),
+            finished: Vec::new(),
             closed: false,
         }))
     }
@@ -242,13 +246,14 @@ impl Pending {
             .retain(|other| other.temporary != temporary);
     }
 
-    fn close(&self) {
+    fn close(&self) -> Vec<PathBuf> {
         let mut registry = self.lock();
         registry.closed = true;
         for output in registry.outputs.drain(..) {
             // A file that is gone already is what is wanted.
             let _ = fs::remove_file(output.temporary);
         }
+        std::mem::take(&mut registry.finished)
     }
 }
 
@@ -348,11 +353,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         let output = Output::create_in(&path, Privacy::Public, &PENDING).unwrap();
-        PENDING.close();
-        assert_eq!(names(folder.path()), [""; 0]);
+        let finished = folder.path().join("finished");
+        let other = Output::create_in(&finished, Privacy::Public, &PENDING).unwrap();
+        other.commit().unwrap();
+        assert_eq!(PENDING.close(), [finished]);
+        assert_eq!(names(folder.path()), ["finished"]);
         assert!(render(&output.commit().unwrap_err()).ends_with("interrupted"));
         Output::create_in(&path, Privacy::Public, &PENDING).unwrap_err();
-        assert_eq!(names(folder.path()), [""; 0]);
+        assert_eq!(names(folder.path()), ["finished"]);
     }
 
     #[test]

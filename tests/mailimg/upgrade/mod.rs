@@ -2,7 +2,7 @@
 //! `mailimg upgrade` to it.
 
 mod firmware;
-mod machine;
+pub mod machine;
 mod over_ssh;
 mod refused;
 

@@ -1,11 +1,13 @@
 //! A machine at the other end of ssh.
 
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::builder::command::signals::{Started, run_program};
 use crate::builder::progress::Progress;
 use crate::error::{Hint, hinted};
 use crate::format::delta::{Outcome, Standing};
@@ -83,12 +85,9 @@ impl Remote {
     }
 
     /// Starts to speak with `mailctl` there.
-    pub fn receive(&self) -> Result<Child> {
-        self.command("receive")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("starting {}", self.ssh[0]))
+    pub fn receive(&self) -> Result<Started> {
+        let mut command = self.command("receive");
+        Started::new(command.stdin(Stdio::piped()).stdout(Stdio::piped()))
             .hint("install the ssh client")
     }
 
@@ -116,7 +115,7 @@ impl Remote {
     pub fn restart_and_wait(&self, progress: &Progress) -> Result<Standing> {
         let before = self.standing().context("asking the machine")?;
         // The connection may break before the answer.
-        let _ = self.command("restart").stdin(Stdio::null()).status();
+        let _ = run_program(self.command("restart").stdin(Stdio::null()), None);
         progress.note("the machine restarts");
         let began = Instant::now();
         let mut seen = false;
@@ -154,14 +153,18 @@ impl Remote {
     }
 
     fn ask(&self, complaints: Stdio) -> Result<Standing> {
-        let output = self
-            .command("standing")
-            .stdin(Stdio::null())
-            .stderr(complaints)
-            .output()
-            .with_context(|| format!("starting {}", self.ssh[0]))?;
-        self.explain(output.status.code())?;
-        serde_json::from_slice(&output.stdout).context("understanding the machine")
+        let mut command = self.command("standing");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let started = Started::new(command.stderr(complaints))?;
+        let output = started.child().stdout.take();
+        let mut answer = Vec::new();
+        output
+            .context("listening to ssh")?
+            .read_to_end(&mut answer)
+            .context("listening to ssh")?;
+        let status = started.wait(None)?;
+        self.explain(status.and_then(|status| status.code()))?;
+        serde_json::from_slice(&answer).context("understanding the machine")
     }
 }
 

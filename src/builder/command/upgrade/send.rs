@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::ops::Range;
-use std::process::Child;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::remote::Remote;
+use crate::builder::command::signals::Started;
 use crate::builder::progress::Progress;
 use crate::format::delta::{
     Answer, Hello, PROTOCOL, cut_blocks, cut_kernel, piece_prefix, read_line, write_index,
@@ -35,17 +35,16 @@ pub fn send(
     allow_downgrade: bool,
     progress: &Progress,
 ) -> Result<Sent> {
-    let mut child = remote.receive()?;
-    let spoken = speak(&mut child, image, allow_downgrade, progress);
-    // Ends the other side's waiting, whatever happened.
-    drop(child.stdin.take());
-    let status = child.wait().context("waiting for ssh")?;
+    let started = remote.receive()?;
+    // Its end ends the other side's waiting, whatever happened.
+    let spoken = speak(&started, image, allow_downgrade, progress);
+    let status = started.wait(None)?;
     match spoken {
         Ok(Said::Done(sent)) => Ok(sent),
         Ok(Said::Refused(text)) => Err(anyhow!("the machine refuses: {}", unprefixed(&text))),
         // What ssh ended with says more than a broken pipe.
         Err(error) => {
-            remote.explain(status.code())?;
+            remote.explain(status.and_then(|status| status.code()))?;
             Err(error)
         }
     }
@@ -63,14 +62,17 @@ enum Said {
 }
 
 fn speak(
-    child: &mut Child,
+    started: &Started,
     image: &Image,
     allow_downgrade: bool,
     progress: &Progress,
 ) -> Result<Said> {
-    let output = child.stdin.take().context("speaking with ssh")?;
-    let mut output = BufWriter::new(output);
-    let mut input = BufReader::new(child.stdout.take().context("listening to ssh")?);
+    let (output, input) = {
+        let mut child = started.child();
+        (child.stdin.take(), child.stdout.take())
+    };
+    let mut output = BufWriter::new(output.context("speaking with ssh")?);
+    let mut input = BufReader::new(input.context("listening to ssh")?);
     let sent = converse(&mut input, &mut output, image, allow_downgrade, progress);
     let _ = output.flush();
     sent
