@@ -13,6 +13,15 @@ pub const TRIES: u32 = 3;
 /// What the names end with.
 const EXTENSION: &str = ".efi";
 
+/// Whether a text can be name or version of an image, and so a part of names of files and of
+/// labels: letters, digits, `.` and `-`, and one of the first two at its beginning.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|one| one.is_ascii_alphanumeric() || matches!(one, '.' | '-'))
+}
+
 /// A name taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootEntry {

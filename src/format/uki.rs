@@ -12,6 +12,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use object::{Object, ObjectSection};
 use serde::{Deserialize, Serialize};
 
+use super::boot_entry::is_name;
+
 /// Bytes of a section header.
 const SECTION_HEADER: usize = 40;
 /// Bytes of the COFF header with the signature before it.
@@ -164,11 +166,15 @@ pub fn describe(image: &[u8]) -> Result<Described> {
             .to_owned())
     };
     let release = text(".osrel")?;
-    let field = |key: &str| {
+    let field = |key: &str| -> Result<String> {
         let mut lines = release.lines();
         let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        let value = value.map(|value| value.trim_matches(['"', '\'']).to_owned());
-        value.with_context(|| format!("its os-release has no {key}"))
+        let value = value
+            .map(|value| value.trim_matches(['"', '\'']))
+            .with_context(|| format!("its os-release has no {key}"))?;
+        // Files and partitions are named after it.
+        ensure!(is_name(value), "{value:?} cannot be an {key}");
+        Ok(value.to_owned())
     };
     let command_line = text(".cmdline")?;
     let words = command_line.split_whitespace();

@@ -102,7 +102,7 @@ pub(super) fn parse_key_name(text: &str) -> Result<String, Wrong> {
 }
 
 pub(super) fn parse_selector(text: &str) -> Result<String, Wrong> {
-    let good = text.len() <= 63
+    let good = (1..=63).contains(&text.len())
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

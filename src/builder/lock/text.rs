@@ -12,7 +12,7 @@ use crate::builder::archive::date::format_date;
 use crate::builder::archive::index::is_pool_path;
 use crate::builder::archive::relation::is_package_name;
 use crate::builder::archive::release::is_sha256;
-use crate::builder::recipe::parse_toml;
+use crate::builder::recipe::{is_place, parse_toml};
 use crate::error::Hint;
 
 /// Whether this is a SHA-256 as we write it: capitals would pass here and name no file later.
@@ -46,6 +46,11 @@ impl Lock {
             self.made()
         );
         for source in &self.sources {
+            ensure!(
+                is_place(&source.suite),
+                "{:?} is no name of a suite",
+                source.suite
+            );
             ensure!(
                 is_digest(&source.inrelease_sha256),
                 "the digest of source {} is no SHA-256",

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Hint, hinted};
 
 use super::extend::{EXTENDS, extend, extended};
+use super::names::{check_beside, check_names, check_sources};
 use super::{Accounts, Archive, Recipe, ReviewedScript};
 
 /// Where files beside a recipe are read from.
@@ -59,7 +60,14 @@ pub fn load_recipe(path: &Path) -> Result<Recipe> {
 pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
     let mut recipe = parse_one_or_two(name, files)?;
     check_names(&recipe.name, &recipe.version).with_context(|| format!("reading {name}"))?;
-    check_snapshots(&recipe.sources).with_context(|| format!("reading {name}"))?;
+    check_sources(&recipe.sources).with_context(|| format!("reading {name}"))?;
+    for file in [
+        &recipe.accounts_file,
+        &recipe.scripts_file,
+        &recipe.blocks_file,
+    ] {
+        check_beside(file.as_deref()).with_context(|| format!("reading {name}"))?;
+    }
     if let Some(file) = &recipe.accounts_file {
         let accounts: Accounts = parse_table(file, files)?;
         check_accounts(&accounts).with_context(|| format!("reading {file}"))?;
@@ -144,56 +152,6 @@ pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         anyhow!("line {line}, column {column}: {}", error.message())
     })
-}
-
-/// How long name and version may be together: a GPT label has 36 UTF-16
-/// units, of which `_` and `_r` take three.
-pub const LABEL_ROOM: usize = 36 - 3;
-
-/// Checks that name and version can be what they become: file names, GPT
-/// labels, tags of OCI images (no `+`, no `~`) and boot entries, where `+`
-/// begins the count of attempts.
-pub fn check_names(name: &str, version: &str) -> Result<()> {
-    let plain = |text: &str| {
-        text.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
-    };
-    for (what, text) in [("name", name), ("version", version)] {
-        if !plain(text) {
-            return Err(hinted(
-                format!("'{text}' cannot be the {what} of an image"),
-                format!(
-                    "a {what} takes letters, digits, '.' and '-', and begins with one of the first two"
-                ),
-            ));
-        }
-    }
-    let length = name.len() + version.len();
-    if length > LABEL_ROOM {
-        return Err(hinted(
-            format!("'{name}' and '{version}' together are longer than {LABEL_ROOM} characters"),
-            format!(
-                "they are part of a partition's label: shorten them by {}",
-                length - LABEL_ROOM
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// The one thing that an address of a snapshot may leave open is the time.
-fn check_snapshots(sources: &[Archive]) -> Result<()> {
-    for address in sources.iter().flat_map(|source| &source.snapshots) {
-        if address.replace("{time}", "").contains(['{', '}']) {
-            return Err(hinted(
-                format!("'{address}' under 'snapshots' has a placeholder that is not known"),
-                "the only one is {time}, as in http://snapshot.debian.org/archive/debian/{time}",
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses what would be another field, or another account, in passwd(5) and its like.

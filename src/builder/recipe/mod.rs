@@ -9,10 +9,12 @@
 mod blocks;
 mod extend;
 mod load;
+mod names;
 
 pub use blocks::{BlockKind, Blocks, Check, Condition, Holds, Trigger};
 pub(crate) use load::parse_toml;
-pub use load::{LABEL_ROOM, RecipeFiles, check_names, load_recipe, parse_recipe};
+pub use load::{RecipeFiles, load_recipe, parse_recipe};
+pub use names::{LABEL_ROOM, check_names, is_place};
 
 use std::collections::BTreeMap;
 

@@ -321,6 +321,7 @@ fn check_path(path: &str) -> Result<()> {
     for name in path.split('/') {
         if !path.is_empty()
             && (name.is_empty() || name == "." || name == ".." || name.len() > NAME_MAX)
+            || name.contains(char::is_control)
         {
             bail!("placing {path}: not a clean relative path");
         }
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn paths_out_of_the_tree_are_refused() {
         let mut tree = Tree::default();
-        for path in ["../x", "a/../b", "a//b", "./a", "a/"] {
+        for path in ["../x", "a/../b", "a//b", "./a", "a/", "a\nb", "a\0b"] {
             assert!(tree.insert(path, Node::directory(0o755)).is_err(), "{path}");
         }
         assert!(
