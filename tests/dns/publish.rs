@@ -3,9 +3,12 @@
 use anyhow::{Result, ensure};
 
 use super::knot::{KEY, SECRET};
-use super::site::{ZONES, check, dns, empty_server, machine};
+use super::site::{FORMER_KEY, ZONES, check, dns, empty_server, machine};
 use crate::world::machine::Machine;
 use crate::world::network::{self, OUTSIDE_DNS};
+
+/// A key that the machine never had.
+const FOREIGN_KEY: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
 
 fn update_settings(key: &str, secret: &str) -> String {
     format!("DNS_UPDATE_SERVER={OUTSIDE_DNS}\nDNS_UPDATE_KEY={key}\nDNS_UPDATE_SECRET={secret}\n")
@@ -144,8 +147,12 @@ fn what_owners_decided_stays() -> Result<()> {
             "_dmarc TXT \"\\\"v=DMARC1; p=reject; rua=mailto:a@isp.example; own=1\\\"\"".to_owned(),
             "_imap._tcp SRV 0 0 0 .".to_owned(),
             "mailserver._domainkey TXT \"v=DKIM1; n=lost; p=\"".to_owned(),
+            format!("_25._tcp.mail TLSA 3 1 1 {FOREIGN_KEY}"),
+            format!("_25._tcp.mail TLSA 3 1 1 {FORMER_KEY}"),
         ];
         knot.replace("wombat.example.", &decided)?;
+        let watching = "_dmarc TXT \"v=DMARC1; p=none; rua=mailto:a@isp.example\"".to_owned();
+        knot.replace("koala.example.", &[watching])?;
         let (code, text, errors) = publish(&machine, &[])?;
         println!("{text}{errors}");
         ensure!(code == 0, "{errors}");
@@ -160,18 +167,42 @@ fn what_owners_decided_stays() -> Result<()> {
         ] {
             ensure!(zone.contains(kept), "{kept} is not in\n{zone}");
         }
-        // Only a person can say why the key was withdrawn.
-        let bad = check(&machine)?.bad();
+        let lower = zone.to_ascii_lowercase();
         ensure!(
-            bad == ["dkim mailserver._domainkey.wombat.example wrong required"],
+            lower.contains(FOREIGN_KEY) && !lower.contains(FORMER_KEY),
+            "{zone}"
+        );
+        let other = knot.dump("koala.example.")?;
+        ensure!(
+            other.contains("\"v=DMARC1; p=none; rua=mailto:a@isp.example; fo=1; ruf=mailto:"),
+            "{other}"
+        );
+        let told = [
+            "_dmarc.koala.example: p is none and stays so, that is its owner's choice".to_owned(),
+            format!(
+                "_25._tcp.mail.wombat.example: TLSA 3 1 1 {FOREIGN_KEY} names a key that this machine never had, and stays"
+            ),
+        ];
+        for note in &told {
+            ensure!(text.contains(note), "no '{note}' in\n{text}");
+        }
+        // Only a person can say why the key was withdrawn, and why nothing is asked for.
+        let mut bad = check(&machine)?.bad();
+        bad.sort();
+        ensure!(
+            bad == [
+                "dkim mailserver._domainkey.wombat.example wrong required",
+                "dmarc _dmarc.koala.example wrong required",
+            ],
             "{bad:?}"
         );
         let before = knot.serial("wombat.example.")?;
         let (code, text, errors) = publish(&machine, &[])?;
         ensure!(
-            code == 0 && text == "Nothing to change.\n",
+            code == 0 && text.ends_with("Nothing to change.\n") && text.lines().count() == 3,
             "{text}{errors}"
         );
+        ensure!(told.iter().all(|note| text.contains(note)), "{text}");
         ensure!(knot.serial("wombat.example.")? == before);
         Ok(())
     })

@@ -25,6 +25,8 @@ pub const ZONES: [&str; 4] = [
 /// Nothing may take longer, whatever name servers do.
 const LONGEST: Duration = Duration::from_secs(30);
 const NEXT_KEY: &str = "ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34";
+/// A key that the machine had before.
+pub const FORMER_KEY: &str = "fe12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34";
 const SETTINGS: &str =
     "DOMAIN=wombat.example\nHOSTNAME=mail.wombat.example\nADMIN_USER_INITIAL_PASSWORD=x\n";
 
@@ -48,6 +50,7 @@ pub fn machine_of(domains: &str, more: &str) -> Result<Machine> {
     std::fs::create_dir_all(&folder)?;
     let public = serde_json::json!({
         "next_key": NEXT_KEY,
+        "keys": [FORMER_KEY, NEXT_KEY],
         "account": "https://acme-v02.api.letsencrypt.org/acme/acct/1",
         "directory": "https://acme-v02.api.letsencrypt.org/directory",
     });

@@ -36,8 +36,11 @@ pub fn amend(facts: &Facts, expected: &Expected, live: &[Data], joining: Joining
             let refuses = matches!(data, Data::Mx(_, host) if host.is_empty());
             !refuses && target_slip(&facts.hostname, &expected.name, data).is_none()
         }),
-        // Pins of authorities are somebody's own; keys of a server that we replaced are not.
-        Purpose::Tlsa => keep(&|data| !matches!(data, Data::Tlsa(3, 1, 1, _))),
+        // What we published ourselves goes with the key; pins of others are somebody's own,
+        // and harm nobody while one record fits (RFC 7672 section 3.1).
+        Purpose::Tlsa => keep(
+            &|data| !matches!(data, Data::Tlsa(3, 1, 1, digest) if facts.former_tls_keys.contains(digest)),
+        ),
         // Each of them allows something; none takes away what ours allows (RFC 8659 section 4.2).
         Purpose::Issuer => keep(&|_| true),
         // Names that are this machine's own: nothing else belongs there.
@@ -138,6 +141,7 @@ mod tests {
             sts_id: Some("1".to_owned()),
             tls_key: Some("aa".to_owned()),
             next_tls_key: Some("bb".to_owned()),
+            former_tls_keys: vec!["ee".to_owned()],
             issuer: Some(Issuer {
                 domain: "ca.example".to_owned(),
                 account: Some("https://ca.example/2".to_owned()),
@@ -237,7 +241,7 @@ mod tests {
                 &[text("v=DMARC1; pct=50; p=none; rua=mailto:x@b.example")]
             ),
             [
-                "v=DMARC1; p=quarantine; pct=50; rua=mailto:x@b.example; fo=1; ruf=mailto:postmaster@a.example"
+                "v=DMARC1; p=none; pct=50; rua=mailto:x@b.example; fo=1; ruf=mailto:postmaster@a.example"
             ]
         );
         assert_eq!(
@@ -256,10 +260,12 @@ mod tests {
                 Purpose::Tlsa,
                 &[
                     Data::Tlsa(2, 1, 1, "cc".into()),
-                    Data::Tlsa(3, 1, 1, "dd".into())
+                    Data::Tlsa(3, 1, 1, "dd".into()),
+                    Data::Tlsa(3, 1, 1, "ee".into()),
+                    Data::Tlsa(3, 0, 1, "ee".into()),
                 ]
             ),
-            ["2 1 1 cc", "3 1 1 aa", "3 1 1 bb"]
+            ["2 1 1 cc", "3 0 1 ee", "3 1 1 aa", "3 1 1 bb", "3 1 1 dd"]
         );
         assert_eq!(
             amended(

@@ -78,6 +78,8 @@ pub struct Facts {
     pub tls_key: Option<String>,
     /// Digest of the key that comes next.
     pub next_tls_key: Option<String>,
+    /// Digests of keys that this machine had before.
+    pub former_tls_keys: Vec<String>,
     /// Who issues certificates, if their CAA name is known.
     pub issuer: Option<Issuer>,
     /// Whether another host sends our mail.
@@ -93,12 +95,20 @@ struct AcmePublic {
     account: Option<String>,
     #[serde(default)]
     directory: Option<String>,
+    /// Every key that ever was in use or the next.
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
 /// Gathers all of it.
 pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) -> Result<Facts> {
     let acme = load_acme(place)?;
+    let tls_key = served_key(place)?;
+    let next_tls_key = acme.next_key.clone().filter(|digest| is_digest(digest));
+    let current = [&tls_key, &next_tls_key];
+    let is_former = |digest: &&String| !current.into_iter().flatten().any(|key| key == *digest);
     Ok(Facts {
+        former_tls_keys: acme.keys.iter().filter(is_former).cloned().collect(),
         hostname: settings.hostname.clone(),
         domains: settings.domains().map(str::to_owned).collect(),
         addresses,
@@ -108,8 +118,8 @@ pub fn gather_facts(place: &Place, settings: &Settings, addresses: Addresses) ->
         ),
         keys: signing_keys(place, settings)?,
         sts_id: policy_id(settings),
-        tls_key: served_key(place)?,
-        next_tls_key: acme.next_key.clone().filter(|digest| is_digest(digest)),
+        tls_key,
+        next_tls_key,
         issuer: find_issuer(
             &settings.acme.directory_url,
             &acme,
@@ -222,6 +232,7 @@ mod tests {
             next_key: None,
             account: Some("https://ca.example/acct/1".to_owned()),
             directory: Some("https://acme-v02.api.letsencrypt.org/directory".to_owned()),
+            keys: Vec::new(),
         };
         let find = |directory| find_issuer(directory, &acme, true);
         let issuer = find("https://acme-v02.api.letsencrypt.org/directory").unwrap();

@@ -12,6 +12,9 @@ use super::data::{Data, plain_name};
 use super::expected::{Expected, Purpose, expected_records};
 use super::facts::Facts;
 use super::name_servers::{NameServers, View, read_answer};
+use super::policy::dmarc::Strictness;
+use super::policy::tags::Tags;
+use super::policy::text::{Found, Kind};
 use super::update::{Change, Outcome, send_update};
 use super::zone::{Resolver, SERVER_PATIENCE};
 use super::zone_text::TIME_TO_LIVE;
@@ -232,8 +235,9 @@ impl Server<'_> {
             ));
             return Ok(None);
         }
+        notes.extend(left_alone(self.facts, record, &view.records));
         let judged = judge_view(self.facts, &self.spf, record, &view).await;
-        // Keys of an earlier server are harmless to a check, and still have to go.
+        // Keys that we had are harmless to a check, and still have to go.
         let exact = record.purpose == Purpose::Tlsa;
         if matches!(judged.verdict, Verdict::Ok | Verdict::CannotTell) && !exact {
             return Ok(None);
@@ -297,6 +301,41 @@ impl Server<'_> {
             }
         }
         Ok((view, live, time_to_live))
+    }
+}
+
+/// What a person may want to change, and nobody else should.
+fn left_alone(facts: &Facts, record: &Expected, live: &[Data]) -> Vec<String> {
+    let name = &record.name;
+    match record.purpose {
+        Purpose::Dmarc => Found::among(Kind::Dmarc, live)
+            .readings
+            .iter()
+            .map(|reading| Tags::parse(&reading.text))
+            .filter(|tags| tags.get("p").is_some() && Strictness::of(tags, "p") == Strictness::None)
+            .map(|tags| {
+                format!(
+                    "{name}: p is {} and stays so, that is its owner's choice; forged mail is \
+                     delivered until you let it be quarantine or reject, by hand",
+                    tags.get("p").unwrap_or_default()
+                )
+            })
+            .collect(),
+        Purpose::Tlsa => {
+            let foreign = live.iter().filter(|data| {
+                matches!(data, Data::Tlsa(3, 1, 1, digest)
+                    if !facts.former_tls_keys.contains(digest) && !record.data.contains(data))
+            });
+            foreign
+                .map(|data| {
+                    format!(
+                        "{name}: TLSA {data} names a key that this machine never had, and stays: \
+                         it harms nobody beside ours; remove it by hand if its server is gone"
+                    )
+                })
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 

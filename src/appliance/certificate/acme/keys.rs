@@ -18,9 +18,12 @@ use crate::appliance::machine::files::{
 use crate::appliance::machine::place::{self, Place};
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
+
+/// How many keys are remembered; one lasts for months.
+const MOST_KEYS: usize = 64;
 
 /// What others may know; see `place::ACME_PUBLIC`.
 #[derive(Serialize)]
@@ -28,6 +31,16 @@ struct Published<'a> {
     next_key: Option<&'a str>,
     account: Option<&'a str>,
     directory: &'a str,
+    /// Every key that ever was the one in use or the next, the latest last: records that name
+    /// these are ours to remove, and no others.
+    keys: Vec<String>,
+}
+
+/// What was told the last time.
+#[derive(Default, Deserialize)]
+struct Told {
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
 fn next_path(place: &Place, host: &str) -> PathBuf {
@@ -50,9 +63,7 @@ pub fn key_digest(pem: &str) -> Result<String> {
 /// The key that comes next, made when there is none that is not in use yet.
 pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
     let path = next_path(place, host);
-    let used = read_linked(&place.path(chain_path()))?
-        .and_then(|pem| read_facts(&pem).ok())
-        .map(|facts| facts.key_digest);
+    let used = used_digest(place)?;
     if let Some(bytes) = read_optional(&path)? {
         let pem = String::from_utf8_lossy(&bytes).into_owned();
         match key_digest(&pem) {
@@ -67,6 +78,22 @@ pub fn ensure_next_key(place: &Place, host: &str) -> Result<String> {
     Ok(pem)
 }
 
+fn used_digest(place: &Place) -> Result<Option<String>> {
+    Ok(read_linked(&place.path(chain_path()))?
+        .and_then(|pem| read_facts(&pem).ok())
+        .map(|facts| facts.key_digest))
+}
+
+/// Adds keys to those that are remembered.
+fn remember(mut known: Vec<String>, keys: impl IntoIterator<Item = String>) -> Vec<String> {
+    for key in keys {
+        if !known.contains(&key) {
+            known.push(key);
+        }
+    }
+    known.split_off(known.len().saturating_sub(MOST_KEYS))
+}
+
 /// Tells others of the next key and the account.
 pub fn publish(
     place: &Place,
@@ -75,14 +102,21 @@ pub fn publish(
     account: Option<&str>,
 ) -> Result<()> {
     let digest = key_digest(next_key)?;
+    let path = place.path(place::ACME_PUBLIC);
+    // Damage costs the memory of old keys: what names them then stays until a person looks.
+    let told: Told = read_optional(&path)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let keys = used_digest(place)?.into_iter().chain([digest.clone()]);
     let published = Published {
+        keys: remember(told.keys, keys),
         next_key: Some(&digest),
         account,
         directory: &configuration.directory,
     };
     let mut text = serde_json::to_vec(&published).context("writing JSON")?;
     text.push(b'\n');
-    ensure_file(&place.path(place::ACME_PUBLIC), &text, PUBLIC, None).map(|_| ())
+    ensure_file(&path, &text, PUBLIC, None).map(|_| ())
 }
 
 /// The key in use, readable to the group that serves it.
@@ -143,7 +177,7 @@ pub fn choose_key(
 
 #[cfg(test)]
 mod tests {
-    use super::{choose_key, ensure_next_key, key_digest, make_key, may_change, observe};
+    use super::{choose_key, ensure_next_key, key_digest, make_key, may_change, observe, remember};
     use crate::appliance::certificate::acme::names::Tlsa;
     use crate::appliance::certificate::acme::record::SeenTlsa;
     use crate::appliance::certificate::ensure_certificate;
@@ -179,6 +213,15 @@ mod tests {
         // The clock goes back.
         assert!(!at(&both, 100));
         assert!(at(&both, 3701));
+    }
+
+    #[test]
+    fn keys_are_remembered_once_each_and_not_for_ever() {
+        let key = |number: usize| format!("{number:064x}");
+        let known = remember(vec![key(1), key(2)], [key(2), key(3)]);
+        assert_eq!(known, [key(1), key(2), key(3)]);
+        let known = remember(known, (4..70).map(key));
+        assert_eq!((known.len(), &known[63]), (64, &key(69)));
     }
 
     #[test]

@@ -165,6 +165,7 @@ pub mod tests {
             sts_id: None,
             tls_key: None,
             next_tls_key: None,
+            former_tls_keys: Vec::new(),
             issuer: None,
             relayed: false,
         }

@@ -31,7 +31,8 @@ impl Strictness {
     }
 }
 
-/// The policy that there is with what it lacks; nothing in it gets weaker or lost.
+/// The policy that there is with what it lacks; nothing in it gets weaker or lost, and what it
+/// asks for is its owner's choice, `p=none` too.
 ///
 /// Of several, of which none counts, the strictest is taken, with all addresses.
 pub fn completed(ours: &str, theirs: &[&str]) -> String {
@@ -46,22 +47,13 @@ pub fn completed(ours: &str, theirs: &[&str]) -> String {
     for other in others {
         add(&mut policy, other);
     }
-    for name in ["p", "sp", "np"] {
-        let asked = policy.get(name).map(str::to_owned);
-        let weak = Strictness::of(&policy, name) == Strictness::None;
-        // Names below the domain have its own policy when there is no other.
-        if weak && (name == "p" || asked.is_some()) {
-            let value = ours.get("p").unwrap_or("quarantine").to_owned();
-            policy.set(name, value);
-        }
-    }
-    for name in ["fo", "rua", "ruf"] {
+    for name in ["p", "fo", "rua", "ruf"] {
         let (Some(value), found) = (ours.get(name), policy.get(name)) else {
             continue;
         };
         let value = match found {
             None => value.to_owned(),
-            Some(found) if name == "fo" => found.to_owned(),
+            Some(found) if ["p", "fo"].contains(&name) => found.to_owned(),
             Some(found) => reports::completed(found, value, false),
         };
         policy.set(name, value);
@@ -108,11 +100,11 @@ mod tests {
             ),
             (
                 "v=DMARC1; p=none; sp=reject; np=reject",
-                format!("v=DMARC1; p=quarantine; sp=reject; np=reject; {added}"),
+                format!("v=DMARC1; p=none; sp=reject; np=reject; {added}"),
             ),
             (
                 "v=DMARC1; p=reject; sp=none; np=nonne",
-                format!("v=DMARC1; p=reject; sp=quarantine; np=quarantine; {added}"),
+                format!("v=DMARC1; p=reject; sp=none; np=nonne; {added}"),
             ),
             (
                 "v=DMARC1; fo=d; rua=x@b.example; ruf=mailto:y@b.example; p=reject",
