@@ -113,6 +113,30 @@ def bodies():
     return cases
 
 
+def line_ends():
+    """Lines that end by LF alone, as some programs send them: they are lines, for Postfix too."""
+    lines = [
+        ("every line ended by LF", b"\r\n", b"\n", True),
+        ("one line of the body ended by LF", b"Bob, \r\n", b"Bob, \n", True),
+        ("one header ended by LF", b"folded  \r\n", b"folded  \n", True),
+        ("a header folded by LF", b",\r\n \tcarl", b",\n \tcarl", True),
+        ("an LF within a line", b"Hello  Bob", b"Hello \n Bob", False),
+        ("an LF less between two lines", b"Bob, \r\n\r\n", b"Bob, \n", False),
+        ("a line ended by CR", b"Bob, \r\n", b"Bob, \r", False),
+        ("a line ended by LF CR", b"Bob, \r\n", b"Bob, \n\r", False),
+    ]
+    cases = []
+    for kind in PAIRS:
+        signed = sign(MESSAGE, template(kind))
+        for name, before, after, passes in lines:
+            assert before in signed, name
+            words = "pass" if passes else "fail"
+            cases.append(case(f"{name}, {kind}", signed.replace(before, after), words))
+        own = sign(MESSAGE.replace(b"\r\n", b"\n"), template(kind))
+        cases.append(case(f"signed with LF, {kind}", own))
+    return cases
+
+
 def both(name, head, names="from:to:subject", words="pass", change=None, differs=None):
     """A head, signed in both ways and perhaps changed then."""
     cases = []
@@ -202,6 +226,7 @@ def cases():
         *kinds(),
         *changes(),
         *bodies(),
+        *line_ends(),
         *headers(),
         *several(),
         *tags(),

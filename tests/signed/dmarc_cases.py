@@ -19,7 +19,7 @@ def policy(text, name=A):
 
 MISTAKE = "RFC 7489 section 6.3: an unknown or unreadable tag is passed over"
 NO_POLICY = "RFC 7489 section 6.6.3: without a readable p= and with rua= it is p=none"
-UNREADABLE = "RFC 7489 section 6.6.3: a policy that cannot be read is none"
+UNREADABLE = "RFC 7489 section 6.6.3: without a valid p= and without rua= nothing is applied"
 BELOW = "RFC 7489 section 6.3: sp= is for subdomains only"
 
 # From, SPF, DKIM, policies, expected, section by which authheaders is wrong.
@@ -128,7 +128,7 @@ ROWS = [
         "none",
         REJECT,
         "temperror reject",
-        "RFC 7489 section 6.6.2: what cannot be known now is tried again",
+        "RFC 7489 section 6.6.2: a temporary error is no failure, and no policy is applied",
     ),
     (
         A,
@@ -136,7 +136,7 @@ ROWS = [
         "temperror example.com",
         REJECT,
         "temperror reject",
-        "RFC 7489 section 6.6.2: what cannot be known now is tried again",
+        "RFC 7489 section 6.6.2: a temporary error is no failure, and no policy is applied",
     ),
     (A, "temperror example.net", "none", REJECT, "fail reject", None),
     (A, "permerror example.com", "none", REJECT, "fail reject", None),

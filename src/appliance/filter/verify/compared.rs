@@ -36,10 +36,20 @@ pub fn keys(table: &Value, records: Records) -> Records {
     })
 }
 
-/// The message of a row, of which one character is one byte.
+/// The message of a row, of which one character is one byte, as Postfix hands it on.
+///
+/// A line that ends by LF alone is one (`smtpd_forbid_bare_newline = normalize`). A CR alone
+/// would be a space (`cleanup_replace_stray_cr_lf`), and is judged here as it came.
 pub fn message(row: &Value) -> Vec<u8> {
     let text = row["message"].as_str().unwrap().chars();
-    text.map(|byte| u8::try_from(byte).unwrap()).collect()
+    let mut message: Vec<u8> = Vec::new();
+    for byte in text.map(|byte| u8::try_from(byte).unwrap()) {
+        if byte == b'\n' && message.last() != Some(&b'\r') {
+            message.push(b'\r');
+        }
+        message.push(byte);
+    }
+    message
 }
 
 fn passes(words: &Value) -> Vec<bool> {
