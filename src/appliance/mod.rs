@@ -47,3 +47,5 @@ mod web;
 mod wire;
 
 pub use command::{Arguments, run};
+// For who tries it in a kernel.
+pub use guard::firewall::script_all;

@@ -2,6 +2,7 @@
 //! file or folder for each subject.
 
 mod aliases;
+mod callers;
 mod cert;
 mod cloud;
 mod dkim;

@@ -14,8 +14,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, socket, socket_with,
+};
 
 /// Set for the run inside.
 const INSIDE: &str = "MAILIMG_TEST_INSIDE";
@@ -263,6 +266,26 @@ pub fn run_ip(options: &[&str], script: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Begins a connection from one of this side's addresses, and does not wait for the answer.
+pub fn call(source: IpAddr, target: SocketAddr) -> Result<OwnedFd> {
+    let family = if target.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let handle = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+    bind(&handle, &SocketAddr::new(source, 0))?;
+    match connect(&handle, &target) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(handle),
+        Err(error) => Err(error).with_context(|| format!("calling {target} from {source}")),
+    }
+}
+
+/// Whether the other side has answered such a connection.
+pub fn is_answered(call: &OwnedFd) -> bool {
+    getpeername(call).is_ok()
 }
 
 /// Connects from one of this side's addresses.

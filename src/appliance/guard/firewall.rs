@@ -18,6 +18,17 @@ const TABLE: &str = "inet mailimg";
 /// Where passwords can be tried, and mail that comes with guessing them.
 const PORTS: &str = "25, 465, 587, 143, 993, 4190";
 
+/// Those of mail programs. Each connection asks for a password to be checked, which takes time,
+/// before the first answers ban anybody: a thousand at once would keep everybody waiting.
+const LOGIN_PORTS: &str = "465, 587, 143, 993, 4190";
+/// So many connections of one address or /64 are taken up at once, and so many more each second.
+/// What is above is not answered, and begun anew by its system a second later, unseen by people:
+/// the telephones of a whole office come back within a minute.
+const CALLERS_AT_ONCE: u32 = 100;
+const CALLERS_A_SECOND: u32 = 20;
+/// Addresses counted at a time; whoever is beyond them is not limited.
+const MOST_CALLERS: u32 = 16_384;
+
 /// Where scripts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firewall {
@@ -56,16 +67,27 @@ impl Firewall {
 
 /// Makes table, sets and chain as they should be, with exactly these bans.
 pub fn script_all(bans: &[Ban], now: u64) -> String {
+    let call = format!(
+        "iifname != \"lo\" tcp dport {{ {LOGIN_PORTS} }} tcp flags & (fin | syn | rst | ack) == syn"
+    );
+    let limit =
+        format!("limit rate over {CALLERS_A_SECOND}/second burst {CALLERS_AT_ONCE} packets");
+    let callers = format!("size {MOST_CALLERS}; flags dynamic, timeout; timeout 1m;");
     let mut script = format!(
         "add table {TABLE}\n\
          add set {TABLE} ban4 {{ type ipv4_addr; flags timeout; }}\n\
          add set {TABLE} ban6 {{ type ipv6_addr; flags interval, timeout; }}\n\
+         add set {TABLE} callers4 {{ type ipv4_addr; {callers} }}\n\
+         add set {TABLE} callers6 {{ type ipv6_addr; {callers} }}\n\
          add chain {TABLE} bans {{ type filter hook input priority filter - 10; policy accept; }}\n\
          flush set {TABLE} ban4\n\
          flush set {TABLE} ban6\n\
          flush chain {TABLE} bans\n\
          add rule {TABLE} bans tcp dport {{ {PORTS} }} ip saddr @ban4 reject with tcp reset\n\
-         add rule {TABLE} bans tcp dport {{ {PORTS} }} ip6 saddr @ban6 reject with tcp reset\n"
+         add rule {TABLE} bans tcp dport {{ {PORTS} }} ip6 saddr @ban6 reject with tcp reset\n\
+         add rule {TABLE} bans {call} update @callers4 {{ ip saddr {limit} }} drop\n\
+         add rule {TABLE} bans {call} update @callers6 \
+         {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} drop\n"
     );
     for ban in bans {
         script.push_str(&script_ban(ban, now));
@@ -120,20 +142,24 @@ mod tests {
     fn the_scripts_touch_our_table_only() {
         let bans = [ban("192.0.2.1"), ban("2001:db8::1")];
         let script = script_all(&bans, 200) + &script_lift(bans[1].address);
-        insta::assert_snapshot!(script, @r"
+        insta::assert_snapshot!(script, @r#"
         add table inet mailimg
         add set inet mailimg ban4 { type ipv4_addr; flags timeout; }
         add set inet mailimg ban6 { type ipv6_addr; flags interval, timeout; }
+        add set inet mailimg callers4 { type ipv4_addr; size 16384; flags dynamic, timeout; timeout 1m; }
+        add set inet mailimg callers6 { type ipv6_addr; size 16384; flags dynamic, timeout; timeout 1m; }
         add chain inet mailimg bans { type filter hook input priority filter - 10; policy accept; }
         flush set inet mailimg ban4
         flush set inet mailimg ban6
         flush chain inet mailimg bans
         add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip saddr @ban4 reject with tcp reset
         add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip6 saddr @ban6 reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers4 { ip saddr limit rate over 20/second burst 100 packets } drop
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers6 { ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 20/second burst 100 packets } drop
         add element inet mailimg ban4 { 192.0.2.1 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 60s }
         delete element inet mailimg ban6 { 2001:db8::/64 }
-        ");
+        "#);
     }
 }

@@ -1,0 +1,154 @@
+//! The guard's limit of new connections, by the kernel's own nftables: a machine and a stranger,
+//! each in a network namespace (network_namespaces(7)).
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use mailimg::appliance::script_all;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::world::network::{call, is_answered};
+
+/// Where passwords are taken, and where none are.
+const LOGIN: u16 = 993;
+const MAIL: u16 = 25;
+/// How many connections begin at once.
+const CROWD: usize = 400;
+/// What a full second may let in: a hundred, and twenty more each second that a busy host takes.
+const MOST: usize = 100 + 20 * 8;
+/// How long answers are waited for; what was not answered is begun anew after a second.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// A network namespace, which ends with its process.
+struct Network(Child);
+
+impl Network {
+    fn new() -> Option<Self> {
+        let child = Command::new("unshare")
+            .args(["--net", "--kill-child", "sh", "-c", "echo; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut network = Self(child.ok()?);
+        let mut line = [0];
+        let mut output = network.0.stdout.take()?;
+        std::io::Read::read_exact(&mut output, &mut line).ok()?;
+        Some(network)
+    }
+
+    fn run(&self, script: &str) {
+        let inside = format!("--net=/proc/{}/ns/net", self.0.id());
+        let status = Command::new("nsenter")
+            .args([&inside, "sh", "-ec", script])
+            .status();
+        assert!(status.unwrap().success(), "{script}");
+    }
+
+    /// Does something in a thread that is inside.
+    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.0.id());
+        let entry = std::fs::File::open(path).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                move_into_link_name_space(entry.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                work()
+            });
+            inside.join().unwrap()
+        })
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn listen(port: u16) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let handle = socket(AddressFamily::INET6, SocketType::STREAM, None).unwrap();
+    bind(
+        &handle,
+        &SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+    )
+    .unwrap();
+    listen(&handle, 4096).unwrap();
+    handle
+}
+
+/// How many of that many connections are answered.
+fn answered(count: usize, source: &str, target: &str, port: u16) -> usize {
+    let source: IpAddr = source.parse().unwrap();
+    let target = SocketAddr::new(target.parse().unwrap(), port);
+    let calls: Vec<OwnedFd> = (0..count).map(|_| call(source, target).unwrap()).collect();
+    std::thread::sleep(PATIENCE);
+    calls.iter().filter(|call| is_answered(call)).count()
+}
+
+/// A thousand connections at once had their passwords checked before the first was banned.
+#[test]
+fn a_crowd_from_one_address_is_let_in_little_by_little() {
+    let (Some(machine), Some(stranger)) = (Network::new(), Network::new()) else {
+        assert!(std::env::var_os("CI").is_none(), "needs root and nft");
+        println!("skipped: needs root and nft");
+        return;
+    };
+    machine.run(&format!(
+        "ip link set lo up
+         ip link add outside type veth peer name far netns {}
+         ip link set outside up
+         ip addr add 10.20.0.100/24 dev outside
+         ip -6 addr add fd00:20::100/48 dev outside nodad",
+        stranger.0.id()
+    ));
+    stranger.run(
+        "ip link set far up
+         ip addr add 10.20.0.1/24 dev far
+         ip addr add 10.20.0.2/24 dev far
+         for name in fd00:20:0:1::1 fd00:20:0:1::2 fd00:20:0:2::1; do
+             ip -6 addr add $name/48 dev far nodad
+         done",
+    );
+    let script = script_all(&[], 0);
+    for _ in 0..2 {
+        // What is there already is no error, for the guard that starts again.
+        machine.run(&format!("/usr/sbin/nft -f - <<'EOF'\n{script}\nEOF"));
+    }
+    let (end, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let machine = &machine;
+        let (ready, is_ready) = mpsc::channel();
+        scope.spawn(move || {
+            machine.within(move || {
+                let _sockets = [LOGIN, MAIL].map(listen);
+                ready.send(()).unwrap();
+                let _ = ended.recv();
+            });
+        });
+        is_ready.recv().unwrap();
+        stranger.within(|| {
+            let four = |count, source, port| answered(count, source, "10.20.0.100", port);
+            let six = |count, source| answered(count, source, "fd00:20::100", LOGIN);
+            let let_in = four(CROWD, "10.20.0.1", LOGIN);
+            assert!((100..=MOST).contains(&let_in), "{let_in} of {CROWD}");
+            assert_eq!(four(50, "10.20.0.2", LOGIN), 50, "a neighbour waits");
+            assert_eq!(four(CROWD, "10.20.0.1", MAIL), CROWD, "port 25 is limited");
+            let let_in = six(CROWD, "fd00:20:0:1::1") + six(50, "fd00:20:0:1::2");
+            assert!((100..=MOST + 50).contains(&let_in), "{let_in} of one /64");
+            assert_eq!(six(50, "fd00:20:0:2::1"), 50, "another /64 waits");
+            // Those that were not let in at once are, as soon as the crowd has gone.
+            std::thread::sleep(Duration::from_secs(2));
+            assert_eq!(four(20, "10.20.0.1", LOGIN), 20);
+        });
+        machine.within(|| {
+            for address in ["127.0.0.1", "::1"] {
+                assert_eq!(answered(CROWD, address, address, LOGIN), CROWD, "{address}");
+            }
+        });
+        drop(end);
+    });
+}
