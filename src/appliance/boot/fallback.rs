@@ -6,6 +6,7 @@
 use super::health::failing;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::program::run_program;
+use crate::appliance::probe::full_disk;
 use crate::appliance::upgrade::conclusion::give_up;
 use anyhow::Result;
 use std::time::Duration;
@@ -15,6 +16,13 @@ const LAST_QUESTION: Duration = Duration::from_secs(10);
 
 /// Goes back to the version before, if the present one is on trial.
 pub fn fall_back(place: &Place) -> Result<String> {
+    // Whatever runs could not write: another version would fail at the same.
+    if let Ok(Some(shortage)) = full_disk(place) {
+        return Ok(format!(
+            "/var is full ({shortage}), which is no fault of this version: it stays. Make room, \
+             then restart the machine."
+        ));
+    }
     let why = describe(place);
     match give_up(place, &why) {
         Ok(false) => Ok(format!(

@@ -8,6 +8,12 @@ use crate::settings::Settings;
 use anyhow::Result;
 use serde::Serialize;
 
+/// Tells OpenDKIM not to sign: it looks here for an address before it looks at From
+/// (`SenderHeaders`, opendkim.conf(5)).
+pub const UNSIGNED: &str = "X-Mailimg-Unsigned";
+/// Such an address, which nobody has a key for (RFC 2606 section 2).
+pub const NOBODY: &str = "<forwarded@mail.invalid>";
+
 #[derive(Serialize)]
 struct SigningKey {
     domain: String,
@@ -20,6 +26,7 @@ struct Values<'a> {
     hostname: &'a str,
     hostname_is_domain: bool,
     rendered: &'a str,
+    unsigned_header: &'a str,
     signing_keys: Vec<SigningKey>,
 }
 
@@ -44,6 +51,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         hostname: &settings.hostname,
         hostname_is_domain: settings.hostname_is_domain(),
         rendered: place::RENDERED,
+        unsigned_header: UNSIGNED,
         signing_keys: signing_keys(place, settings),
     };
     for name in [

@@ -36,6 +36,7 @@ struct Values<'a> {
     mailbox_quota: Option<u64>,
     deliveries_per_user: u32,
     folder_escape: char,
+    filters_port: u16,
 }
 
 /// Writes its configuration.
@@ -56,6 +57,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         mailbox_quota: settings.mailbox_quota,
         deliveries_per_user: DELIVERIES_PER_USER,
         folder_escape: FOLDER_ESCAPE,
+        filters_port: place::FILTERS_MAIL_PORT,
     };
     for name in ["dovecot/dovecot.conf", "dovecot/junk.sieve"] {
         ensure_rendered(place, name, &values)?;

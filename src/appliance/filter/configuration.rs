@@ -19,6 +19,8 @@ pub struct Configuration {
     pub sending_limit: Option<u32>,
     /// `TRUSTED_SEALERS`.
     pub trusted_sealers: Vec<String>,
+    /// `DOMAIN` and `ADDITIONAL_DOMAINS`.
+    pub domains: Vec<String>,
 }
 
 /// Writes the values; a running filter takes them with the next session.
@@ -27,6 +29,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         hostname: settings.hostname.clone(),
         sending_limit: settings.sending_limit,
         trusted_sealers: settings.trusted_sealers.clone(),
+        domains: settings.domains().map(str::to_owned).collect(),
     };
     CONFIGURATION.write(place, &configuration)
 }

@@ -17,6 +17,7 @@ pub mod lines;
 pub mod lookup;
 #[cfg(test)]
 mod name_server;
+pub mod outgoing;
 pub mod protocol;
 pub mod results;
 pub mod senders;

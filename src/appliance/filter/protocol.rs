@@ -32,6 +32,8 @@ pub mod actions {
     pub const CHANGE_HEADERS: u32 = 1 << 4;
     /// Write the body anew.
     pub const CHANGE_BODY: u32 = 1 << 1;
+    /// Changes the sender of the envelope.
+    pub const CHANGE_SENDER: u32 = 1 << 6;
     /// Chooses the macros it is sent.
     pub const CHOOSE_MACROS: u32 = 1 << 8;
 }
@@ -331,6 +333,11 @@ impl Replies {
     /// Deletes the header that is the index-th of its name, from 1.
     pub fn delete_header(&mut self, index: u32, name: &str) -> &mut Self {
         self.push(b'm', &[&index.to_be_bytes(), name.as_bytes(), b"\0\0"])
+    }
+
+    /// Empties the sender of the envelope: nothing comes back.
+    pub fn empty_sender(&mut self) -> &mut Self {
+        self.push(b'e', &[b"<>\0"])
     }
 
     /// A piece of the body that takes the place of the one that came.

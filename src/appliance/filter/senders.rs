@@ -34,21 +34,42 @@ impl Senders {
         Ok(Self(table))
     }
 
-    /// Whether the account owns the address, both in lower case; the first key that is there decides.
+    /// Whether the account owns the address, both in lower case.
     pub fn owns(&self, account: &str, address: &str) -> bool {
-        let Some((local, domain)) = address.rsplit_once('@') else {
-            return false;
-        };
-        let plain = local
-            .split_once(DELIMITER)
-            .filter(|(user, _)| !user.is_empty())
-            .map(|(user, _)| format!("{user}@{domain}"));
-        [Some(address.to_owned()), plain, Some(format!("@{domain}"))]
-            .into_iter()
-            .flatten()
-            .find_map(|key| self.0.get(&key))
+        self.find(address)
             .is_some_and(|owners| owners.iter().any(|owner| owner == account))
     }
+
+    /// Who owns the address, in lower case; first the account of this name.
+    pub fn owners(&self, address: &str) -> Vec<String> {
+        let mut owners = self.find(address).unwrap_or_default().to_vec();
+        let plain = plain_address(address);
+        owners.sort_by_key(|owner| Some(owner) != plain.as_ref() && owner != address);
+        owners
+    }
+
+    /// The first key that is there decides.
+    fn find(&self, address: &str) -> Option<&[String]> {
+        let (_, domain) = address.rsplit_once('@')?;
+        let keys = [
+            Some(address.to_owned()),
+            plain_address(address),
+            Some(format!("@{domain}")),
+        ];
+        keys.into_iter()
+            .flatten()
+            .find_map(|key| self.0.get(&key))
+            .map(Vec::as_slice)
+    }
+}
+
+/// The address without its extension, if it has one.
+fn plain_address(address: &str) -> Option<String> {
+    let (local, domain) = address.rsplit_once('@')?;
+    local
+        .split_once(DELIMITER)
+        .filter(|(user, _)| !user.is_empty())
+        .map(|(user, _)| format!("{user}@{domain}"))
 }
 
 #[cfg(test)]

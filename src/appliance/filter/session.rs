@@ -5,10 +5,10 @@
 //! bodies nothing is kept but hashes.
 
 use super::configuration::Configuration;
-use super::from::judge_from;
 use super::iprev::{self, Iprev};
 use super::lines::draft::Draft;
 use super::lines::{ENCODING, QUOTED_PRINTABLE};
+use super::outgoing::{ACCOUNT_MACRO, Claims, DAEMON_MACRO, Origin};
 use super::protocol::{Command, Replies, VERSION, actions, stages, steps};
 use super::results::{RESULTS, names_host};
 use super::shared::Shared;
@@ -16,7 +16,9 @@ use super::spf::{self, Question, Spf};
 use super::verify::body::BodyStream;
 use super::verify::headers::Headers;
 use super::verify::judge::{Decision, Incoming, Rules, decide};
+use crate::appliance::dkim::configuration::{NOBODY, UNSIGNED};
 use crate::appliance::machine::clock::ticks;
+use crate::appliance::machine::room::{Room, shortage};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -26,10 +28,6 @@ use tempfile::SpooledTempFile;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// The account that logged in, as Postfix calls it.
-const ACCOUNT_MACRO: &str = "{auth_authen}";
-/// Who sent a message for its author; some clients show both.
-const SENDER: &str = "Sender";
 /// Older headers with a verdict on SPF, RFC 7208 section 9.1.
 const RECEIVED_SPF: &str = "Received-SPF";
 /// Most headers deleted from one message; nobody honest sends any.
@@ -43,6 +41,15 @@ const LOOKUPS_LIMIT: Duration = Duration::from_secs(20);
 /// Longest that judging a message may take; Postfix waits ten times as long
 /// (`milter_content_timeout`).
 const JUDGING_LIMIT: Duration = Duration::from_secs(30);
+
+/// What must be left of the disk for mail to be taken. Postfix looks at bytes itself
+/// (`queue_minfree`); a file for each message may come to an end before them.
+const LEAST_ROOM: Room = Room {
+    bytes: 0,
+    files: 10_000,
+};
+/// The reply when it is not.
+const FULL: &str = "452 4.3.1 There is no room for more files on this machine, try again later";
 
 /// What follows from a command.
 #[derive(Debug)]
@@ -60,12 +67,11 @@ pub enum Step {
 /// What is known of the message under way.
 #[derive(Default)]
 struct Message {
-    account: Option<String>,
+    origin: Origin,
     sender: String,
-    from_count: u32,
-    from: Vec<u8>,
-    sender_count: u32,
-    sender_header: Vec<u8>,
+    /// Recipients that are counted once it is known whose filter sends.
+    recipients: u32,
+    claims: Claims,
     results_seen: u32,
     received_spf_seen: u32,
     deleted: Vec<(&'static str, u32)>,
@@ -131,11 +137,7 @@ impl Session {
                         })
                         .collect();
                 } else if command == b'M' {
-                    self.message.account = pairs
-                        .iter()
-                        .find(|(name, _)| *name == ACCOUNT_MACRO.as_bytes())
-                        .map(|(_, value)| String::from_utf8_lossy(value).to_lowercase())
-                        .filter(|account| !account.is_empty());
+                    self.message.origin = Origin::read(&pairs);
                 }
                 return Ok(Step::Silent);
             }
@@ -152,13 +154,24 @@ impl Session {
             Command::Mail(sender) => {
                 // The account came just before, as a macro of this command.
                 self.message = Message {
-                    account: self.message.account.take(),
+                    origin: std::mem::take(&mut self.message.origin),
                     sender: bare_address(sender),
                     ..Message::default()
                 };
-                self.check_revoked(&mut replies)?;
+                match shortage(&self.shared.disk, LEAST_ROOM)? {
+                    Some(_) => {
+                        replies.refuse(FULL);
+                    }
+                    None => self.check_revoked(&mut replies)?,
+                }
             }
-            Command::Recipient => self.check_limit(&mut replies),
+            Command::Recipient => match self.message.origin.clone() {
+                Origin::Account(account) => self.check_limit(&account, 1, &mut replies),
+                _ => {
+                    self.message.recipients += 1;
+                    replies.go_on();
+                }
+            },
             Command::Data => {
                 // Looked up while the message is on its way.
                 self.start_spf();
@@ -172,7 +185,7 @@ impl Session {
                 if self.is_judged() {
                     let message = &mut self.message;
                     message.body.update(&message.headers, piece);
-                } else if self.message.account.is_some() {
+                } else if matches!(self.message.origin, Origin::Account(_)) {
                     self.message.draft.update(piece)?;
                 }
                 return Ok(Step::Silent);
@@ -203,6 +216,7 @@ impl Session {
         let wanted_actions = actions::ADD_HEADERS
             | actions::CHANGE_HEADERS
             | actions::CHANGE_BODY
+            | actions::CHANGE_SENDER
             | actions::CHOOSE_MACROS;
         let mut wanted_steps = steps::NO_END_OF_HEADERS
             | steps::NO_UNKNOWN
@@ -227,25 +241,22 @@ impl Session {
         }
         self.negotiated = true;
         let macros_of_connect = iprev::wanted_macros();
+        let macros_of_mail = format!("{ACCOUNT_MACRO} {DAEMON_MACRO}");
         let macros = [
             (stages::CONNECT, macros_of_connect.as_str()),
-            (stages::MAIL, ACCOUNT_MACRO),
+            (stages::MAIL, macros_of_mail.as_str()),
         ];
         replies.negotiate(wanted_actions, wanted_steps, &macros);
         Ok(())
     }
 
-    fn is_local(&self) -> bool {
-        self.client.is_some_and(|client| client.is_loopback())
-    }
-
-    /// Whether the message is others': our users and the machine itself have nothing to prove.
+    /// Whether the message is others': our users have nothing to prove.
     fn is_judged(&self) -> bool {
-        !self.is_local() && self.message.account.is_none()
+        self.message.origin == Origin::Stranger
     }
 
     fn check_revoked(&self, replies: &mut Replies) -> Result<()> {
-        let Some(account) = &self.message.account else {
+        let Origin::Account(account) = &self.message.origin else {
             replies.go_on();
             return Ok(());
         };
@@ -270,47 +281,39 @@ impl Session {
         Ok(())
     }
 
-    fn check_limit(&self, replies: &mut Replies) {
-        let (Some(account), Some(limit)) =
-            (&self.message.account, self.configuration.sending_limit)
-        else {
+    /// Counts recipients of an account, or of its filter, and goes on while there may be more.
+    fn check_limit(&self, whose: &str, recipients: u32, replies: &mut Replies) {
+        if let Some(refusal) = self.over_limit(whose, recipients) {
+            replies.refuse(&refusal);
+        } else {
             replies.go_on();
-            return;
-        };
+        }
+    }
+
+    fn over_limit(&self, whose: &str, recipients: u32) -> Option<String> {
+        let limit = self.configuration.sending_limit?;
         let second = self.shared.began.elapsed().as_secs();
-        let taken = self.shared.limit.borrow_mut().take(account, limit, second);
-        match taken {
-            Ok(()) => replies.go_on(),
-            Err(minutes) => replies.refuse(&format!(
-                "450 4.7.1 {account} has reached its limit of {limit} recipients an hour, \
-                 try again in {minutes} minutes"
-            )),
-        };
+        let mut counts = self.shared.limit.borrow_mut();
+        let taken = (0..recipients).try_for_each(|_| counts.take(whose, limit, second));
+        taken.err().map(|minutes| {
+            format!(
+                "450 4.7.1 {whose} has reached its limit of {limit} recipients an hour, try \
+                 again in {minutes} minutes"
+            )
+        })
     }
 
     fn note_header(&mut self, name: &[u8], value: &[u8]) {
-        let (local, judged) = (self.is_local(), self.is_judged());
         let message = &mut self.message;
-        if judged {
-            message.headers.push(name, value);
+        message.claims.note_header(name, value);
+        match message.origin {
+            Origin::Stranger => message.headers.push(name, value),
+            Origin::Account(_) => message.draft.note_header(name, value),
+            Origin::Filter => {}
         }
-        if message.account.is_some() {
-            message.draft.note_header(name, value);
-        }
-        if name.eq_ignore_ascii_case(b"From") {
-            message.from_count += 1;
-            if message.from_count == 1 {
-                message.from = value.to_vec();
-            }
-        } else if message.account.is_some() && name.eq_ignore_ascii_case(SENDER.as_bytes()) {
-            message.sender_count += 1;
-            if message.sender_count == 1 {
-                message.sender_header = value.to_vec();
-            }
-        }
-        // Mail that comes back over loopback was judged when it first came in, and what has too many
-        // headers is refused whatever they are.
-        if local || message.headers.too_many() {
+        // What filters send on was judged when it first came in, and what has too many headers is
+        // refused whatever they are.
+        if message.origin == Origin::Filter || message.headers.too_many() {
             return;
         }
         let (name, seen, delete) = if name.eq_ignore_ascii_case(RESULTS.as_bytes()) {
@@ -346,7 +349,7 @@ impl Session {
 
     /// Answers the whole message, with another body where it needs one.
     async fn conclude(&mut self, replies: &mut Replies) -> Result<Option<SpooledTempFile>> {
-        if let Some(refusal) = self.refusal()? {
+        if let Some(refusal) = self.refusal() {
             replies.refuse(&refusal);
             return Ok(None);
         }
@@ -360,8 +363,41 @@ impl Session {
                 }
             }
         }
-        if self.has_foreign_sender()? {
-            replies.delete_header(1, SENDER);
+        let outgoing = {
+            let senders = self.shared.senders.borrow_mut().get()?;
+            let Message { origin, sender, .. } = &self.message;
+            let Configuration {
+                hostname, domains, ..
+            } = &*self.configuration;
+            let is_own = |domain: &str| {
+                domain == hostname || domains.iter().any(|served| served == domain)
+            };
+            self.message.claims.judge(origin, sender, &senders, is_own)
+        };
+        if let Some(refusal) = &outgoing.refusal {
+            replies.refuse(refusal);
+            return Ok(None);
+        }
+        if let Some(account) = outgoing
+            .account
+            .filter(|_| self.message.origin == Origin::Filter)
+        {
+            // Apart from what the user sends: strangers can make a filter send.
+            let whose = format!("the filter of {account}");
+            if let Some(refusal) = self.over_limit(&whose, self.message.recipients) {
+                replies.refuse(&refusal);
+                return Ok(None);
+            }
+            if !outgoing.unsigned {
+                // Nobody is told that an automatic answer could not be delivered, RFC 3834 section 3.3.
+                replies.empty_sender();
+            }
+        }
+        for (name, index) in &outgoing.deleted {
+            replies.delete_header(*index, name);
+        }
+        if outgoing.unsigned {
+            replies.insert_header(TOP, UNSIGNED, &format!(" {NOBODY}"));
         }
         // From the last to the first, so that no deletion moves what is still to be deleted.
         for (name, index) in self.message.deleted.iter().rev() {
@@ -399,18 +435,19 @@ impl Session {
             spf,
             headers,
             body,
-            from,
+            claims,
             ..
         } = &mut self.message;
         let bodies = std::mem::take(body).finish(headers);
         let rules = Rules {
             hostname: &self.configuration.hostname,
             trusted: &self.configuration.trusted_sealers,
+            served: &self.configuration.domains,
             organisations: &self.shared.organisations,
             deadline: Instant::now() + LOOKUPS_LIMIT,
         };
         let incoming = Incoming {
-            from,
+            from: claims.from(),
             headers,
             bodies,
             iprev: self.iprev.clone(),
@@ -435,46 +472,12 @@ impl Session {
         Ok(judged.unwrap_or_else(|_| Decision::Refuse(late.to_owned())))
     }
 
-    /// The reply to a message that is not taken.
-    fn refusal(&self) -> Result<Option<String>> {
+    /// The reply to a message that nobody's may be.
+    fn refusal(&self) -> Option<String> {
         let message = &self.message;
-        if message.from_count != 1 {
-            return Ok(Some(format!(
-                "550 5.7.1 The message has {} From headers instead of one (RFC 5322 section 3.6)",
-                message.from_count
-            )));
-        }
-        if message.sender_count > 1 {
-            return Ok(Some(format!(
-                "550 5.7.1 The message has {} Sender headers instead of one (RFC 5322 section 3.6)",
-                message.sender_count
-            )));
-        }
-        if message.too_many {
-            return Ok(Some(
-                "550 5.7.1 The message claims too many results in the name of this server"
-                    .to_owned(),
-            ));
-        }
-        let Some(account) = &message.account else {
-            return Ok(None);
-        };
-        let senders = self.shared.senders.borrow_mut().get()?;
-        let judged = judge_from(&message.from, |address| senders.owns(account, address));
-        Ok(judged.err().map(|refusal| refusal.reply(account)))
-    }
-
-    /// Whether a user's message says that somebody else sent it.
-    fn has_foreign_sender(&self) -> Result<bool> {
-        let Some(account) = &self.message.account else {
-            return Ok(false);
-        };
-        if self.message.sender_count == 0 {
-            return Ok(false);
-        }
-        let senders = self.shared.senders.borrow_mut().get()?;
-        let owns = |address: &str| senders.owns(account, address);
-        Ok(judge_from(&self.message.sender_header, owns).is_err())
+        let malformed = message.claims.malformed(&message.origin);
+        let too_many = "550 5.7.1 The message claims too many results in the name of this server";
+        malformed.or_else(|| message.too_many.then(|| too_many.to_owned()))
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Shared {
     pub senders: RefCell<Watched<Senders>>,
     pub limit: RefCell<SendingLimit>,
     pub revoked: PathBuf,
+    /// Where mail goes.
+    pub disk: PathBuf,
     pub resolver: Resolver,
     pub organisations: Organisations,
     pub began: Instant,
@@ -41,6 +43,7 @@ impl Shared {
             senders: RefCell::new(Watched::new(senders, Senders::parse)),
             limit: RefCell::default(),
             revoked: place.path(place::REVOKED),
+            disk: place.path("/var"),
             resolver: Resolver::new(name_server)?,
             organisations,
             began: Instant::now(),

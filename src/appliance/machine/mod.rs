@@ -9,6 +9,7 @@ pub mod folder;
 pub mod place;
 pub mod program;
 pub mod rendered;
+pub mod room;
 pub mod settings;
 pub mod template;
 pub mod watched;

@@ -27,6 +27,10 @@ pub const ALIASES: &str = "/var/lib/mailimg/aliases";
 pub const REVOKED: &str = "/run/mailimg/revoked";
 /// Socket of the mail filter, which Postfix opens.
 pub const FILTER_SOCKET: &str = "/run/mailimg-filter/filter.sock";
+/// Socket over which Postfix takes mail of the machine itself.
+pub const OWN_MAIL_SOCKET: &str = "/var/spool/postfix/public/own";
+/// Where Postfix takes what filters of the users send, on loopback.
+pub const FILTERS_MAIL_PORT: u16 = 10025;
 /// Socket over which bans are listed and lifted, root's alone.
 pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
 /// Where Dovecot reports every login, on loopback.

@@ -18,6 +18,8 @@ pub const UNIT: &str = "postfix.service";
 const DISK_RESERVE: u64 = 128 << 20;
 /// Simultaneous deliveries to one mailbox; Dovecot defers what is above its own limit.
 pub const DELIVERIES_PER_USER: u32 = 5;
+/// The port for what filters of users send, as the mail filter is told.
+pub const FILTERS_DAEMON: &str = "sieve";
 /// Login and password of the relay host.
 const RELAY_LOGIN: &str = "postfix/sasl_passwd";
 
@@ -41,6 +43,8 @@ struct Values<'a> {
     message_bytes: u64,
     disk_reserve: u64,
     deliveries_per_user: u32,
+    filters_port: u16,
+    filters_daemon: &'a str,
 }
 
 /// Writes its configuration and its tables.
@@ -65,6 +69,8 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         message_bytes: settings.message_size,
         disk_reserve: DISK_RESERVE,
         deliveries_per_user: DELIVERIES_PER_USER,
+        filters_port: place::FILTERS_MAIL_PORT,
+        filters_daemon: FILTERS_DAEMON,
     };
     for name in ["postfix/main.cf", "postfix/master.cf"] {
         ensure_rendered(place, name, &values)?;

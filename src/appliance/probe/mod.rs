@@ -4,12 +4,13 @@ mod account;
 
 use crate::any_certificate::start_tls;
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::room::{Room, shortage};
 use crate::appliance::wire::dns::course::Patience;
 use crate::appliance::wire::dns::message::Question;
 use crate::appliance::wire::dns::{RESOLVER, blocking};
 use crate::appliance::wire::line::{ANSWER_LIMIT, Conversation, connect};
 use account::load_password;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hickory_proto::rr::RecordType;
@@ -159,19 +160,19 @@ fn try_storage(place: &Place) -> Result<()> {
     file.flush()?;
     file.close()
         .with_context(|| format!("removing a file from {}", path.display()))?;
-    let space = rustix::fs::statvfs(&path).context("asking for the space left")?;
-    let bytes = space.f_bavail.saturating_mul(space.f_frsize);
-    ensure!(
-        bytes >= LEAST_SPACE,
-        "{bytes} bytes are left, {LEAST_SPACE} are needed"
-    );
-    // Some file systems do not count.
-    ensure!(
-        space.f_files == 0 || space.f_favail >= LEAST_FILES,
-        "only {} more files fit",
-        space.f_favail
-    );
-    Ok(())
+    match full_disk(place)? {
+        Some(shortage) => bail!("{shortage}"),
+        None => Ok(()),
+    }
+}
+
+/// What the machine's state is short of, if it is: no fault of the system that runs.
+pub fn full_disk(place: &Place) -> Result<Option<String>> {
+    let least = Room {
+        bytes: LEAST_SPACE,
+        files: LEAST_FILES,
+    };
+    shortage(&place.path(place::STATE), least)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! How a trial ends: kept, or the version before is back and says why.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use anyhow::{Context, Result};
 
 use super::machine::{Machine, boot_id, is_counted, running_root_hash};
@@ -10,10 +8,9 @@ use super::trial::{self, Standing};
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::wire::notice::{Notice, send_notice};
+use crate::appliance::wire::smtp::Door;
 use crate::format::verity::Hash;
 
-/// Where Postfix takes mail.
-const SMTP_PORT: u16 = 25;
 /// What is known of a version that never spoke.
 const SILENT: &str = "it did not get as far as taking mail in three tries, and left no word: its \
                       kernel, its initrd or its root does not start on this machine";
@@ -137,9 +134,8 @@ fn tell_owner(place: &Place) -> Result<()> {
                 .to_owned(),
         ],
     };
-    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, SMTP_PORT));
     if place.is_machine() {
-        send_notice(server, &notice).context("telling the owner")?;
+        send_notice(&Door::default(), &notice).context("telling the owner")?;
     }
     record.state = State::CameBack { why, told: true };
     record.save(place)

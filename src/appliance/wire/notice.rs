@@ -1,13 +1,12 @@
 //! A short message to the owner, through this machine's own Postfix.
 //!
-//! Handed to port 25 (RFC 5321, <https://www.rfc-editor.org/rfc/rfc5321>), so that it is
+//! Handed over by SMTP (RFC 5321, <https://www.rfc-editor.org/rfc/rfc5321>), so that it is
 //! signed and queued like any other; the form is that of RFC 5322.
 
-use super::smtp::{Envelope, hand_over};
+use super::smtp::{Door, Envelope, hand_over};
 use anyhow::Result;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use std::net::SocketAddr;
 
 /// What is to be told, and whom.
 pub struct Notice<'a> {
@@ -24,13 +23,13 @@ pub struct Notice<'a> {
 }
 
 /// Hands a message over.
-pub fn send_notice(server: SocketAddr, notice: &Notice<'_>) -> Result<()> {
+pub fn send_notice(door: &Door, notice: &Notice<'_>) -> Result<()> {
     let envelope = Envelope {
         hostname: notice.hostname,
         sender: notice.sender,
         recipient: notice.recipient,
     };
-    hand_over(server, &envelope, &message(notice))
+    hand_over(door, &envelope, &message(notice))
 }
 
 fn message(notice: &Notice<'_>) -> String {

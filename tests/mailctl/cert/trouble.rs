@@ -93,7 +93,8 @@ fn an_authority_that_is_away_breaks_nothing() {
 fn mail_sink(world: &World) -> Arc<Mutex<Vec<String>>> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    world.configure(|configuration| configuration["smtp_port"] = port.into());
+    let door = format!("127.0.0.1:{port}");
+    world.configure(|configuration| configuration["mail"] = door.into());
     let mails = Arc::<Mutex<Vec<String>>>::default();
     let kept = Arc::clone(&mails);
     std::thread::spawn(move || {

@@ -23,6 +23,11 @@ pub const PROMISES: &[Promise] = &[
         check: vacation,
     },
     Promise {
+        says: "a filter may not answer as somebody else, and mail that it sends on is not signed \
+               as ours, whoever it claims to be from",
+        check: only_as_oneself,
+    },
+    Promise {
         says: "a reject filter sends mail back",
         check: reject,
     },
@@ -123,6 +128,42 @@ fn vacation(world: &World) -> Result<()> {
         world.site.sink.count(&asker)
     );
     Ok(())
+}
+
+fn only_as_oneself(world: &World) -> Result<()> {
+    let fritz = world.account("fritz");
+    let hears = friend("hears-of-fritz");
+    let script = format!(
+        "require [\"vacation\", \"copy\"];\r\nredirect :copy \"{hears}\";\r\n\
+         vacation :from \"vera@wombat.example\" \"Vera says so.\";\r\n"
+    );
+    store(world, &fritz, &script)?;
+    let subject = world.unique("in our name");
+    let asker = friend("asks-fritz");
+    let message = letter(&asker, &fritz.address, &subject, "Well?");
+    world
+        .stranger()?
+        .send(&asker, &[&fritz.address], message.as_bytes())?
+        .must_be(&[250], "the question")?;
+    world.read(&fritz, &subject)?;
+    let caught = world.caught(&hears)?;
+    ensure!(
+        caught.sender == fritz.address,
+        "it is from {}",
+        caught.sender
+    );
+    let text = String::from_utf8_lossy(&caught.message);
+    ensure!(
+        !text.contains("d=wombat.example"),
+        "a stranger's mail was signed as ours: {text}"
+    );
+    ensure!(world.site.sink.count(&asker) == 0, "fritz answered as vera");
+    let said = world.recent_log(Duration::from_secs(60));
+    ensure!(
+        said.contains("may not send as vera@wombat.example"),
+        "{said}"
+    );
+    store(world, &fritz, "keep;\r\n")
 }
 
 fn reject(world: &World) -> Result<()> {

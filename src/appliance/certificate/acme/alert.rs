@@ -10,7 +10,6 @@ use crate::appliance::machine::clock::{DAY, now};
 use crate::appliance::machine::place::Place;
 use crate::appliance::wire::notice::{Notice, send_notice};
 use anyhow::Result;
-use std::net::{Ipv4Addr, SocketAddr};
 
 /// Days before the end at which mail is sent, once each.
 const ALERT_DAYS: [u16; 5] = [21, 14, 7, 3, 1];
@@ -63,7 +62,6 @@ fn due_alerts(left: i64, told: &[u16]) -> Vec<u16> {
 }
 
 fn send(configuration: &Configuration, name: &str, left: i64, record: &Record) -> Result<()> {
-    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, configuration.smtp_port));
     let end = match left {
         ..0 => "has run out".to_owned(),
         0 => "runs out within a day".to_owned(),
@@ -88,7 +86,7 @@ fn send(configuration: &Configuration, name: &str, left: i64, record: &Record) -
                 .to_owned(),
         ],
     };
-    send_notice(server, &notice)
+    send_notice(&configuration.mail, &notice)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::rendered::Rendered;
 use crate::appliance::wire::dns::RESOLVER;
+use crate::appliance::wire::smtp::Door;
 use crate::error::hinted;
 use crate::settings::{Settings, StsMode};
 use anyhow::Result;
@@ -68,8 +69,8 @@ pub struct Configuration {
     #[serde(default = "name_server")]
     pub name_server: SocketAddr,
     /// Where alerts are handed in.
-    #[serde(default = "smtp_port")]
-    pub smtp_port: u16,
+    #[serde(default)]
+    pub mail: Door,
     /// Seconds that a run waits for a network that comes up.
     #[serde(default = "patience")]
     pub patience: u64,
@@ -77,10 +78,6 @@ pub struct Configuration {
 
 fn name_server() -> SocketAddr {
     RESOLVER
-}
-
-fn smtp_port() -> u16 {
-    25
 }
 
 fn patience() -> u64 {
@@ -109,7 +106,7 @@ impl Configuration {
             tls_alpn: settings.web.https_port == HTTPS_PORT,
             public_addresses: addresses.into_iter().flatten().collect(),
             name_server: name_server(),
-            smtp_port: smtp_port(),
+            mail: Door::default(),
             patience: patience(),
         }
     }

@@ -54,6 +54,38 @@ pub struct Judgement {
     pub vouched: Option<String>,
 }
 
+impl Judgement {
+    /// The same of a domain of this machine. What its users write comes in by login, so mail
+    /// that it does not stand behind is as if it asked for quarantine, whatever it asks for.
+    pub fn of_ours(
+        mut self,
+        findings: &Findings,
+        organisations: &Organisations,
+        trusted: &[String],
+    ) -> Self {
+        if self.disposition > Disposition::Deliver || self.vouched.is_some() {
+            return self;
+        }
+        let aligned = |other: &str| organisations.same(other, &self.domain);
+        let verdict = match self.verdict {
+            Verdict::None => stands(findings, aligned, aligned),
+            known => known,
+        };
+        if verdict == Verdict::Fail {
+            self.vouched = findings
+                .arc
+                .vouches(&self.domain, trusted)
+                .map(str::to_owned);
+            self.verdict = verdict;
+            self.wish.get_or_insert(Wish::None);
+            if self.vouched.is_none() {
+                self.disposition = Disposition::Quarantine;
+            }
+        }
+        self
+    }
+}
+
 /// What was found about a message.
 #[derive(Debug)]
 pub struct Findings {

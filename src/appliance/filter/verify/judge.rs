@@ -23,6 +23,8 @@ pub struct Rules<'a> {
     pub hostname: &'a str,
     /// Domains whose word about a message counts for more than what is found (ARC).
     pub trusted: &'a [String],
+    /// Domains of this machine: their users log in to send.
+    pub served: &'a [String],
     /// Who belongs together.
     pub organisations: &'a Organisations,
     /// Until when keys and policies are waited for. What is not known by then is as if its name
@@ -103,7 +105,12 @@ pub async fn decide(
         .zip(policies)
         .map(|(domain, policy)| {
             let organisations = rules.organisations;
-            judge(domain, policy, &findings, organisations, rules.trusted, lot)
+            let judgement = judge(domain, policy, &findings, organisations, rules.trusted, lot);
+            if rules.served.contains(domain) {
+                judgement.of_ours(&findings, organisations, rules.trusted)
+            } else {
+                judgement
+            }
         })
         .collect();
     // The strictest decides (RFC 7489 section 6.6.1), and is named first.

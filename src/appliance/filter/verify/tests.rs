@@ -200,6 +200,7 @@ async fn decided_by(
     let rules = Rules {
         hostname: "mx.example",
         trusted: &trusted,
+        served: &["ours.example".to_owned()],
         organisations: &Organisations::parse(SUFFIXES).unwrap(),
         deadline,
     };
@@ -259,6 +260,11 @@ async fn what_a_from_header_comes_to() {
         (
             "a@fails.example",
             "451 4.7.1 The DMARC policy of fails.example cannot be looked up now",
+        ),
+        // Of this machine: its users log in, and what others write in its name is filed away.
+        (
+            "a@ours.example",
+            "dmarc=fail (p=none dis=quarantine) header.from=ours.example",
         ),
         // Each is judged, the strictest decides.
         (

@@ -6,12 +6,12 @@ use super::event::{Endpoint, parse_record};
 use super::message::write_message;
 use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::clock::{may_be_set, unsigned_now};
-use crate::appliance::machine::place::Place;
+use crate::appliance::machine::place::{self, Place};
 use crate::appliance::sts::configuration::{CONFIGURATION, Configuration};
 use crate::appliance::sts::fetch::make_client;
 use crate::appliance::sts::name_server::NameServer;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
-use crate::appliance::wire::smtp::{Envelope, hand_over};
+use crate::appliance::wire::smtp::{Door, Envelope, hand_over};
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -26,14 +26,14 @@ const UNTOLD_DAYS: i32 = 30;
 const MEDIA_TYPE: &str = "application/tlsrpt+gzip";
 
 /// Where the sender finds the rest of the world.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ReportOptions {
     /// The resolver.
     #[arg(long, hide = true, default_value = "127.0.0.1:53")]
     resolver: SocketAddr,
     /// Where mail is handed over.
-    #[arg(long, hide = true, default_value = "127.0.0.1:25")]
-    smtp: SocketAddr,
+    #[arg(long, hide = true, default_value = place::OWN_MAIL_SOCKET)]
+    smtp: Door,
 }
 
 /// Sends what is due, and says how much that was.
@@ -111,7 +111,7 @@ fn report(
                     sender: "",
                     recipient,
                 };
-                hand_over(options.smtp, &envelope, &message)
+                hand_over(&options.smtp, &envelope, &message)
             }
             Endpoint::Web { url, host, port } => {
                 upload(place, options, url, host, *port, &document)
