@@ -10,7 +10,7 @@
 use super::from::judge_from;
 use super::senders::Senders;
 use crate::appliance::dkim::configuration::UNSIGNED;
-use crate::appliance::postfix::FILTERS_DAEMON;
+use crate::appliance::machine::place::FILTERS_DAEMON;
 
 /// The account that logged in, as Postfix calls it.
 pub const ACCOUNT_MACRO: &str = "{auth_authen}";
@@ -239,11 +239,7 @@ mod tests {
             ("nobody@a.example", "nobody@a.example", false),
             ("", "anna@a.example", false),
             // What a filter that rejects has Dovecot write.
-            (
-                "",
-                "Mail Delivery Subsystem <postmaster@a.example>",
-                true,
-            ),
+            ("", "Mail Delivery Subsystem <postmaster@a.example>", true),
         ] {
             let outgoing = judged(&Origin::Filter, sender, &[("From", from)]);
             assert_eq!(outgoing.refusal.is_none(), taken, "{sender} {from}");

@@ -369,9 +369,8 @@ impl Session {
             let Configuration {
                 hostname, domains, ..
             } = &*self.configuration;
-            let is_own = |domain: &str| {
-                domain == hostname || domains.iter().any(|served| served == domain)
-            };
+            let is_own =
+                |domain: &str| domain == hostname || domains.iter().any(|served| served == domain);
             self.message.claims.judge(origin, sender, &senders, is_own)
         };
         if let Some(refusal) = &outgoing.refusal {

@@ -31,6 +31,8 @@ pub const FILTER_SOCKET: &str = "/run/mailimg-filter/filter.sock";
 pub const OWN_MAIL_SOCKET: &str = "/var/spool/postfix/public/own";
 /// Where Postfix takes what filters of the users send, on loopback.
 pub const FILTERS_MAIL_PORT: u16 = 10025;
+/// That port, as the mail filter is told of it.
+pub const FILTERS_DAEMON: &str = "sieve";
 /// Socket over which bans are listed and lifted, root's alone.
 pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
 /// Where Dovecot reports every login, on loopback.

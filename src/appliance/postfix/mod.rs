@@ -18,8 +18,6 @@ pub const UNIT: &str = "postfix.service";
 const DISK_RESERVE: u64 = 128 << 20;
 /// Simultaneous deliveries to one mailbox; Dovecot defers what is above its own limit.
 pub const DELIVERIES_PER_USER: u32 = 5;
-/// The port for what filters of users send, as the mail filter is told.
-pub const FILTERS_DAEMON: &str = "sieve";
 /// Login and password of the relay host.
 const RELAY_LOGIN: &str = "postfix/sasl_passwd";
 
@@ -70,7 +68,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         disk_reserve: DISK_RESERVE,
         deliveries_per_user: DELIVERIES_PER_USER,
         filters_port: place::FILTERS_MAIL_PORT,
-        filters_daemon: FILTERS_DAEMON,
+        filters_daemon: place::FILTERS_DAEMON,
     };
     for name in ["postfix/main.cf", "postfix/master.cf"] {
         ensure_rendered(place, name, &values)?;

@@ -158,11 +158,9 @@ fn only_as_oneself(world: &World) -> Result<()> {
         "a stranger's mail was signed as ours: {text}"
     );
     ensure!(world.site.sink.count(&asker) == 0, "fritz answered as vera");
-    let said = world.recent_log(Duration::from_secs(60));
-    ensure!(
-        said.contains("may not send as vera@wombat.example"),
-        "{said}"
-    );
+    world.run(
+        "journalctl -b -o cat -u 'postfix*' | grep -q 'may not send as vera@wombat.example'",
+    )?;
     store(world, &fritz, "keep;\r\n")
 }
 
