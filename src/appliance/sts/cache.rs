@@ -14,6 +14,9 @@ use std::path::PathBuf;
 
 /// Most domains with a policy.
 const MOST_POLICIES: usize = 5000;
+/// Most that they take together, as on disk: a stranger with many domains can make each as large
+/// as one may be, and all would be more than the service may have.
+const POLICIES_BYTES_MAX: usize = 16 << 20;
 /// Most domains remembered to have none.
 const MOST_ABSENCES: usize = 10_000;
 /// Largest file of ours.
@@ -49,6 +52,9 @@ pub struct Entry {
     /// When it was last asked for.
     #[serde(skip)]
     used: u64,
+    /// How long its file is.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 impl Entry {
@@ -92,6 +98,8 @@ pub struct Cache {
     absent: BTreeMap<String, u64>,
     /// When the newest that was on disk had been fetched.
     newest: Option<u64>,
+    /// How much all entries take.
+    bytes: usize,
 }
 
 impl Cache {
@@ -100,7 +108,8 @@ impl Cache {
     /// Without a time it is as late as when the newest was fetched.
     pub fn load(folder: PathBuf, now: Option<u64>) -> Result<Self> {
         ensure_folder(&folder, 0o700, None)?;
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut bytes = 0;
         for file in std::fs::read_dir(&folder)
             .with_context(|| format!("reading {}", folder.display()))?
             .filter_map(Result::ok)
@@ -111,9 +120,14 @@ impl Cache {
             let entry = domain
                 .filter(|domain| is_domain(domain))
                 .and_then(|domain| Some((domain.to_owned(), load_entry(&path)?)))
-                .filter(|_| found.len() < MOST_POLICIES);
+                .filter(|(_, entry)| {
+                    found.len() < MOST_POLICIES && bytes + entry.bytes <= POLICIES_BYTES_MAX
+                });
             match entry {
-                Some((domain, entry)) => drop(found.insert(domain, entry)),
+                Some((domain, entry)) => {
+                    bytes += entry.bytes;
+                    found.insert(domain, entry);
+                }
                 // Damaged, or left by a run that was killed.
                 None => remove_file(&path)?,
             }
@@ -124,6 +138,7 @@ impl Cache {
             entries: found,
             absent: BTreeMap::new(),
             newest,
+            bytes,
         };
         if let Some(now) = now.or(newest) {
             cache.forget(now);
@@ -179,22 +194,27 @@ impl Cache {
     /// Keeps a policy that was just fetched, in memory even when the disk takes no file.
     pub fn put(&mut self, domain: &str, id: &str, policy: Policy, now: u64) -> Result<()> {
         self.absent.remove(domain);
-        if !self.entries.contains_key(domain) && self.entries.len() >= MOST_POLICIES {
-            // The one that was unused for longest.
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used);
-            if let Some(oldest) = oldest.map(|(domain, _)| domain.clone()) {
-                self.remove(&oldest);
-            }
-        }
-        let entry = Entry {
+        let mut entry = Entry {
             id: id.to_owned(),
             policy,
             fetched: now,
             checked: now,
             failed: 0,
             used: now,
+            bytes: 0,
         };
         let bytes = serde_json::to_vec(&entry).context("writing JSON")?;
+        entry.bytes = bytes.len();
+        self.forget_entry(domain);
+        while self.entries.len() >= MOST_POLICIES || self.bytes + entry.bytes > POLICIES_BYTES_MAX {
+            // The one that was unused for longest.
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used);
+            let Some(oldest) = oldest.map(|(domain, _)| domain.clone()) else {
+                break;
+            };
+            self.remove(&oldest);
+        }
+        self.bytes += entry.bytes;
         self.entries.insert(domain.to_owned(), entry);
         write_file(&self.path(domain), &bytes, SECRET, None)
     }
@@ -246,8 +266,14 @@ impl Cache {
         self.absent.retain(|_, until| now < *until);
     }
 
+    fn forget_entry(&mut self, domain: &str) {
+        if let Some(entry) = self.entries.remove(domain) {
+            self.bytes -= entry.bytes;
+        }
+    }
+
     fn remove(&mut self, domain: &str) {
-        self.entries.remove(domain);
+        self.forget_entry(domain);
         if let Err(error) = remove_file(&self.path(domain)) {
             tell!("{error:#}");
         }
@@ -263,7 +289,9 @@ fn load_entry(path: &std::path::Path) -> Option<Entry> {
     if size > LARGEST_FILE {
         return None;
     }
-    let entry: Entry = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let bytes = std::fs::read(path).ok()?;
+    let mut entry: Entry = serde_json::from_slice(&bytes).ok()?;
+    entry.bytes = bytes.len();
     // Checked as if it came from the network: its words go to Postfix.
     let mut text = format!(
         "version: STSv1\nmode: {}\nmax_age: {}\n",
@@ -279,8 +307,8 @@ fn load_entry(path: &std::path::Path) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::{
-        ABSENCE_BELIEVED, Cache, FAILURE_PAUSE, Held, MOST_POLICIES, RECORD_TRUSTED, REFETCH_AFTER,
-        UNUSED_AFTER,
+        ABSENCE_BELIEVED, Cache, FAILURE_PAUSE, Held, MOST_POLICIES, POLICIES_BYTES_MAX,
+        RECORD_TRUSTED, REFETCH_AFTER, UNUSED_AFTER,
     };
     use crate::appliance::sts::policy::{Mode, Policy};
 
@@ -321,6 +349,32 @@ mod tests {
             assert_eq!(cache.get("a.example", now), Held::Policy(policy(WEEK)));
         }
         assert_eq!(cache.get("a.example", START + WEEK), Held::Unknown);
+    }
+
+    /// Five thousand of the largest were more than the service may have: it was killed for ever.
+    #[test]
+    fn many_large_ones_are_held_to_a_budget() {
+        let (folder, mut cache) = cache();
+        let large = Policy {
+            patterns: (0..100).map(|n| format!("{n:0>240}.example")).collect(),
+            ..policy(WEEK)
+        };
+        for number in 0..700 {
+            let now = START + number;
+            cache
+                .put(&format!("d{number}.example"), "1", large.clone(), now)
+                .unwrap();
+            assert!(cache.bytes <= POLICIES_BYTES_MAX);
+        }
+        assert!(cache.entry("d0.example").is_none());
+        assert!(cache.entry("d699.example").is_some());
+        let sum: usize = cache.entries.values().map(|entry| entry.bytes).sum();
+        assert_eq!(sum, cache.bytes);
+        let loaded = Cache::load(folder.path().join("policies"), Some(START)).unwrap();
+        assert_eq!(
+            (loaded.entries.len(), loaded.bytes),
+            (cache.entries.len(), sum)
+        );
     }
 
     #[test]

@@ -17,13 +17,19 @@ const MOST_DOMAINS: usize = 2000;
 const MOST_POLICIES: usize = 8;
 /// Most kinds of failure that are told apart.
 const MOST_FAILURES: usize = 50;
-/// Largest file of ours.
-const LARGEST_FILE: u64 = 64 << 20;
+/// Most that a day's names and words take, in bytes as on disk. What comes after that is counted
+/// where it is known already, and left out otherwise: the service may have 128 MB.
+const DAY_BYTES_MAX: usize = 12 << 20;
+/// Largest file of ours: numbers grow, words do not.
+const LARGEST_FILE: u64 = 16 << 20;
 
 /// All sessions of a day.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
     pub domains: BTreeMap<String, DomainDay>,
+    /// About how much it takes.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 /// All sessions with one domain.
@@ -47,8 +53,13 @@ pub struct PolicyDay {
 impl Day {
     /// Counts a session in.
     pub fn count(&mut self, event: Event) {
-        if !self.domains.contains_key(&event.domain) && self.domains.len() >= MOST_DOMAINS {
+        let full = self.bytes >= DAY_BYTES_MAX;
+        let new = !self.domains.contains_key(&event.domain);
+        if new && (full || self.domains.len() >= MOST_DOMAINS) {
             return;
+        }
+        if new {
+            self.bytes += event.domain.len() + event.record.len();
         }
         let domain = self.domains.entry(event.domain).or_insert(DomainDay {
             record: String::new(),
@@ -62,8 +73,9 @@ impl Day {
                 .position(|known| known.policy == outcome.policy);
             let at = match known {
                 Some(at) => at,
-                None if domain.policies.len() >= MOST_POLICIES => continue,
+                None if full || domain.policies.len() >= MOST_POLICIES => continue,
                 None => {
+                    self.bytes += size(&outcome.policy);
                     domain.policies.push(PolicyDay {
                         policy: outcome.policy,
                         successes: 0,
@@ -83,12 +95,28 @@ impl Day {
                 let details = &mut policy.details;
                 match details.iter().position(|(known, _)| *known == failure) {
                     Some(at) => details[at].1 += 1,
-                    None if details.len() >= MOST_FAILURES => {}
-                    None => details.push((failure, 1)),
+                    None if full || details.len() >= MOST_FAILURES => {}
+                    None => {
+                        self.bytes += size(&failure);
+                        details.push((failure, 1));
+                    }
                 }
             }
         }
     }
+}
+
+/// How much something takes on disk.
+fn size(part: &impl Serialize) -> usize {
+    serde_json::to_vec(part).map_or(0, |bytes| bytes.len())
+}
+
+fn measure((name, domain): (&String, &DomainDay)) -> usize {
+    let parts = domain.policies.iter().map(|known| {
+        let details = known.details.iter().map(|(failure, _)| size(failure));
+        size(&known.policy) + details.sum::<usize>()
+    });
+    name.len() + domain.record.len() + parts.sum::<usize>()
 }
 
 /// The day of a moment, in seconds since 1970.
@@ -113,11 +141,13 @@ fn path(place: &Place, date: Date) -> PathBuf {
 pub fn load_day(place: &Place, date: Date) -> Day {
     let path = path(place, date);
     let small = std::fs::metadata(&path).is_ok_and(|file| file.len() <= LARGEST_FILE);
-    std::fs::read(&path)
-        .ok()
-        .filter(|_| small)
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default()
+    let read = || {
+        let bytes = std::fs::read(&path).ok().filter(|_| small)?;
+        let mut day: Day = serde_json::from_slice(&bytes).ok()?;
+        day.bytes = day.domains.iter().map(measure).sum();
+        Some(day)
+    };
+    read().unwrap_or_default()
 }
 
 /// Stores a day; one without domains is removed.
@@ -158,7 +188,9 @@ pub fn list_days(place: &Place) -> Vec<Date> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Day, MOST_DOMAINS, date_of, list_days, load_day, store_day};
+    use super::{
+        DAY_BYTES_MAX, Day, LARGEST_FILE, MOST_DOMAINS, date_of, list_days, load_day, store_day,
+    };
     use crate::appliance::machine::place::Place;
     use crate::appliance::sts::report::event::{Event, parse_event};
 
@@ -198,6 +230,25 @@ mod tests {
         }
         let policy = &day.domains["a.example"].policies[0];
         assert_eq!((policy.failures, policy.details.len()), (103, 50));
+    }
+
+    /// A file of what every limit by number allows was more than the service may have.
+    #[test]
+    fn a_day_of_long_words_is_held_to_a_budget() {
+        let mut day = Day::default();
+        let long = "x".repeat(250);
+        for number in 0..60_000 {
+            let domain = format!("d{}.example", number % MOST_DOMAINS);
+            day.count(event(&domain, true, &format!("{number}{long}")));
+        }
+        assert!(day.bytes < DAY_BYTES_MAX + (64 << 10), "{}", day.bytes);
+        let file = serde_json::to_vec(&day).unwrap().len() as u64;
+        assert!(file < LARGEST_FILE, "{file}");
+        // What is known is counted on.
+        let before = day.domains["d0.example"].policies[0].failures;
+        day.count(event("d0.example", true, "another"));
+        let policy = &day.domains["d0.example"].policies[0];
+        assert_eq!(policy.failures, before + 1);
     }
 
     #[test]
