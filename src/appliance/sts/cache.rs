@@ -356,7 +356,9 @@ mod tests {
     fn many_large_ones_are_held_to_a_budget() {
         let (folder, mut cache) = cache();
         let large = Policy {
-            patterns: (0..100).map(|n| format!("{n:0>240}.example")).collect(),
+            patterns: (0..100)
+                .map(|n| format!("{n:0>60}.{n:0>60}.{n:0>60}.{n:0>60}.example"))
+                .collect(),
             ..policy(WEEK)
         };
         for number in 0..700 {
@@ -483,6 +485,7 @@ mod tests {
                     checked: START,
                     failed: 0,
                     used: START + number,
+                    bytes: 0,
                 },
             );
         }
