@@ -1,8 +1,7 @@
 //! Brute force: whoever guesses passwords is shut out, and nobody else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,16 +13,12 @@ use super::guessing::{
     guess,
 };
 use super::world::World;
-use crate::world::network::{
-    CLIENTS, STRANGERS, STRANGERS6, call, connect_from, is_answered, machine_address6,
-};
+use crate::world::network::{CLIENTS, STRANGERS6, connect_from, machine_address6};
 use crate::world::wait::until;
 
 /// How long an open port takes to answer at most, and how long a ban to come.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const BAN_LIMIT: Duration = Duration::from_secs(30);
-/// Who comes with many connections.
-const CROWDED: IpAddr = IpAddr::V4(STRANGERS[6]);
 /// Every port with mail behind it.
 const PORTS: [u16; 6] = [25, 465, 587, 143, 993, 4190];
 
@@ -59,10 +54,6 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "while fourteen guess, a neighbour logs in on 465 and 993, however slow the machine is",
         check: neighbour_logs_in_meanwhile,
-    },
-    Promise {
-        says: "a thousand connections of one stranger at once keep no neighbour from logging in",
-        check: crowd_is_let_in_little_by_little,
     },
     Promise {
         says: "an address that never guessed is let in on every port",
@@ -134,41 +125,6 @@ fn neighbour_logs_in_meanwhile(world: &World) -> Result<()> {
     ))?;
     logins.with_context(|| died.clone())?;
     ensure!(died.is_empty(), "{died}");
-    Ok(())
-}
-
-/// Each of them had a password checked, or waited for one, before the first was banned.
-fn crowd_is_let_in_little_by_little(world: &World) -> Result<()> {
-    const CROWD: usize = 1000;
-    // A hundred at once and twenty a second, until the neighbour is done.
-    const MOST: usize = 100 + 20 * 30;
-    let ports = [465, 587, 143, 993, 4190].map(|port| SocketAddr::new(world.address(), port));
-    let began = Instant::now();
-    let calls: Vec<OwnedFd> = (0..CROWD)
-        .map(|number| call(CROWDED, ports[number % ports.len()]))
-        .collect::<Result<_>>()?;
-    for way in [Way::Imap, Way::Submission] {
-        ensure!(
-            guess(
-                way,
-                CLIENTS[1].into(),
-                world.address(),
-                &world.account("ulf")
-            )?,
-            "a right password was refused by {way:?}"
-        );
-    }
-    let let_in = calls.iter().filter(|call| is_answered(call)).count();
-    let took = began.elapsed();
-    println!("       {let_in} of {CROWD} let in, the neighbour done after {took:.1?}");
-    ensure!(
-        (1..=MOST).contains(&let_in),
-        "{let_in} of {CROWD} were let in"
-    );
-    ensure!(
-        took < Duration::from_secs(60),
-        "the neighbour took {took:?}"
-    );
     Ok(())
 }
 
