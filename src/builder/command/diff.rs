@@ -6,7 +6,7 @@
 
 mod files;
 mod report;
-mod subject;
+pub(super) mod subject;
 
 use std::path::PathBuf;
 

@@ -8,12 +8,14 @@ pub mod configure;
 pub mod diff;
 pub mod inspect;
 pub mod install;
+pub mod key;
 pub mod last_known;
 pub mod lock;
 pub mod mailctl;
 pub mod outdated;
 pub mod scripts;
 pub mod settings;
+pub mod sign;
 mod signals;
 pub mod upgrade;
 pub mod why;
@@ -57,6 +59,11 @@ enum Command {
     Install(install::InstallArgs),
     /// Give a running machine a newer version over ssh
     Upgrade(upgrade::UpgradeArgs),
+    /// Keys that sign updates
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+    /// Sign an image, and make a folder of it that machines take it from by https
+    Sign(sign::SignArgs),
     /// Tell what an image consists of
     Inspect(inspect::InspectArgs),
     /// Re-derive every hash of an image
@@ -155,6 +162,8 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Install(args) => install::run_install(&args),
         Command::Upgrade(args) => upgrade::run_upgrade(&args),
+        Command::Key(verb) => key::run_key(&verb),
+        Command::Sign(args) => sign::run_sign(&args),
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Diff(args) => diff::run_diff(&args),

@@ -6,6 +6,7 @@ use super::merge::field;
 use crate::builder::deb::Package;
 use crate::builder::lock::Lock;
 use crate::builder::recipe::Recipe;
+use crate::format::update::BootFile;
 use crate::settings::KEYS;
 
 /// The manifest inside the image.
@@ -39,17 +40,6 @@ pub struct Manifest {
     /// image, not inside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot: Vec<BootFile>,
-}
-
-/// A file of the boot partition.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub struct BootFile {
-    /// Its path.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// SHA-256, hexadecimal.
-    pub sha256: String,
 }
 
 /// Sizes of an image's parts, in bytes.

@@ -22,7 +22,7 @@ mod review;
 pub use composed::{Composed, MAILCTL_PATH};
 pub use factory::FACTORY;
 pub use image_version::{check_room, image_version};
-pub use manifest::{BootFile, MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
+pub use manifest::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};
 pub use merge::field;
 pub use origin::{Attributed, Origin, Origins};
 pub use presets::{enable_units, enabled_units};
@@ -106,7 +106,10 @@ pub fn compose(
             resources::install_units(tree, resources)
         })?;
     }
-    tree.step(Origin::Builder, |tree| effects::apply_effects(tree, recipe))?;
+    tree.step(Origin::Builder, |tree| {
+        record::install_update_keys(tree, recipe)?;
+        effects::apply_effects(tree, recipe)
+    })?;
     if let Some(mailctl) = &ingredients.mailctl {
         elf::check_runs_in(mailctl, &tree).context("checking mailctl against the image")?;
         tree.step(Origin::Mailctl, |tree| {

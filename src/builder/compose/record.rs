@@ -18,6 +18,8 @@ use crate::builder::tree::{Node, Tree};
 
 /// The dpkg status file inside the image; `/var/lib/dpkg/status` leads to it.
 const STATUS_PATH: &str = "usr/share/mailimg/dpkg/status";
+/// The public keys inside the image, which `mailctl upgrade` reads.
+const UPDATE_KEYS_PATH: &str = "usr/share/mailimg/update-keys";
 
 /// Puts the dpkg status into the tree.
 pub fn install_status(tree: &mut Tree, installed: &[&Package]) -> Result<()> {
@@ -26,6 +28,19 @@ pub fn install_status(tree: &mut Tree, installed: &[&Package]) -> Result<()> {
         "var/lib/dpkg/status",
         Node::symlink(format!("/{STATUS_PATH}")),
     )
+}
+
+/// Puts the keys into the tree that may sign what comes after this image.
+pub fn install_update_keys(tree: &mut Tree, recipe: &Recipe) -> Result<()> {
+    if recipe.update.keys.is_empty() {
+        return Ok(());
+    }
+    let lines = recipe.update.keys.iter().map(|key| format!("{key}\n"));
+    let text = format!(
+        "# Who may sign updates of this machine; [update] of the recipe.\n{}",
+        lines.collect::<String>()
+    );
+    tree.insert(UPDATE_KEYS_PATH, Node::file(0o644, text))
 }
 
 /// Writes the image's version, that of the recipe given, where the image says

@@ -1,9 +1,9 @@
 //! What changed between two locks, one line a change.
 
-use super::changes::package_changes;
 use super::held::held_text;
 use super::locked::Lock;
 use crate::builder::archive::date::format_date;
+use crate::format::packages::package_changes;
 
 /// Lists sources and packages that changed; empty when none did.
 pub fn difference(old: &Lock, new: &Lock) -> String {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::packages::Pinned;
+
 /// A resolved recipe.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,18 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// The packages as [`crate::format::packages`] compares them.
+    pub fn pinned(&self) -> Vec<Pinned> {
+        let packages = self.packages.iter();
+        packages
+            .map(|package| Pinned {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                sha256: package.sha256.clone(),
+            })
+            .collect()
+    }
+
     /// The time stamp of images made from this lock: the newest of its indexes,
     /// in seconds since 1970.
     pub fn time(&self) -> i64 {

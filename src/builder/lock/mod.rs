@@ -4,7 +4,6 @@
 //! package. It also records the signed indexes it came from. The resolver
 //! makes it ([`super::archive`] provides the indexes); a build reads it.
 
-mod changes;
 mod difference;
 mod explain;
 mod fresh;
@@ -18,7 +17,7 @@ mod solver;
 mod text;
 mod universe;
 
-pub use changes::{Change, ChangeKind, Pinned, package_changes};
+pub use crate::format::packages::{Change, ChangeKind, Pinned, package_changes};
 pub use difference::{difference, source_changes};
 pub use fresh::{check_clock, check_fresh, recipe_digest};
 pub use held::{HeldPackage, held_text};

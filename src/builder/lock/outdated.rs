@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::changes::{Change, ChangeKind, package_changes};
 use super::locked::{Lock, LockedPackage};
+use crate::format::packages::{Change, ChangeKind, package_changes};
 
 /// How suites of security updates are named.
 const SECURITY_ENDING: &str = "-security";

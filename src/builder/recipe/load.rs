@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Hint, hinted};
+use crate::format::minisign::PublicKey;
 
 use super::extend::{EXTENDS, extend, extended};
 use super::names::{check_beside, check_names, check_sources};
@@ -67,6 +68,9 @@ pub fn parse_recipe(name: &str, files: &dyn RecipeFiles) -> Result<Recipe> {
         &recipe.blocks_file,
     ] {
         check_beside(file.as_deref()).with_context(|| format!("reading {name}"))?;
+    }
+    for key in &recipe.update.keys {
+        PublicKey::parse(key).with_context(|| format!("reading [update] of {name}"))?;
     }
     if let Some(file) = &recipe.accounts_file {
         let accounts: Accounts = parse_table(file, files)?;

@@ -46,6 +46,9 @@ pub struct Recipe {
     pub effects: Effects,
     /// How the tree becomes a bootable image; absent for a recipe of tools.
     pub image: Option<Image>,
+    /// Whose updates a machine takes from a folder.
+    #[serde(default)]
+    pub update: Updates,
     /// File beside the recipe with the fixed accounts.
     pub accounts_file: Option<String>,
     /// File beside the recipe with the reviewed maintainer scripts; without
@@ -161,6 +164,16 @@ pub struct Link {
     pub target: String,
     /// Which script this stands for, or why it is needed.
     pub reason: String,
+}
+
+/// Whose updates a machine takes from a folder.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Updates {
+    /// Public keys as `mailimg key new` and minisign print them. An update is taken
+    /// that one of them signed.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// How the tree becomes a bootable image.

@@ -96,6 +96,12 @@ impl Output {
         &self.path
     }
 
+    /// The same under a name that was not known before.
+    pub fn commit_as(mut self, path: &Path) -> Result<()> {
+        path.clone_into(&mut self.path);
+        self.commit()
+    }
+
     /// Gives the file its final name, replacing what was there, once all of
     /// it is on the disk.
     pub fn commit(mut self) -> Result<()> {

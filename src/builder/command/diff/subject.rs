@@ -30,10 +30,12 @@ const NEWER: &str = "a file of a newer mailimg needs that mailimg: see `mailimg 
 
 /// What one side knows; what it does not know is empty or nothing.
 #[derive(Default)]
-pub(super) struct Subject {
+pub(in crate::builder::command) struct Subject {
     pub packages: Vec<Pinned>,
     pub lock: Option<Lock>,
     pub settings: Vec<String>,
+    /// Version of the kernel.
+    pub kernel: Option<String>,
     pub sizes: Option<Sizes>,
     /// Every path of the root.
     pub files: Option<BTreeMap<String, Stat>>,
@@ -81,6 +83,7 @@ impl Subject {
                 })
                 .collect(),
             settings: manifest.settings,
+            kernel: manifest.kernel,
             sizes: manifest.sizes,
             ..Self::default()
         }

@@ -1,16 +1,16 @@
 //! What became of each package between two states of an image.
+//!
+//! The order of versions is that of `deb-version(7)`,
+//! <https://manpages.debian.org/trixie/dpkg-dev/deb-version.7.en.html>.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
-
-use super::locked::Lock;
-use crate::builder::archive::version::compare_versions;
+use debversion::Version;
+use serde::{Deserialize, Serialize};
 
 /// A package as locks and manifests pin it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
     /// Package name.
     pub name: String,
@@ -72,20 +72,6 @@ impl fmt::Display for Change {
     }
 }
 
-impl Lock {
-    /// The packages as [`package_changes`] compares them.
-    pub fn pinned(&self) -> Vec<Pinned> {
-        let packages = self.packages.iter();
-        packages
-            .map(|package| Pinned {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                sha256: package.sha256.clone(),
-            })
-            .collect()
-    }
-}
-
 /// What changed, sorted by name; nothing is said of packages that did not.
 pub fn package_changes(old: &[Pinned], new: &[Pinned]) -> Vec<Change> {
     let mut names: BTreeMap<&str, (Option<&Pinned>, Option<&Pinned>)> = BTreeMap::new();
@@ -115,8 +101,8 @@ fn changed(old: &Pinned, new: &Pinned) -> Option<ChangeKind> {
         return (old.sha256 != new.sha256).then_some(ChangeKind::Rebuilt);
     }
     // Versions came out of an index; an unreadable one was edited by hand.
-    match compare_versions(&old.version, &new.version) {
-        Ok(Ordering::Greater) => Some(ChangeKind::Downgraded),
+    match (old.version.parse::<Version>(), new.version.parse()) {
+        (Ok(old), Ok(new)) if old > new => Some(ChangeKind::Downgraded),
         _ => Some(ChangeKind::Upgraded),
     }
 }
