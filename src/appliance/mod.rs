@@ -41,6 +41,7 @@ mod ssh;
 mod sts;
 mod takeover;
 mod unbound;
+mod updates;
 mod upgrade;
 mod users;
 mod web;

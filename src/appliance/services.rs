@@ -6,7 +6,8 @@
 use super::machine::place::{self, Place};
 use super::probe::Probe;
 use super::{
-    certificate, dkim, dns, dovecot, filter, guard, network, postfix, ssh, sts, unbound, web,
+    certificate, dkim, dns, dovecot, filter, guard, network, postfix, ssh, sts, unbound, updates,
+    web,
 };
 use crate::settings::Settings;
 use anyhow::Result;
@@ -64,7 +65,7 @@ const PLAIN: Service = Service {
 
 /// All of them. Names are answered before others ask for some, and Dovecot knows who may
 /// log in before Postfix, which asks it as soon as it is back.
-pub const SERVICES: [Service; 14] = [
+pub const SERVICES: [Service; 15] = [
     Service {
         name: "network",
         daemon: Some("systemd-networkd.service"),
@@ -164,6 +165,12 @@ pub const SERVICES: [Service; 14] = [
         name: "dns",
         jobs: &["mailimg-dns.timer", dns::UNIT],
         configure: dns::configure,
+        ..PLAIN
+    },
+    Service {
+        name: "updates",
+        jobs: &[updates::TIMER],
+        configure: updates::configure,
         ..PLAIN
     },
 ];

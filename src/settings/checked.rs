@@ -3,6 +3,7 @@
 use super::address::MailAddress;
 use super::name::{DnsUpdate, StsMode};
 use super::problem::Problem;
+use super::schedule::Schedule;
 use super::value::{DhParameters, Interface, NetworkSource, SshKey};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,6 +52,8 @@ pub struct Settings {
     pub ssh: Ssh,
     /// Addresses and names.
     pub network: Network,
+    /// Other versions of the system.
+    pub updates: Updates,
 }
 
 impl Settings {
@@ -132,6 +135,17 @@ pub struct Network {
     pub dns_servers: Vec<IpAddr>,
     /// `DNSSEC`.
     pub dnssec: bool,
+}
+
+/// Other versions of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Updates {
+    /// `UPDATE_SOURCE`.
+    pub source: Option<String>,
+    /// `UPDATE_SCHEDULE`.
+    pub schedule: Option<Schedule>,
+    /// `UPDATE_WINDOW`, in seconds.
+    pub window: i64,
 }
 
 /// Settings with what is odd about them.

@@ -1,12 +1,13 @@
 //! The groups of keys that belong together, each with what must fit together in it.
 
-use super::checked::{Acme, Monitoring, Network, Relay, Ssh, Web};
+use super::checked::{Acme, Monitoring, Network, Relay, Ssh, Updates, Web};
 use super::name::{
     DnsUpdate, parse_file_name, parse_https_url, parse_key_name, parse_name_server,
     parse_relayhost, parse_tsig_algorithm, parse_word,
 };
 use super::problem::Problem;
 use super::reader::Reader;
+use super::schedule::{parse_schedule, parse_window};
 use super::value::{
     Interface, Wrong, check_family, parse_interface, parse_ip, parse_network, parse_port,
     parse_ssh_key, parse_switch,
@@ -87,6 +88,21 @@ impl Reader<'_> {
             dns_servers: self.items("DNS_SERVERS", parse_ip),
             dnssec: self.parsed("DNSSEC", parse_switch).unwrap_or_default(),
         }
+    }
+
+    pub fn updates(&mut self) -> Updates {
+        let updates = Updates {
+            source: self.parsed("UPDATE_SOURCE", parse_https_url),
+            schedule: self.parsed("UPDATE_SCHEDULE", parse_schedule),
+            window: self
+                .parsed("UPDATE_WINDOW", parse_window)
+                .unwrap_or_default(),
+        };
+        if updates.schedule.is_some() && self.written.value("UPDATE_SOURCE").is_none() {
+            let wrong = "is set without UPDATE_SOURCE".to_owned();
+            self.wrong("UPDATE_SCHEDULE", (wrong, "both, or neither"));
+        }
+        updates
     }
 
     pub fn dns_update(&mut self) -> Option<DnsUpdate> {

@@ -178,6 +178,21 @@ pub const KEYS: &[Key] = &[
     ),
     secret("DNS_UPDATE_SECRET", "The key in base64."),
     plain(
+        "UPDATE_SOURCE",
+        "",
+        "Address of a folder of signed updates, for mailctl upgrade: https://HOST/FOLDER/.",
+    ),
+    plain(
+        "UPDATE_SCHEDULE",
+        "",
+        "When to take them by itself and restart (daily, weekly, Sun 03:00, Mon..Fri 02:30, *-*-01 04:00), in UTC; empty: never.",
+    ),
+    plain(
+        "UPDATE_WINDOW",
+        "2h",
+        "How long from then on it may begin and restart (30min to 23h); when within is left to chance.",
+    ),
+    plain(
         "DH_PARAMS",
         "ffdhe4096",
         "Diffie-Hellman group of RFC 7919 (ffdhe2048, ffdhe3072, ffdhe4096), or generate:BITS.",

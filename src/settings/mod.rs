@@ -20,6 +20,7 @@ mod problem;
 mod reader;
 mod reference;
 mod resolve;
+mod schedule;
 mod template;
 mod value;
 mod warning;
@@ -29,7 +30,7 @@ pub use address::{MailAddress, parse_local_part, parse_mail_address};
 pub use authority::{
     AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, named_authority, parse_authority,
 };
-pub use checked::{Resolved, Settings};
+pub use checked::{Resolved, Settings, Updates};
 pub use file::{load_settings, parse_settings};
 pub use host::parse_host_name;
 pub use key::{KEYS, Key, find_key};
@@ -37,6 +38,7 @@ pub use name::{DnsUpdate, StsMode};
 pub use problem::{Problem, Problems};
 pub use reference::describe_settings;
 pub use resolve::resolve_settings;
+pub use schedule::Schedule;
 pub use template::{blank_secrets, restore_secrets, settings_template};
 pub use value::{DhParameters, Interface, NetworkSource, SshKey, parse_quota};
 pub use written::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written};

@@ -83,6 +83,7 @@ pub fn resolve_settings(written: &Written) -> Result<Resolved, Problems> {
         web: reader.web(),
         ssh: reader.ssh(),
         network: reader.network(),
+        updates: reader.updates(),
     };
     if !reader.problems.0.is_empty() {
         // A misspelt key is often why another one is missing.

@@ -11,6 +11,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::settings::load_checked;
 use crate::appliance::postfix::queue::{self, Counts, readable_age};
 use crate::appliance::services::SERVICES;
+use crate::appliance::updates;
 use crate::appliance::users::load_users;
 use crate::appliance::users::mailbox::human_size;
 use crate::error::render as render_error;
@@ -40,6 +41,8 @@ struct Status {
     uptime_seconds: Option<i64>,
     /// How the last upgrade stands, when it was not simply kept.
     upgrade: Option<String>,
+    /// What came of the last look for updates, when there is a schedule.
+    updates: Option<String>,
     /// What the health gate said: `passed`, `failed`, `running` or `not run`.
     health: Option<String>,
     accounts: usize,
@@ -110,6 +113,7 @@ fn collect(place: &Place) -> Result<Status> {
                 Err(error) => status.alias_problems.push(format!("{error:#}")),
             }
             status.dh_pending_bits = dh::pending_bits(place, &settings);
+            status.updates = updates::describe(place, &settings);
             status.domains = settings.domains().map(str::to_owned).collect();
             status.hostname = Some(settings.hostname);
         }
@@ -165,6 +169,9 @@ fn render(status: &Status) -> String {
     }
     if let Some(upgrade) = &status.upgrade {
         line("Upgrade", upgrade);
+    }
+    if let Some(updates) = &status.updates {
+        line("Updates", updates);
     }
     line(
         "Accounts",
@@ -340,6 +347,7 @@ mod tests {
             uptime_seconds: Some(90_061),
             health: Some("passed".to_owned()),
             upgrade: Some("0.2.0 waits for a restart to be tried".to_owned()),
+            updates: Some("2026-11-22T03:14:00Z: 0.2.0 is ready".to_owned()),
             accounts: 12,
             aliases: 3,
             alias_problems: vec!["line 1: x".to_owned(); 5],
@@ -377,6 +385,7 @@ mod tests {
         Image        0.1.0, booted 2026-11-22T10:00:00Z, 1 d 1 h 1 min ago
         Health gate  passed
         Upgrade      0.2.0 waits for a restart to be tried
+        Updates      2026-11-22T03:14:00Z: 0.2.0 is ready
         Accounts     12, 3 aliases
         Queue        3 messages: 1 active, 2 deferred, 0 on hold; the oldest waits 2 h
         Bans         4

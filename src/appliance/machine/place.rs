@@ -17,6 +17,10 @@ pub const STATE: &str = "/var/lib/mailimg";
 pub const STATE_VERSION: &str = "/var/lib/mailimg/state-version";
 /// How the last upgrade went.
 pub const UPGRADE: &str = "/var/lib/mailimg/upgrade.json";
+/// Public keys that may sign updates, a line each, put there by the build.
+pub const UPDATE_KEYS: &str = "/usr/share/mailimg/update-keys";
+/// What the running image consists of.
+pub const MANIFEST: &str = "/usr/share/mailimg/manifest.json";
 /// Accounts, in Dovecot's passwd-file format.
 pub const USERS: &str = "/var/lib/mailimg/users";
 /// Held while accounts or maps change.

@@ -1,14 +1,12 @@
 //! How a trial ends: kept, or the version before is back and says why.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::machine::{Machine, boot_id, is_counted, running_root_hash};
+use super::owner::tell_owner;
 use super::record::{Record, State};
 use super::trial::{self, Standing};
-use crate::appliance::machine::place::{self, Place};
-use crate::appliance::machine::settings::load_checked;
-use crate::appliance::wire::notice::{Notice, send_notice};
-use crate::appliance::wire::smtp::Door;
+use crate::appliance::machine::place::Place;
 use crate::format::verity::Hash;
 
 /// What is known of a version that never spoke.
@@ -30,6 +28,12 @@ pub fn bless(place: &Place) -> Result<String> {
         if let Some(mut record) = record {
             record.state = State::Kept;
             record.save(place)?;
+            // A mail that cannot be sent is no reason to try all this again.
+            if record.by_itself
+                && let Err(error) = tell_of_kept(place, &record)
+            {
+                tell!("{error:#}");
+            }
         }
         return Ok(format!(
             "{} has proven itself and is kept.",
@@ -37,7 +41,7 @@ pub fn bless(place: &Place) -> Result<String> {
         ));
     }
     settle(place, &machine)?;
-    tell_owner(place)?;
+    tell_of_way_back(place)?;
     let record = Record::load(place)?;
     let said = record.and_then(|record| record.describe(place, &machine.root_hash));
     Ok(said.unwrap_or_else(|| NOTHING.to_owned()))
@@ -102,41 +106,43 @@ pub fn give_up(place: &Place, why: &str) -> Result<bool> {
     trial::give_up_running(place, &machine)
 }
 
-/// Mail to ADMIN_EMAIL, once.
-fn tell_owner(place: &Place) -> Result<()> {
+/// Mail about a version that came back, once.
+fn tell_of_way_back(place: &Place) -> Result<()> {
     let Some(mut record) = Record::load(place)? else {
         return Ok(());
     };
     let State::CameBack { why, told: false } = record.state.clone() else {
         return Ok(());
     };
-    let Some(resolved) = load_checked(place, place::SETTINGS)? else {
-        return Ok(());
-    };
-    let settings = resolved.settings;
     let Record {
         version, before, ..
     } = &record;
-    let notice = Notice {
-        hostname: &settings.hostname,
-        sender: &settings.admin.to_string(),
-        recipient: &settings.admin_email.to_string(),
-        subject: &format!("{} went back to version {before}", settings.hostname),
-        paragraphs: &[
-            format!(
-                "Version {version} was tried on {} and did not prove itself. Version {before} \
-                 runs again; mail and settings are as they were.",
-                settings.hostname
-            ),
-            format!("Why: {why}"),
-            "On the machine, `mailctl status` shows what runs, and `journalctl -b -1` what \
-             happened in the boot before, as far as it was written."
-                .to_owned(),
-        ],
-    };
-    if place.is_machine() {
-        send_notice(&Door::default(), &notice).context("telling the owner")?;
-    }
+    let what = format!("went back to version {before}");
+    let paragraphs = [
+        format!(
+            "Version {version} was tried on this machine and did not prove itself. Version \
+             {before} runs again; mail and settings are as they were."
+        ),
+        format!("Why: {why}"),
+        "On the machine, `mailctl status` shows what runs, and `journalctl -b -1` what \
+         happened in the boot before, as far as it was written."
+            .to_owned(),
+    ];
+    tell_owner(place, &what, &paragraphs)?;
     record.state = State::CameBack { why, told: true };
     record.save(place)
+}
+
+/// Mail about a version that the machine took by itself.
+fn tell_of_kept(place: &Place, record: &Record) -> Result<()> {
+    let paragraphs = [format!(
+        "Version {} has proven itself on this machine and is kept; version {} was the one \
+         before. `mailctl rollback` goes back to it.",
+        record.version, record.before
+    )];
+    tell_owner(
+        place,
+        &format!("runs version {}", record.version),
+        &paragraphs,
+    )
 }

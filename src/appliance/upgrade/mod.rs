@@ -9,6 +9,7 @@
 //! [`machine`] is the disk and the slot that runs. [`source`] offers an image, [`root`]
 //! writes its root where nothing runs from, [`boot_partition`] lets the firmware try it,
 //! and [`conclusion`] says how that went. [`record`] is what all of them remember.
+//! [`scheduled`] does it without being told, and [`owner`] hears of it.
 //!
 //! The slot that runs is only read. Until the sector is written that starts the trial, one
 //! for each firmware, the old version is what starts. From then on the boot loader counts
@@ -19,8 +20,10 @@ pub mod boot_partition;
 pub mod conclusion;
 pub mod machine;
 pub mod offer;
+pub mod owner;
 pub mod record;
 pub mod root;
+pub mod scheduled;
 pub mod source;
 pub mod trial;
 
@@ -65,9 +68,11 @@ pub fn upgrade(
     offer::check(&offer, &machine, permissions)?;
     trial::check_room(place, &machine, source.kernel_size())?;
     check_state_room(place)?;
+    // While there is still something to go back to.
+    let index = source.index()?;
 
     trial::withdraw(place, &machine)?;
-    let tally = root::write(&machine, source)?;
+    let tally = root::write(&machine, source, &index)?;
     let kernel = source.kernel()?;
     ensure!(
         crate::format::uki::describe(&kernel)? == offer.described,

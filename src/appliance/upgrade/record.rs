@@ -59,6 +59,9 @@ pub struct Record {
     pub since: i64,
     /// The boot that put it on trial.
     pub boot: String,
+    /// Whether the machine took it by itself.
+    #[serde(default)]
+    pub by_itself: bool,
     /// How it stands.
     #[serde(flatten)]
     pub state: State,
@@ -73,6 +76,7 @@ impl Record {
             before: machine.version.clone(),
             since: now(),
             boot: boot_id(place),
+            by_itself: false,
             state: State::Waiting,
         })
     }

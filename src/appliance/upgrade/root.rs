@@ -19,7 +19,7 @@ use super::machine::Machine;
 use super::source::Source;
 use crate::error::Hint;
 use crate::format::gpt::{ATTRIBUTE_READ_ONLY, Partition};
-use crate::format::image::{Prefix, prefix_of};
+use crate::format::image::{Offer, Prefix, prefix_of};
 use crate::format::layout::{EMPTY, SLOTS, change_partitions};
 use crate::format::verity::{
     BLOCK, BlockHasher, DIGEST, Hash, Superblock, build_tree, hash_size, leaves_at,
@@ -45,10 +45,9 @@ pub struct Tally {
 }
 
 /// Writes the root and its tree of hashes, and names the slot's partitions by them.
-pub fn write(machine: &Machine, source: &mut dyn Source) -> Result<Tally> {
+pub fn write(machine: &Machine, source: &mut dyn Source, index: &[Prefix]) -> Result<Tally> {
     let offer = source.offer().clone();
     let blocks = offer.superblock.data_blocks;
-    let index = source.index().to_vec();
     ensure!(
         index.len() as u64 == blocks,
         "reading the index of the image: it has {} of {blocks} blocks",
@@ -70,7 +69,7 @@ pub fn write(machine: &Machine, source: &mut dyn Source) -> Result<Tally> {
         leaves: vec![[0; DIGEST]; index.len()],
         written: 0,
     };
-    let (missing, mut tally) = slot.copy_what_is_here(machine, &index, &offer.superblock)?;
+    let (missing, mut tally) = slot.copy_what_is_here(machine, index, &offer.superblock)?;
     let wanted = ranges(&missing);
     source
         .fetch(&wanted, &mut |block, bytes| slot.take(block, bytes))
@@ -100,6 +99,14 @@ pub fn write(machine: &Machine, source: &mut dyn Source) -> Result<Tally> {
     })
     .context("naming the slot")?;
     Ok(tally)
+}
+
+/// Blocks that the running root does not have.
+pub fn missing(machine: &Machine, offer: &Offer, index: &[Prefix]) -> Result<Vec<Range<u64>>> {
+    let own = RunningRoot::read(machine, &offer.superblock)?;
+    let numbers = (0u64..).zip(index);
+    let missing = numbers.filter(|(_, prefix)| !own.blocks.contains_key(*prefix));
+    Ok(ranges(&missing.map(|(block, _)| block).collect::<Vec<_>>()))
 }
 
 /// The UUIDs of root and hashes are the halves of the root hash.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+use super::signals::say_when_stopped;
 use crate::builder::write::atomic::{Privacy, write_output};
 use crate::error::hinted;
 use crate::format::minisign::SecretKey;
@@ -51,6 +52,10 @@ pub fn run_key(verb: &KeyVerb) -> Result<()> {
     // The public one first: of a pair that is half there, the secret one is missing.
     write(&public, Privacy::Public, key.public().to_text())?;
     write(&secret, Privacy::Private, key.to_text())?;
+    say_when_stopped(
+        &format!("{} and {} are whole", secret.display(), public.display()),
+        "the line for the recipe stands in the second one",
+    );
     say(&format!(
         "key {}: wrote {}, which signs, and {}\n\
          into the recipe, so that machines believe it:\n\n[update]\nkeys = [\"{}\"]\n",

@@ -142,7 +142,7 @@ const NOTHING: &str = "no output was left behind\n\
 /// Each command, where it is stopped, and what it says then: the words behind "stopped by signal".
 ///
 /// `boot` has its own test above.
-const STOPPED: [(&str, At, &str); 19] = [
+const STOPPED: [(&str, At, &str); 21] = [
     ("build tiny", Fetching("base_"), NOTHING),
     ("scripts tiny", Fetching("base_"), NOTHING),
     ("why base tiny", Fetching("base_"), NOTHING),
@@ -181,6 +181,13 @@ const STOPPED: [(&str, At, &str); 19] = [
         "the machine runs what it ran\n\
          hint: run the same command again, it goes on where it was",
     ),
+    (
+        "key new",
+        Printing,
+        "update.key and update.pub are whole\n\
+         hint: the line for the recipe stands in the second one",
+    ),
+    ("sign image --key pipe", Opening, NOTHING),
     ("settings", Printing, NOTHING),
     ("manual", Printing, NOTHING),
     ("completions bash", Printing, NOTHING),

@@ -183,14 +183,20 @@ impl Machine {
 
 /// Builds a version whose root has this text and much that is in all of them.
 pub fn build(bench: &mut Bench, version: &str, text: &str) {
+    build_with(bench, version, text.repeat(1000).as_bytes());
+}
+
+/// The same with these bytes.
+pub fn build_with(bench: &mut Bench, version: &str, bytes: &[u8]) {
+    let digits = hex::encode(&bytes[..8]);
     let release = format!("ID=tiny\nIMAGE_ID=tiny\nIMAGE_VERSION={version}\n");
     bench.archive.packages[0] = Deb::new("base")
-        .version(&format!("{version}+{}", &text[..text.len().min(8)]))
+        .version(&format!("{version}+{digits}"))
         .file("usr/lib/os-release", 0o644, release.as_bytes())
         .file("usr/lib/systemd/systemd", 0o755, b"the first process\n")
         .file("usr/bin/sh", 0o755, b"a shell\n")
         .file("usr/share/common", 0o644, &noise(1 << 20))
-        .file("usr/share/changing", 0o644, text.repeat(1000).as_bytes());
+        .file("usr/share/changing", 0o644, bytes);
     bench.archive.publish();
     bench.run(&["lock", "tiny"]).done();
     let arguments = ["--format", "disk", "--image-version", version];

@@ -1,10 +1,15 @@
 //! `mailctl upgrade` and `mailctl rollback` on a made-up machine, under both firmwares, and
-//! `mailimg upgrade` to it.
+//! `mailimg upgrade` to it, and a folder that `mailimg sign` made for it.
 
 mod firmware;
+mod from_folder;
 pub mod machine;
 mod over_ssh;
 mod refused;
+mod refused_folder;
+mod scheduled;
+mod server;
+mod site;
 
 use std::fs;
 use std::time::Duration;

@@ -58,8 +58,8 @@ impl Source for Image {
         &self.offer
     }
 
-    fn index(&self) -> &[Prefix] {
-        &self.index
+    fn index(&mut self) -> Result<Vec<Prefix>> {
+        Ok(self.index.clone())
     }
 
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {

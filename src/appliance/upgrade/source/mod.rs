@@ -1,12 +1,18 @@
-//! Where an image comes from: a file here, or a peer that has it.
+//! Where an image comes from: a file here, a peer that has it, or an https folder.
 
+mod download;
+pub mod folder;
 pub mod image_file;
 pub mod peer;
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use anyhow::Result;
 
+use super::boot_partition::BootPartition;
+use crate::appliance::machine::place::Place;
+use crate::format::delta::{cut_kernel, piece_prefix};
 use crate::format::image::{Offer, Prefix};
 
 /// Takes blocks: the number of the first one, and their bytes.
@@ -17,8 +23,8 @@ pub trait Source {
     /// What it is.
     fn offer(&self) -> &Offer;
 
-    /// Its blocks, by their hashes.
-    fn index(&self) -> &[Prefix];
+    /// Its blocks, by their hashes, asked for before any of them.
+    fn index(&mut self) -> Result<Vec<Prefix>>;
 
     /// Hands over blocks of its root, in their order.
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()>;
@@ -28,4 +34,30 @@ pub trait Source {
 
     /// Its kernel image, called once and after [`fetch`](Self::fetch).
     fn kernel(&mut self) -> Result<Vec<u8>>;
+}
+
+/// Pieces of the kernel images that are here, by their hashes.
+struct KnownPieces {
+    kernels: Vec<Vec<u8>>,
+    /// Which kernel image has it, and where.
+    places: HashMap<Prefix, (usize, Range<usize>)>,
+}
+
+impl KnownPieces {
+    fn read(place: &Place) -> Result<Self> {
+        let kernels = BootPartition::open(place)?.kernel_bytes()?;
+        let mut places = HashMap::new();
+        for (number, kernel) in kernels.iter().enumerate() {
+            for piece in cut_kernel(kernel) {
+                places.insert(piece_prefix(&kernel[piece.clone()]), (number, piece));
+            }
+        }
+        Ok(Self { kernels, places })
+    }
+
+    /// A piece of that length, if it is here.
+    fn find(&self, prefix: &Prefix, length: usize) -> Option<&[u8]> {
+        let (number, piece) = self.places.get(prefix)?;
+        (piece.len() == length).then(|| &self.kernels[*number][piece.clone()])
+    }
 }

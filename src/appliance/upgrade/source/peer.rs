@@ -1,19 +1,16 @@
 //! A peer that has an image, at the other end of standard input and output; how both
 //! speak is said in [`crate::format::delta`].
 
-use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Source, Take};
+use super::{KnownPieces, Source, Take};
 use crate::appliance::machine::place::Place;
-use crate::appliance::upgrade::boot_partition::BootPartition;
 use crate::error::hinted;
 use crate::format::delta::{
-    Answer, Hello, PIECE_LIMIT, PROTOCOL, cut_blocks, cut_kernel, piece_prefix, read_index,
-    read_line, read_piece, write_line,
+    Answer, Hello, PIECE_LIMIT, PROTOCOL, cut_blocks, read_index, read_line, read_piece, write_line,
 };
 use crate::format::image::{Offer, Prefix};
 use crate::format::verity::BLOCK;
@@ -83,8 +80,8 @@ impl Source for Peer<'_> {
         &self.hello.offer
     }
 
-    fn index(&self) -> &[Prefix] {
-        &self.index
+    fn index(&mut self) -> Result<Vec<Prefix>> {
+        Ok(self.index.clone())
     }
 
     fn fetch(&mut self, wanted: &[Range<u64>], take: &mut Take<'_>) -> Result<()> {
@@ -102,17 +99,8 @@ impl Source for Peer<'_> {
 
     /// Pieces that are in the kernel images here are not asked for.
     fn kernel(&mut self) -> Result<Vec<u8>> {
-        let mut here: HashMap<Prefix, Vec<u8>> = HashMap::new();
-        for kernel in BootPartition::open(self.place)?.kernel_bytes()? {
-            for piece in cut_kernel(&kernel) {
-                let bytes = &kernel[piece];
-                here.insert(piece_prefix(bytes), bytes.to_vec());
-            }
-        }
-        let known = |at: usize| {
-            let piece = here.get(&self.kernel_index[at]);
-            piece.filter(|piece| piece.len() == self.hello.kernel[at])
-        };
+        let here = KnownPieces::read(self.place)?;
+        let known = |at: usize| here.find(&self.kernel_index[at], self.hello.kernel[at]);
         let numbers = 0..self.kernel_index.len();
         let missing: Vec<usize> = numbers.clone().filter(|at| known(*at).is_none()).collect();
         write_line(self.output, &Answer::Kernel(missing.clone()))?;

@@ -1,0 +1,280 @@
+//! Files of an https folder, from a server that may be slow, gone or not what it seems.
+//!
+//! Everything has an end: a size that is known beforehand, a time without a byte, a pace
+//! below which it is given up. A large file is read from front to back in stretches
+//! (`Range`, RFC 9110, section 14.2, <https://www.rfc-editor.org/rfc/rfc9110#section-14.2>);
+//! a server that knows no ranges sends it whole, and what is not wanted is passed over.
+//! Left out: passwords, proxies, http.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sha2::{Digest, Sha256};
+use ureq::http::header;
+
+use crate::appliance::certificate::trust::roots_path;
+use crate::appliance::machine::place::Place;
+use crate::appliance::wire::http::{client, trusting};
+use crate::error::{Hint, hinted};
+use crate::format::update::Part;
+
+/// Redirects that are followed, to https alone.
+const REDIRECTS_MAX: u32 = 3;
+/// Bytes a second that a server has to send on average, once it had its time.
+const PACE: u64 = 1024;
+/// Times that a stretch is asked for, when nothing of it comes.
+const TRIES: u32 = 3;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What helps when a server does not do as it should.
+const NOTHING_LOST: &str =
+    "what runs is untouched; try again later, what has come is kept and not fetched again";
+
+/// A folder of a web server.
+pub struct Download {
+    client: ureq::Agent,
+    /// Its address, with a slash at the end.
+    base: String,
+    patience: Duration,
+    /// Bytes that came.
+    pub travelled: u64,
+}
+
+impl Download {
+    /// A folder by its address; servers have this long for a word.
+    pub fn of(place: &Place, address: &str, patience: Duration) -> Result<Self> {
+        let rest = address.strip_prefix("https://").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        if host.is_empty() || host.contains('@') || address.contains(['?', '#', ' ']) {
+            return Err(hinted(
+                format!("'{address}' is no address of a folder"),
+                "an address is like https://updates.example.org/mail/, without user or password",
+            ));
+        }
+        let roots = roots_path(place);
+        let pem = std::fs::read(&roots).with_context(|| format!("reading {}", roots.display()))?;
+        let config = client()
+            .https_only(true)
+            .max_redirects(REDIRECTS_MAX)
+            .timeout_connect(Some(patience))
+            .timeout_recv_response(Some(patience))
+            .timeout_per_read(Some(patience))
+            .tls_config(trusting(&pem))
+            .build();
+        Ok(Self {
+            client: ureq::Agent::new_with_config(config),
+            base: format!("{}/", address.trim_end_matches('/')),
+            patience,
+            travelled: 0,
+        })
+    }
+
+    /// The address of a file.
+    pub fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// A small file, if there is one.
+    pub fn small(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let mut read = || -> Result<Option<Vec<u8>>> {
+            let Some(answer) = self.ask(path, None)? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            let mut body = answer.body.take(limit + 1);
+            body.read_to_end(&mut bytes)?;
+            self.travelled += bytes.len() as u64;
+            ensure!(
+                bytes.len() as u64 <= limit,
+                "it has more than {limit} bytes"
+            );
+            Ok(Some(bytes))
+        };
+        let read = read();
+        read.with_context(|| format!("fetching {}", self.address(path)))
+            .hint_where_none(NOTHING_LOST)
+    }
+
+    /// A file whose content is known by its digest.
+    pub fn part(&mut self, part: &Part, ending: &str) -> Result<Vec<u8>> {
+        let path = part.path(ending);
+        let bytes = self.small(&path, part.size)?;
+        let bytes = bytes.ok_or_else(|| self.missing(&path))?;
+        if Part::of(&bytes) == *part {
+            return Ok(bytes);
+        }
+        Err(hinted(
+            format!(
+                "fetching {}: what came is not what was signed",
+                self.address(&path)
+            ),
+            "the folder is damaged or half copied: copy it again, update.json last",
+        ))
+    }
+
+    fn missing(&self, path: &str) -> anyhow::Error {
+        hinted(
+            format!("fetching {}: it is not there", self.address(path)),
+            "copy the whole folder that `mailimg sign --into` wrote, update.json last",
+        )
+    }
+
+    /// Asks for a file, or what of it begins somewhere; nothing when there is none.
+    fn ask(&self, path: &str, range: Option<(u64, u64)>) -> Result<Option<Answer>> {
+        let mut request = self.client.get(self.address(path));
+        // Compressed once more it would have other places.
+        request = request.header(header::ACCEPT_ENCODING, "identity");
+        if let Some((start, end)) = range {
+            request = request.header(header::RANGE, format!("bytes={start}-{}", end - 1));
+        }
+        let response = request.call().map_err(explain)?;
+        let start = match (response.status().as_u16(), range) {
+            (200, _) => None,
+            (206, Some((start, _))) => {
+                let sent = response.headers().get(header::CONTENT_RANGE);
+                let sent = sent.and_then(|value| value.to_str().ok());
+                let begins = format!("bytes {start}-");
+                ensure!(
+                    sent.is_some_and(|sent| sent.starts_with(&begins)),
+                    "it answers another range than was asked for"
+                );
+                Some(start)
+            }
+            (404 | 410, _) => return Ok(None),
+            (status @ (401 | 403), _) => {
+                return Err(hinted(
+                    format!("the server answers {status}"),
+                    "a folder of updates is for everybody to read: nothing in it is secret",
+                ));
+            }
+            _ => return Err(anyhow!("the server answers {}", response.status())),
+        };
+        Ok(Some(Answer {
+            start,
+            body: Steady {
+                reader: Box::new(response.into_body().into_reader()),
+                began: Instant::now(),
+                bytes: 0,
+                patience: self.patience,
+            },
+        }))
+    }
+
+    /// Reads a large file in stretches.
+    pub fn stretches<'a>(&'a mut self, part: &Part, ending: &str) -> Stretches<'a> {
+        Stretches {
+            path: part.path(ending),
+            size: part.size,
+            download: self,
+            open: None,
+        }
+    }
+}
+
+/// What the library says, in words that help.
+fn explain(error: ureq::Error) -> anyhow::Error {
+    match error {
+        ureq::Error::HostNotFound => anyhow!("the name of the server is not known"),
+        ureq::Error::Io(error) if error.to_string().contains("failed to lookup") => {
+            anyhow!("the name of the server is not known")
+        }
+        ureq::Error::Timeout(_) => anyhow!("the server does not answer"),
+        ureq::Error::TooManyRedirects => anyhow!("the server sends on and on"),
+        ureq::Error::RequireHttpsOnly(_) => anyhow!("the server sends on to http, without TLS"),
+        other => anyhow::Error::new(other),
+    }
+}
+
+/// What a server sends.
+struct Answer {
+    /// Where in the file it begins; nothing when it is all of it, asked for or not.
+    start: Option<u64>,
+    body: Steady,
+}
+
+/// Gives up what comes too slowly.
+struct Steady {
+    reader: Box<dyn Read>,
+    began: Instant,
+    bytes: u64,
+    patience: Duration,
+}
+
+impl Read for Steady {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.bytes += count as u64;
+        let took = self.began.elapsed();
+        if count > 0 && took > self.patience && self.bytes < took.as_secs() * PACE {
+            return Err(io::Error::other(
+                "the server sends less than 1 KiB a second",
+            ));
+        }
+        Ok(count)
+    }
+}
+
+/// A large file, read from front to back.
+pub struct Stretches<'a> {
+    download: &'a mut Download,
+    path: String,
+    size: u64,
+    /// The answer that is being read, where it stands, and where it ends.
+    open: Option<(Steady, u64, u64)>,
+}
+
+impl Stretches<'_> {
+    /// So many bytes at a place; `end` is where the stretch ends that is asked for at once.
+    pub fn read(&mut self, at: u64, length: usize, end: u64) -> Result<Vec<u8>> {
+        let mut tries = 1;
+        loop {
+            match self.try_read(at, length, end.min(self.size)) {
+                Err(error) if error.is::<io::Error>() && tries < TRIES => {
+                    tries += 1;
+                    self.open = None;
+                    std::thread::sleep(PAUSE.min(self.download.patience));
+                }
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("fetching {}", self.download.address(&self.path)))
+                        .hint_where_none(NOTHING_LOST);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_read(&mut self, at: u64, length: usize, end: u64) -> Result<Vec<u8>> {
+        let goes_on = |open: &(Steady, u64, u64)| (open.1..open.2).contains(&at);
+        if !self.open.as_ref().is_some_and(goes_on) {
+            self.open = None;
+            let answer = self.download.ask(&self.path, Some((at, end)))?;
+            let answer = answer.ok_or_else(|| self.download.missing(&self.path))?;
+            self.open = Some(match answer.start {
+                Some(start) => (answer.body, start, end),
+                // The server knows no ranges.
+                None => (answer.body, 0, self.size),
+            });
+        }
+        let (body, stands, end) = self.open.as_mut().context("nothing is open")?;
+        let mut skipped = body.take(at - *stands);
+        let passed = io::copy(&mut skipped, &mut io::sink())?;
+        *stands += passed;
+        self.download.travelled += passed;
+        let mut bytes = vec![0; length];
+        body.read_exact(&mut bytes)?;
+        *stands += length as u64;
+        self.download.travelled += length as u64;
+        // The connection serves once more when its end was seen.
+        if stands == end && body.read(&mut [0])? > 0 {
+            bail!("it is longer than was asked for");
+        }
+        Ok(bytes)
+    }
+}
+
+/// SHA-256, hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
