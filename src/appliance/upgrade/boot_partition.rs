@@ -5,6 +5,9 @@
 //! signature in it the boot loader takes it for nothing, and one sector is written wholly
 //! or not at all. The two small files that GRUB decides by are one sector each, written
 //! where they lie.
+//!
+//! No kernel image is renamed that has to be left: FAT changes the two names one by one, in
+//! any order, and a power cut between them leaves none. It is copied, and then removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -102,20 +105,21 @@ impl BootPartition {
         Ok(names)
     }
 
-    /// Refuses a kernel image for which there would be no room in the place of others.
+    /// Refuses a kernel image for which there would be no room in the place of others, and for
+    /// a copy of it at the end of its trial.
     pub fn check_room(&self, size: u64, others: &[Kernel]) -> Result<()> {
-        let room = rustix::fs::statvfs(&self.folder).context("asking for room")?;
-        let mut free = room.f_bavail * room.f_frsize;
+        let mut free = self.free()?;
         for kernel in others {
             let path = self.folder.join(KERNELS).join(kernel.entry.to_string());
             free += fs::metadata(path).map_or(0, |metadata| metadata.len());
         }
-        if free >= size + SLACK {
+        if free >= 2 * size + SLACK {
             return Ok(());
         }
         Err(hinted(
             format!(
-                "the boot partition has room for {} MiB, the new kernel takes {} MiB",
+                "the boot partition has room for {} MiB, the new kernel takes {} MiB, twice when \
+                 its trial ends",
                 free >> 20,
                 size.div_ceil(1 << 20)
             ),
@@ -160,15 +164,35 @@ impl BootPartition {
         self.sync()
     }
 
-    /// Gives a kernel image another name.
+    /// Gives a kernel image another name, so that it always has one of both.
     pub fn rename_kernel(&self, from: &BootEntry, to: &BootEntry) -> Result<()> {
         if from == to {
             return Ok(());
         }
+        let bytes = self.read_kernel(&from.to_string())?;
+        let there = self.folder.join(KERNELS).join(to.to_string());
+        // An interrupted run may have come as far as that.
+        if !fs::read(there).is_ok_and(|there| there == bytes) {
+            if self.free()? < bytes.len() as u64 + SLACK {
+                // Somebody filled the partition meanwhile. It must not stop a trial's end.
+                return self.rename_without_room(from, to);
+            }
+            self.add_kernel(to, &bytes)?;
+            self.wake_kernel(to, &bytes)?;
+        }
+        self.remove_kernel(from)
+    }
+
+    fn rename_without_room(&self, from: &BootEntry, to: &BootEntry) -> Result<()> {
         let path = |entry: &BootEntry| self.folder.join(KERNELS).join(entry.to_string());
         fs::rename(path(from), path(to))
             .with_context(|| format!("renaming {KERNELS}/{from} to {to}"))?;
         self.sync()
+    }
+
+    fn free(&self) -> Result<u64> {
+        let room = rustix::fs::statvfs(&self.folder).context("asking for room")?;
+        Ok(room.f_bavail * room.f_frsize)
     }
 
     /// Whether BIOS starts this disk, too.

@@ -140,9 +140,27 @@ pub fn standing(place: &Place, machine: &Machine) -> Result<Standing> {
             tries: Some(tries),
             tried,
             ..
-        }) if tries + tried > 0 => of_tries(tries),
+        }) if tries + tried > 0 => match of_tries(tries) {
+            Standing::Left if stands_in_front(&partition, machine)? => Standing::Absent,
+            standing => standing,
+        },
         _ => Standing::Absent,
     })
+}
+
+/// Whether UEFI starts the running version whatever waits: it is the newer one of two, and
+/// was interrupted before it stepped aside.
+fn stands_in_front(partition: &BootPartition, machine: &Machine) -> Result<bool> {
+    let kernels = partition.kernels()?;
+    let other = machine.slot_root_hash(machine.other());
+    let newer = |kernel: &&Kernel| {
+        kernel.described.root_hash == other
+            && compare_versions(&kernel.described.version, &machine.version).is_gt()
+    };
+    let good = |kernel: &&Kernel| {
+        kernel.described.root_hash == machine.root_hash && kernel.entry.tries.is_none()
+    };
+    Ok(kernels.iter().any(|kernel| good(&kernel)) && !kernels.iter().any(|kernel| newer(&kernel)))
 }
 
 fn of_tries(left: u32) -> Standing {

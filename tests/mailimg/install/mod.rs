@@ -3,7 +3,7 @@
 mod any_disk;
 mod keep_data;
 mod power_cut;
-mod recorder;
+pub mod recorder;
 mod whole_disk;
 
 use std::fs::{self, File};

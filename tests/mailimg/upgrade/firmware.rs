@@ -27,6 +27,8 @@ pub const BOTH: [Firmware; 2] = [Firmware::Uefi, Firmware::Bios];
 pub struct Started {
     /// The kernel image.
     pub described: Described,
+    /// All of it.
+    pub kernel: Vec<u8>,
     /// Whether it uses up a try.
     pub counted: bool,
 }
@@ -65,6 +67,7 @@ fn start_uefi(esp: &Path) -> Started {
     });
     let (entry, described) = kernels.into_iter().next().expect("nothing starts");
     let path = |entry: &BootEntry| esp.join(KERNELS).join(entry.to_string());
+    let kernel = fs::read(path(&entry)).unwrap();
     if let Some(tries) = entry.tries {
         let used = BootEntry {
             tries: Some(tries.saturating_sub(1)),
@@ -75,6 +78,7 @@ fn start_uefi(esp: &Path) -> Started {
     }
     Started {
         described,
+        kernel,
         counted: entry.tries.is_some(),
     }
 }
@@ -97,20 +101,26 @@ fn start_bios(esp: &Path) -> Started {
     }
     let text = fs::read_to_string(esp.join(format!("grub/{slot}.cfg"))).unwrap();
     let slot = Slot::parse(&text).unwrap();
-    // It looks for the file by every name that counting gives it.
-    let names = BootEntry::all_names(&slot.stem);
-    let name = names
-        .iter()
-        .find(|name| esp.join(KERNELS).join(name).exists())
-        .expect("nothing starts");
-    let bytes = fs::read(esp.join(KERNELS).join(name)).unwrap();
+    // It looks for the file by every name that counting gives it; the last one stays.
+    let mut names = BootEntry::all_names(&slot.stem);
+    names.retain(|name| esp.join(KERNELS).join(name).exists());
+    let name = names.last().expect("nothing starts");
+    let read = |name: &String| fs::read(esp.join(KERNELS).join(name)).unwrap();
+    let mut whole = read(name);
     // GRUB reads kernel and initrd by place, whatever the first sector says.
-    let mut whole = bytes.clone();
     if whole.starts_with(&[0; 2]) {
-        whole = Vec::new();
+        let others = names.iter().map(read);
+        let mut awake = others.filter(|other| !other.starts_with(&[0; 2]));
+        let other = awake
+            .next()
+            .expect("a kernel image that is asleep was started");
+        whole[..512].copy_from_slice(&other[..512]);
     }
+    let expected = Slot::of_image(&slot.stem, &whole);
+    assert_eq!(slot, expected.expect("half a kernel image was started"));
     Started {
-        described: describe(&whole).expect("a kernel image that is asleep was started"),
+        described: describe(&whole).unwrap(),
+        kernel: whole,
         counted,
     }
 }

@@ -2,6 +2,7 @@
 //! in /run.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,8 +10,8 @@ use mailimg::format::fat::Volume;
 use mailimg::format::gpt::{TYPE_ESP, read_gpt};
 use mailimg::format::image::Image;
 use mailimg::format::layout::Layout;
-use mailimg::format::storage::Region;
-use mailimg::format::verity::verify;
+use mailimg::format::storage::{Region, is_zero};
+use mailimg::format::verity::{Hash, verify};
 
 use super::firmware::{Firmware, Started};
 use crate::install::run_once;
@@ -54,10 +55,15 @@ impl Machine {
         for folder in ["etc", "var"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
         }
-        fs::write(machine.path("run/mailimg-initrd/disk"), &disk).unwrap();
+        write_sparse(&machine.disk(), &disk);
         unpack_esp(&disk, &machine.esp());
         machine.boot();
         machine
+    }
+
+    /// Where all of it is.
+    pub fn folder(&self) -> &Path {
+        self.root.path()
     }
 
     /// A path of the machine.
@@ -83,7 +89,7 @@ impl Machine {
     /// Starts the machine, and returns what started.
     pub fn boot(&mut self) -> Started {
         let started = self.firmware.start(&self.esp());
-        self.check_root(&started);
+        self.check_root(&started.described.root_hash);
         self.boots += 1;
         let facts = |name: &str| self.path(&format!("run/mailimg-initrd/{name}"));
         let word = match (self.firmware, started.counted) {
@@ -118,17 +124,16 @@ impl Machine {
         self.boot().described.version
     }
 
-    /// What starts has a root on the disk, which is whole.
-    fn check_root(&self, started: &Started) {
+    /// There is such a root on the disk, and it is whole.
+    pub fn check_root(&self, hash: &Hash) {
         let disk = File::open(self.disk()).unwrap();
         let (layout, _) = Layout::read(&&disk, false).unwrap();
-        let hash = started.described.root_hash;
         let of_slot = |slot: usize| {
             let [root, hashes] = layout.slot(slot);
-            [root.uuid, hashes.uuid].concat() == hash
+            [root.uuid, hashes.uuid].concat() == *hash
         };
         let slot = (0..2).find(|slot| of_slot(*slot));
-        let [root, hashes] = layout.slot(slot.expect("no slot has the root that starts"));
+        let [root, hashes] = layout.slot(slot.expect("no slot has that root"));
         let found = verify(
             &disk,
             root.offset(),
@@ -137,7 +142,7 @@ impl Machine {
             [root.size(), hashes.size()],
         )
         .unwrap();
-        assert_eq!(found, hash);
+        assert_eq!(found, *hash);
     }
 
     /// `mailctl` on this machine.
@@ -215,6 +220,18 @@ pub fn noise(length: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// Writes a file that has no space where it has zeros.
+fn write_sparse(path: &Path, bytes: &[u8]) {
+    const PIECE: usize = 64 << 10;
+    let file = File::create(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    for (index, piece) in bytes.chunks(PIECE).enumerate() {
+        if !is_zero(piece) {
+            file.write_all_at(piece, (index * PIECE) as u64).unwrap();
+        }
+    }
 }
 
 /// What an image is.

@@ -5,6 +5,7 @@ mod firmware;
 mod from_folder;
 pub mod machine;
 mod over_ssh;
+mod power_cut;
 mod refused;
 mod refused_folder;
 mod scheduled;
