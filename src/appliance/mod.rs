@@ -42,7 +42,7 @@ mod sts;
 mod takeover;
 mod unbound;
 mod updates;
-mod upgrade;
+pub mod upgrade;
 mod users;
 mod web;
 mod wire;

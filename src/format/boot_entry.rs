@@ -8,6 +8,8 @@ use std::fmt;
 
 /// Folder of the unified kernel images on the boot partition.
 pub const KERNELS: &str = "EFI/Linux";
+/// The boot loader where firmware looks for it, and where it calls itself so.
+pub const LOADERS: [&str; 2] = ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"];
 /// How often a version on trial is started before the old one comes back.
 pub const TRIES: u32 = 3;
 /// What the names end with.

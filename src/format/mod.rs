@@ -2,12 +2,14 @@
 //!
 //! [`gpt`] and [`layout`] say where things lie, [`fat`] is the boot partition, [`uki`] and
 //! [`grub`] what starts there, by the names of [`boot_entry`] and the order of
-//! [`version_order`]. [`image`] is what of it another machine needs, and [`delta`] how both
-//! speak of that; [`update`] is what is said of one that lies in a folder, signed as
-//! [`minisign`] does it, its bytes in [`pack`]s. [`packages`] is what became of packages.
-//! [`verity`] is how a root is sealed. [`storage`] is bytes by position,
+//! [`version_order`]. [`bios`] and [`loader`] are the programs that start it. [`image`] is
+//! what of it another machine needs, and [`delta`] how both speak of that; [`update`] is what
+//! is said of one that lies in a folder, signed as [`minisign`] does it, its bytes in
+//! [`pack`]s. [`packages`] is what became of packages. [`verity`] is how a root is sealed.
+//! [`storage`] is bytes by position,
 //! [`content`] and [`extents`] are bytes by reference.
 
+pub mod bios;
 pub mod boot_entry;
 pub mod content;
 pub mod delta;
@@ -17,6 +19,7 @@ pub mod gpt;
 pub mod grub;
 pub mod image;
 pub mod layout;
+pub mod loader;
 pub mod minisign;
 pub mod pack;
 pub mod packages;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::loaders;
 use super::machine::{Machine, boot_id, is_counted, running_root_hash};
 use super::owner::tell_owner;
 use super::record::{Record, State};
@@ -20,11 +21,27 @@ pub fn bless(place: &Place) -> Result<String> {
     let waiting = record.as_ref().is_some_and(Record::is_waiting);
     let unknown = record.is_none() && is_counted(place);
     if !waiting && !unknown && !untold(record.as_ref()) {
-        return Ok(NOTHING.to_owned());
+        return Ok(match record {
+            // The power went before it was done.
+            Some(record) if record.state == State::Kept && !record.loaders_done => {
+                let machine = Machine::open(place)?;
+                [
+                    &[NOTHING.to_owned()],
+                    &renew_loaders(place, &machine, record)?[..],
+                ]
+                .concat()
+                .join("\n")
+            }
+            _ => NOTHING.to_owned(),
+        });
     }
     let machine = Machine::open(place)?;
     if is_on_trial(place, record.as_ref(), &machine.root_hash) {
         trial::keep_running(place, &machine)?;
+        let mut said = vec![format!(
+            "{} has proven itself and is kept.",
+            machine.version
+        )];
         if let Some(mut record) = record {
             record.state = State::Kept;
             record.save(place)?;
@@ -34,17 +51,23 @@ pub fn bless(place: &Place) -> Result<String> {
             {
                 tell!("{error:#}");
             }
+            said.extend(renew_loaders(place, &machine, record)?);
         }
-        return Ok(format!(
-            "{} has proven itself and is kept.",
-            machine.version
-        ));
+        return Ok(said.join("\n"));
     }
     settle(place, &machine)?;
     tell_of_way_back(place)?;
     let record = Record::load(place)?;
     let said = record.and_then(|record| record.describe(place, &machine.root_hash));
     Ok(said.unwrap_or_else(|| NOTHING.to_owned()))
+}
+
+/// Renews the boot loaders, once. What does not fit is told and left.
+fn renew_loaders(place: &Place, machine: &Machine, mut record: Record) -> Result<Vec<String>> {
+    let said = loaders::renew(place, machine);
+    record.loaders_done = true;
+    record.save(place)?;
+    Ok(said)
 }
 
 /// Whether what runs has to prove itself. The record knows best: a version that was set

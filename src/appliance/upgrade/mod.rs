@@ -8,8 +8,9 @@
 //!
 //! [`machine`] is the disk and the slot that runs. [`source`] offers an image, [`root`]
 //! writes its root where nothing runs from, [`boot_partition`] lets the firmware try it,
-//! and [`conclusion`] says how that went. [`record`] is what all of them remember.
-//! [`scheduled`] does it without being told, and [`owner`] hears of it.
+//! and [`conclusion`] says how that went; then [`loaders`] renews the boot loaders. [`record`]
+//! is what all of them remember. [`scheduled`] does it without being told, and [`owner`]
+//! hears of it.
 //!
 //! The slot that runs is only read. Until the sector is written that starts the trial, one
 //! for each firmware, the old version is what starts. From then on the boot loader counts
@@ -18,6 +19,7 @@
 
 pub mod boot_partition;
 pub mod conclusion;
+pub mod loaders;
 pub mod machine;
 pub mod offer;
 pub mod owner;

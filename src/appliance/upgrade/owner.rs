@@ -21,7 +21,7 @@ pub fn tell_owner(place: &Place, what: &str, paragraphs: &[String]) -> Result<()
         paragraphs,
     };
     if place.is_machine() {
-            send_notice(&Door::default(), &notice).context("telling the owner")?;
+        send_notice(&Door::default(), &notice).context("telling the owner")?;
     }
     Ok(())
 }

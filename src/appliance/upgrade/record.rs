@@ -62,6 +62,9 @@ pub struct Record {
     /// Whether the machine took it by itself.
     #[serde(default)]
     pub by_itself: bool,
+    /// Whether the boot loaders of the version that was kept came onto the disk.
+    #[serde(default)]
+    pub loaders_done: bool,
     /// How it stands.
     #[serde(flatten)]
     pub state: State,
@@ -77,6 +80,7 @@ impl Record {
             since: now(),
             boot: boot_id(place),
             by_itself: false,
+            loaders_done: false,
             state: State::Waiting,
         })
     }

@@ -13,13 +13,12 @@ use sha2::{Digest, Sha256};
 use super::configure::authority_in;
 use crate::error::hinted;
 use crate::format::SETTINGS_FILE;
+use crate::format::boot_entry::LOADERS;
 use crate::format::fat::{Volume, same_name};
 use crate::format::gpt::{TYPE_ESP, Table};
 use crate::format::storage::{Region, Storage};
 use crate::format::update::BootFile;
 
-/// The boot loader where firmware looks for it, and where it calls itself so.
-const LOADERS: [&str; 2] = ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"];
 /// What the boot loader reads besides; it makes the seed itself.
 const LOADER_FILES: [&str; 2] = ["loader/loader.conf", "loader/random-seed"];
 /// Folder of the unified kernel images, and how their names end.

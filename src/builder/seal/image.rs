@@ -8,16 +8,20 @@ use sha2::{Digest, Sha256};
 
 use super::cpio::{compress_initrd, write_cpio};
 use super::erofs::plan_erofs;
-use super::grub::{Grub, make_grub};
+use super::grub::make_grub;
 use super::initrd::make_initrd_tree;
 use crate::builder::compose::{Composed, Manifest, Resources, enable_units};
 use crate::builder::fetch::Cache;
 use crate::builder::recipe::Recipe;
 use crate::builder::tree::{Node, Tree};
+use crate::format::bios::Grub;
 use crate::format::extents::Extents;
+use crate::format::loader::{GRUB_FILES, LOADER_FILE};
 
 /// Where Debian's systemd-boot-efi keeps loader and stub.
 const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+/// The package of GRUB's parts.
+const GRUB_PACKAGE: &str = "grub-pc-bin";
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
 /// All that is written to a disk, before it is.
@@ -75,7 +79,7 @@ pub fn seal(
     };
     let loader = read(&build_only, LOADER)?;
     let stub = read(&build_only, STUB)?;
-    let grub = make_grub(&build_only)?;
+    let grub = make_grub(&build_only, &version_of(&manifest, GRUB_PACKAGE))?;
     let os_release = read(&tree, "usr/lib/os-release")?;
 
     let mut own = resources.initrd_tree()?;
@@ -91,6 +95,7 @@ pub fn seal(
     for path in [kernel_path, format!("boot/System.map-{kernel_version}")] {
         tree.remove(&path);
     }
+    install_loaders(&mut tree, &loader, grub.as_ref())?;
     // The same for every version: an upgrade finds the blocks that it has by their hashes.
     let salt = derive(&format!("verity salt {}", recipe.name));
     let root_uuid = uuid_from(&derive(&format!("root {} {}", recipe.name, recipe.version)));
@@ -109,6 +114,33 @@ pub fn seal(
         manifest,
         time,
     })
+}
+
+/// The version of a package; nothing when another one has its files.
+fn version_of(manifest: &Manifest, name: &str) -> String {
+    let mut packages = manifest.packages.iter();
+    let found = packages.find(|package| package.name == name);
+    found
+        .map(|package| package.version.clone())
+        .unwrap_or_default()
+}
+
+/// Puts the boot loaders into the root, from where an upgrade renews those of the disk.
+fn install_loaders(tree: &mut Tree, loader: &[u8], grub: Option<&Grub>) -> Result<()> {
+    let mut insert = |path: &str, bytes: &[u8]| {
+        let node = Node::file(0o644, bytes.to_vec());
+        tree.insert(path.trim_start_matches('/'), node)
+            .with_context(|| format!("putting {path} into the root"))
+    };
+    insert(LOADER_FILE, loader)?;
+    if let Some(grub) = grub {
+        let version = format!("{}\n", grub.version);
+        let contents = [&grub.boot_sector, &grub.core_image, version.as_bytes()];
+        for (path, bytes) in GRUB_FILES.into_iter().zip(contents) {
+            insert(path, bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Compressing is the one slow step that rarely changes, so its result is

@@ -15,7 +15,7 @@ use crate::builder::recipe::Recipe;
 use crate::builder::seal::image::{Sealed, derive, uuid_from};
 use crate::builder::tree::Content;
 use crate::format::SETTINGS_FILE;
-use crate::format::boot_entry::{BootEntry, KERNELS};
+use crate::format::boot_entry::{BootEntry, KERNELS, LOADERS};
 use crate::format::fat::{Volume, VolumeOptions, write_fat};
 use crate::format::grub::{
     CONFIGURATION, CONFIGURATION_FILE, GOOD_FILE, SLOT_FILES, Slot, TRIAL_FILE, good_file,
@@ -157,8 +157,8 @@ fn write_boot_partition(
         None => Content::from(settings_template()),
     };
     let mut files = vec![
-        ("EFI/BOOT/BOOTX64.EFI".to_owned(), loader.clone()),
-        ("EFI/systemd/systemd-bootx64.efi".to_owned(), loader),
+        (LOADERS[0].to_owned(), loader.clone()),
+        (LOADERS[1].to_owned(), loader),
         ("loader/loader.conf".to_owned(), Content::from(LOADER_CONF)),
         (SETTINGS_FILE.to_owned(), settings),
     ];

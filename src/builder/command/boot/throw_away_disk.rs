@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::qemu::path_option;
-use crate::builder::write::bios::MBR_CODE;
 use crate::builder::write::qcow2::{MAGIC, Qcow2, check_alone, write_overlay};
 use crate::error::{Hint, hinted};
+use crate::format::bios::MBR_CODE;
 use crate::format::storage::Storage;
 
 /// Size that a smaller image's disk is given, in bytes: a raw image ends after

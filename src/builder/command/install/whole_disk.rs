@@ -13,9 +13,9 @@ use super::copy::{Stretch, compare, copy, total};
 use super::note::Note;
 use super::source::Source;
 use crate::builder::progress::Progress;
-use crate::builder::write::bios::MBR_CODE;
 use crate::builder::write::disk::MIB;
 use crate::error::hinted;
+use crate::format::bios::MBR_CODE;
 use crate::format::gpt::{
     Copies, RawTable, SECTOR, TYPE_VAR, Table, check_backup, read_gpt, write_gpt,
 };

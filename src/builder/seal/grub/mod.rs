@@ -13,6 +13,7 @@ mod modules;
 use anyhow::{Context, Result, ensure};
 
 use crate::builder::tree::Tree;
+use crate::format::bios::Grub;
 use core_image::{Ingredients, SECTOR, make_core_image};
 use modules::order_modules;
 
@@ -47,17 +48,8 @@ const PREFIX: &str = "(,gpt1)/grub";
 /// nobody has a password, and what comes back from grub.cfg ends in a restart.
 const FIRST_COMMANDS: &str = "set superusers=nobody\nnormal\nsleep 10\nreboot\n";
 
-/// GRUB's two parts, as for any disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grub {
-    /// The boot sector.
-    pub boot_sector: Vec<u8>,
-    /// The core image, whole sectors.
-    pub core_image: Vec<u8>,
-}
-
 /// Makes both from the files of grub-pc-bin; nothing when the tree has none.
-pub fn make_grub(tree: &Tree) -> Result<Option<Grub>> {
+pub fn make_grub(tree: &Tree, version: &str) -> Result<Option<Grub>> {
     if !tree.contains(FOLDER) {
         return Ok(None);
     }
@@ -94,6 +86,7 @@ pub fn make_grub(tree: &Tree) -> Result<Option<Grub>> {
     Ok(Some(Grub {
         boot_sector,
         core_image,
+        version: version.to_owned(),
     }))
 }
 
@@ -125,13 +118,13 @@ mod tests {
 
     #[test]
     fn a_tree_without_grub_makes_none() {
-        assert_eq!(make_grub(&Tree::default()).unwrap(), None);
+        assert_eq!(make_grub(&Tree::default(), "1").unwrap(), None);
     }
 
     #[test]
     fn the_same_parts_make_the_same_bytes() {
-        let grub = make_grub(&tree()).unwrap().unwrap();
-        assert_eq!(grub, make_grub(&tree()).unwrap().unwrap());
+        let grub = make_grub(&tree(), "1").unwrap().unwrap();
+        assert_eq!(grub, make_grub(&tree(), "1").unwrap().unwrap());
         assert_eq!(grub.core_image.len() % 512, 0);
     }
 
@@ -139,7 +132,7 @@ mod tests {
     fn a_missing_or_odd_part_is_named() {
         let mut lacking = tree();
         lacking.remove(&format!("{FOLDER}/fat.mod"));
-        let text = render(&make_grub(&lacking).unwrap_err());
+        let text = render(&make_grub(&lacking, "1").unwrap_err());
         assert_eq!(text, "error: finding /usr/lib/grub/i386-pc/fat.mod");
         let mut odd = tree();
         odd.insert(
@@ -147,7 +140,7 @@ mod tests {
             Node::file(0o644, vec![1; 440]),
         )
         .unwrap();
-        let text = render(&make_grub(&odd).unwrap_err());
+        let text = render(&make_grub(&odd, "1").unwrap_err());
         assert_eq!(
             text,
             "error: reading boot.img: it has 440 bytes instead of one sector"

@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{MBR_CODE, Record};
 use crate::error::Hint;
+use crate::format::bios::{CodeRecord, CorePlace, MBR_CODE, read};
 use crate::format::boot_entry::{BootEntry, KERNELS};
 use crate::format::fat::Volume;
 use crate::format::gpt::{Partition, SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, Table};
@@ -33,30 +33,24 @@ fn check_code(disk: &mut dyn Storage, table: &Table) -> Result<Option<BiosBoot>>
     let Some(bios) = table.find(&TYPE_BIOS_BOOT) else {
         return Ok(None);
     };
-    let read = |length: usize, offset: u64, what: &str| -> Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        disk.read_at(&mut bytes, offset)
-            .with_context(|| format!("reading {what}"))?;
-        Ok(bytes)
-    };
-    let mbr = read(MBR_CODE, 0, "the MBR")?;
-    let first = read(SECTOR as usize, bios.offset(), "the BIOS boot partition")?;
-    let record_at = bios.offset() + bios.size() - SECTOR;
-    let sector = read(SECTOR as usize, record_at, "the BIOS boot partition")?;
+    let mbr = read(disk, 0, MBR_CODE)?;
+    let places = CorePlace::both(bios);
+    // Without GRUB the MBR names no place, and nothing is in the first one.
+    let place = places[CorePlace::used(&places, &mbr).unwrap_or_default()];
+    let first = read(disk, place.core, SECTOR as usize)?;
+    let sector = read(disk, place.record, SECTOR as usize)?;
     if [&mbr, &first, &sector].iter().all(|bytes| is_zero(bytes)) {
         return Ok(None);
     }
-    let record = Record::parse(&sector)
-        .filter(|record| record.core_length as u64 <= bios.size() - SECTOR)
-        .context("the record at the end of the BIOS boot partition is damaged")?;
-    let core = read(record.core_length, bios.offset(), "GRUB's core image")?;
+    let record = CodeRecord::read(disk, bios, place)?;
+    let core = read(disk, place.core, record.core_length)?;
     check_files(disk, table, &record, &mbr, &core).map(Some)
 }
 
 fn check_files(
     disk: &mut dyn Storage,
     table: &Table,
-    record: &Record,
+    record: &CodeRecord,
     mbr: &[u8],
     core: &[u8],
 ) -> Result<BiosBoot> {
@@ -66,7 +60,7 @@ fn check_files(
     let mut region = Region::new(disk, esp.offset(), esp.size())?;
     let volume = Volume::open(&mut region).context("reading the boot partition")?;
     let configuration = volume.read(CONFIGURATION_FILE)?;
-    let found = Record::of(mbr, core, &configuration);
+    let found = CodeRecord::of(mbr, core, &configuration, &record.version);
     for (what, one, other) in [
         ("the MBR's boot code is", &found.mbr, &record.mbr),
         ("GRUB's core image is", &found.core, &record.core),
