@@ -36,10 +36,10 @@ use crate::world::process::run as run_program;
 use crate::world::wait::until;
 
 /// How many cuts there are; ci/full has a hundred.
-const CUTS: &str = "MAILIMG_POWER_CUTS";
+pub const CUTS: &str = "MAILIMG_POWER_CUTS";
 const USUAL_CUTS: u64 = 2;
 /// Repeats the cuts of another run, as far as time allows.
-const SEED: &str = "MAILIMG_SEED";
+pub const SEED: &str = "MAILIMG_SEED";
 /// When a cut comes, in milliseconds after every stream has begun.
 const EARLIEST: u64 = 1_000;
 const LATEST: u64 = 15_000;
@@ -407,7 +407,8 @@ fn check_mail(machine: &Machine, key: &SshKey, kept: &Acknowledged) -> Result<()
     }
 }
 
-fn number(variable: &str) -> Result<Option<u64>> {
+/// The number that a variable of the environment holds.
+pub fn number(variable: &str) -> Result<Option<u64>> {
     std::env::var(variable)
         .ok()
         .map(|text| {
@@ -418,10 +419,11 @@ fn number(variable: &str) -> Result<Option<u64>> {
 }
 
 /// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): repeatable, no more.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// The next one.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

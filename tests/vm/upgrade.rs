@@ -2,6 +2,8 @@
 //! not start. What tests with both firmwares share; and every way in which a version may
 //! fail, for ci/full.
 
+mod cuts;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -69,6 +69,78 @@ pub fn replay(log: &Path, disk: &Path) -> Result<Replay> {
     })
 }
 
+/// A log of a machine that has ended.
+pub struct Log {
+    file: File,
+    entries: Vec<Entry>,
+    /// The place behind each flush among the entries.
+    flushes: Vec<usize>,
+}
+
+impl Log {
+    /// Reads where everything is.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let entries = read_entries(&file)?;
+        let flushes = entries.iter().enumerate();
+        let flushes = flushes.filter(|(_, entry)| entry.flags & FLUSH != 0);
+        Ok(Self {
+            flushes: flushes.map(|(index, _)| index + 1).collect(),
+            entries,
+            file,
+        })
+    }
+
+    /// How many flushes there were.
+    pub fn flushes(&self) -> usize {
+        self.flushes.len()
+    }
+
+    /// Makes a disk what it may be after a cut behind so many flushes: of what was written
+    /// until the next one it has those sectors that `reached` says. A discard is a request of
+    /// its own.
+    pub fn cut(
+        &self,
+        disk: &Path,
+        flushes: usize,
+        mut reached: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let disk = File::options()
+            .write(true)
+            .open(disk)
+            .with_context(|| format!("opening {}", disk.display()))?;
+        let place = |flushes: usize| match flushes {
+            0 => 0,
+            number => self.flushes[number - 1],
+        };
+        let kept = place(flushes);
+        for entry in &self.entries[..kept] {
+            apply(entry, &self.file, &disk)?;
+        }
+        for entry in &self.entries[kept..place((flushes + 1).min(self.flushes()))] {
+            if entry.flags & DISCARD != 0 {
+                if reached() {
+                    apply(entry, &self.file, &disk)?;
+                }
+                continue;
+            }
+            for index in 0..entry.sectors {
+                let sector = Entry {
+                    sector: entry.sector + index,
+                    sectors: 1,
+                    data: entry.data + index * SECTOR,
+                    ..*entry
+                };
+                if reached() {
+                    apply(&sector, &self.file, &disk)?;
+                }
+            }
+        }
+        disk.sync_data()?;
+        Ok(())
+    }
+}
+
 /// The entries that the superblock counts. It is written with each flush, before
 /// the guest hears of it, so later ones belong to no finished flush.
 fn read_entries(log: &File) -> Result<Vec<Entry>> {
@@ -174,7 +246,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{DISCARD, FLUSH, MAGIC, Replay, SECTOR, VERSION, replay};
+    use super::{DISCARD, FLUSH, Log, MAGIC, Replay, SECTOR, VERSION, replay};
     use std::path::PathBuf;
     use tempfile::TempDir;
 
@@ -241,6 +313,40 @@ mod tests {
         };
         assert_eq!(replay(&log, &disk).unwrap(), expected);
         assert_eq!(content(&disk), "aba--00-");
+    }
+
+    #[test]
+    fn a_cut_keeps_any_sectors_behind_the_flush() {
+        let entries: [(u64, u64, &[u8]); 5] = [
+            (0, 0, b"aaa"),
+            (0, FLUSH, b""),
+            (1, 0, b"bbb"),
+            (6, DISCARD, b"x"),
+            (0, FLUSH, b""),
+        ];
+        let bytes = make_log(5, &entries);
+        for (flushes, reached, expected) in [
+            (0, true, "aaa-----"),
+            (0, false, "--------"),
+            (1, false, "aaa-----"),
+            (1, true, "abbb--0-"),
+            (2, false, "abbb--0-"),
+        ] {
+            let (_folder, log, disk) = files(&bytes);
+            let log = Log::read(&log).unwrap();
+            assert_eq!(log.flushes(), 2);
+            log.cut(&disk, flushes, || reached).unwrap();
+            assert_eq!(content(&disk), expected, "{flushes} {reached}");
+        }
+        let (_folder, log, disk) = files(&bytes);
+        let mut turn = false;
+        let mut every_second = || {
+            turn = !turn;
+            turn
+        };
+        let log = Log::read(&log).unwrap();
+        log.cut(&disk, 1, &mut every_second).unwrap();
+        assert_eq!(content(&disk), "abab----");
     }
 
     #[test]
