@@ -11,6 +11,7 @@ mod guard;
 mod import;
 mod render;
 mod settings;
+mod state;
 mod sts;
 mod trust;
 mod users;
