@@ -4,6 +4,7 @@
 //! For each cut the disk is made as it may have been then: what was flushed is there, and any
 //! of the sectors that were written after it. It starts for real, by the firmware, the boot
 //! loader and Linux' driver for FAT, and serves mail as the old version or the new one.
+//! The boot loaders are made to say that they are older before, so that they are renewed, too.
 //! Which flush a cut follows is chosen among all of the upgrade, so that the few of the boot
 //! partition and of the partition table have their share.
 
@@ -15,6 +16,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 use mailimg::builder::command::boot::throw_away_disk::MINIMUM_DISK_BYTES;
+use mailimg::format::bios::{CodeRecord, CorePlace};
+use mailimg::format::boot_entry::LOADERS;
+use mailimg::format::fat::Volume;
+use mailimg::format::gpt::{SECTOR, TYPE_BIOS_BOOT, TYPE_ESP, read_gpt};
+use mailimg::format::loader::loader_version;
+use mailimg::format::storage::{Region, Storage};
 
 use super::super::boots_and_delivers::IMAGE;
 use super::super::disk::Disk;
@@ -126,6 +133,7 @@ impl World {
         let (version, state) = (said(VERSION)?, said(STATE)?);
         machine.power_off()?;
         replay(disk.log()?, base)?;
+        make_loaders_older(base)?;
         (world.version, world.state) = (version, state);
         Ok(world)
     }
@@ -155,11 +163,17 @@ impl World {
         let before = Log::read(disk.log()?)?.flushes();
         upgrade(&machine, &self.key, newer)?;
         until("the end of the trial", BOOT_LIMIT, || {
-            let record = "grep -c kept /var/lib/mailimg/upgrade.json";
+            let record = "grep -q 'loaders_done.: true' /var/lib/mailimg/upgrade.json";
             let output = self.key.output(machine.address(), record)?;
             Ok(output.status.success().then_some(()))
         })?;
-        self.key.run(machine.address(), "sync")?;
+        let said = "sync; journalctl --no-pager -b -u mailimg-bless";
+        let said = self.key.run(machine.address(), said)?;
+        println!("{said}");
+        for loader in ["systemd-boot", "GRUB"] {
+            let line = format!("The boot loader {loader} is ");
+            ensure!(said.contains(&line), "{loader} was not renewed: {said}");
+        }
         machine.cut_power()?;
         Ok((disk, before))
     }
@@ -186,6 +200,41 @@ impl World {
         machine.cut_power()?;
         Ok(version)
     }
+}
+
+/// Makes both boot loaders say that they are older, for the upgrade to renew them.
+fn make_loaders_older(disk: &Path) -> Result<()> {
+    let file = std::fs::File::options().read(true).write(true).open(disk)?;
+    let mut disk = &file;
+    let table = read_gpt(&disk)?;
+    let bios = table.find(&TYPE_BIOS_BOOT).context("finding GRUB")?;
+    let [place, _] = CorePlace::both(bios);
+    let record = CodeRecord {
+        version: "1".to_owned(),
+        ..CodeRecord::read(&disk, bios, place)?
+    };
+    let mut sector = record.to_text().into_bytes();
+    sector.resize(SECTOR as usize, 0);
+    disk.write_at(&sector, place.record * SECTOR)?;
+
+    let esp = table
+        .find(&TYPE_ESP)
+        .context("finding the boot partition")?;
+    for path in LOADERS {
+        let mut region = Region::new(&mut disk, esp.offset(), esp.size())?;
+        let mut volume = Volume::open(&mut region)?;
+        let mut bytes = volume.read(path)?;
+        let version = loader_version(&bytes).context("reading systemd-boot's version")?;
+        let older = format!("0{}", &version[1..]);
+        let length = version.len();
+        for at in 0..bytes.len() - length {
+            if bytes[at..at + length] == *version.as_bytes() {
+                bytes[at..at + length].copy_from_slice(older.as_bytes());
+            }
+        }
+        volume.replace_file(path, &bytes)?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
