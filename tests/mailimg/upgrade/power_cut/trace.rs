@@ -84,11 +84,19 @@ impl Reader {
             path(rest.trim_end_matches('>'))
         };
         let named = |at: usize| path(text(at).trim_matches('"'));
+        // A name in an open folder, or a path.
+        let named_in = |folder: usize| {
+            let name = text(folder + 1).trim_matches('"').to_owned();
+            if name.starts_with('/') {
+                return path(&name);
+            }
+            Some(format!("{}/{name}", opened(folder)?))
+        };
         match name {
             "openat" => {
                 let number = result.split('<').next()?.to_owned();
                 self.positions.insert(number, 0);
-                let file = path(text(1).trim_matches('"'))?;
+                let file = named_in(0)?;
                 let new = ["O_TRUNC", "O_EXCL"];
                 new.iter()
                     .any(|flag| arguments[2].contains(flag))
@@ -111,7 +119,9 @@ impl Reader {
                 ))
             }
             "rename" => Some(Request::Rename(named(0)?, named(1)?)),
+            "renameat" | "renameat2" => Some(Request::Rename(named_in(0)?, named_in(2)?)),
             "unlink" => Some(Request::Remove(named(0)?)),
+            "unlinkat" => Some(Request::Remove(named_in(0)?)),
             "fsync" | "fdatasync" => Some(Request::Sync(opened(0)?)),
             "syncfs" => Some(Request::SyncAll(opened(0)?)),
             _ => {
