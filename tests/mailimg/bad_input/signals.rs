@@ -269,6 +269,10 @@ fn every_command_cleans_up_and_tells_the_truth() {
                 // It prints what changed.
                 let _ = fs::remove_file(bench.work("recipes/tiny.lock"));
             }
+            // It makes no key anew.
+            for name in ["update.key", "update.pub"] {
+                let _ = fs::remove_file(bench.work(name));
+            }
             *stalls.lock().unwrap() = match at {
                 Fetching(part) => part,
                 _ => "none",
