@@ -272,14 +272,14 @@ fn a_file_that_cannot_be_read_stops_no_boot() {
     machine
         .run(&["user", "add", "anna@wombathub.de", "x"])
         .code(1)
-        .stderr(contains("reading").and(contains("aliases: Is a directory")));
+        .stderr(contains("reading").and(contains("aliases: it is no file")));
     assert_eq!(machine.read(TABLE), table);
     machine.boot();
     assert!(!machine.read(TABLE).contains("info@"));
     machine
         .run(&["status"])
         .success()
-        .stdout(contains("Is a directory"));
+        .stdout(contains("it is no file"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::builder::deb::Package;
 use crate::builder::fetch::Gone;
 use crate::builder::lock::{self, Lock};
 use crate::builder::recipe::{Recipe, check_names};
-use crate::builder::seal::image::{Sealed, seal};
+use crate::builder::seal::image::{Sealed, install_loaders, seal};
 use crate::builder::write::atomic::{Output, Privacy, explain};
 use crate::builder::write::image::write_disk;
 use crate::builder::write::qcow2::write_qcow2;
@@ -109,6 +109,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         ..workbench.recipe.clone()
     };
     install_version(&mut composed, &recipe)?;
+    let loaders = install_loaders(&mut composed)?;
     let bill = install_bill(&mut composed, &packages, &lock)?;
     let base = format!("{}_{}", recipe.name, recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
@@ -118,6 +119,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let sealed = seal(
         &recipe,
         composed,
+        loaders,
         &workbench.resources,
         &workbench.cache,
         lock.time(),

@@ -10,7 +10,7 @@ use super::cpio::{compress_initrd, write_cpio};
 use super::erofs::plan_erofs;
 use super::grub::make_grub;
 use super::initrd::make_initrd_tree;
-use crate::builder::compose::{Composed, Manifest, Resources, enable_units};
+use crate::builder::compose::{Composed, Manifest, Origin, Resources, enable_units};
 use crate::builder::fetch::Cache;
 use crate::builder::recipe::Recipe;
 use crate::builder::tree::{Node, Tree};
@@ -55,6 +55,7 @@ pub struct Sealed {
 pub fn seal(
     recipe: &Recipe,
     composed: Composed,
+    loaders: Loaders,
     resources: &Resources,
     cache: &Cache,
     time: i64,
@@ -71,15 +72,7 @@ pub fn seal(
         ..
     } = composed;
     let kernel_version = kernel_version.context("sealing: the tree has no kernel")?;
-    let read = |tree: &Tree, path: &str| -> Result<Vec<u8>> {
-        let content = tree
-            .content(path)
-            .with_context(|| format!("finding /{path}"))?;
-        content.read().with_context(|| format!("reading /{path}"))
-    };
-    let loader = read(&build_only, LOADER)?;
     let stub = read(&build_only, STUB)?;
-    let grub = make_grub(&build_only, &version_of(&manifest, GRUB_PACKAGE))?;
     let os_release = read(&tree, "usr/lib/os-release")?;
 
     let mut own = resources.initrd_tree()?;
@@ -95,7 +88,6 @@ pub fn seal(
     for path in [kernel_path, format!("boot/System.map-{kernel_version}")] {
         tree.remove(&path);
     }
-    install_loaders(&mut tree, &loader, grub.as_ref())?;
     // The same for every version: an upgrade finds the blocks that it has by their hashes.
     let salt = derive(&format!("verity salt {}", recipe.name));
     let root_uuid = uuid_from(&derive(&format!("root {} {}", recipe.name, recipe.version)));
@@ -108,9 +100,9 @@ pub fn seal(
         kernel_version,
         initrd,
         os_release,
-        loader,
+        loader: loaders.systemd_boot,
         stub,
-        grub,
+        grub: loaders.grub,
         manifest,
         time,
     })
@@ -125,22 +117,47 @@ fn version_of(manifest: &Manifest, name: &str) -> String {
         .unwrap_or_default()
 }
 
+/// What starts the kernel.
+#[derive(Debug)]
+pub struct Loaders {
+    /// systemd-boot.
+    pub systemd_boot: Vec<u8>,
+    /// What BIOS starts, if the recipe has it.
+    pub grub: Option<Grub>,
+}
+
 /// Puts the boot loaders into the root, from where an upgrade renews those of the disk.
-fn install_loaders(tree: &mut Tree, loader: &[u8], grub: Option<&Grub>) -> Result<()> {
-    let mut insert = |path: &str, bytes: &[u8]| {
-        let node = Node::file(0o644, bytes.to_vec());
-        tree.insert(path.trim_start_matches('/'), node)
-            .with_context(|| format!("putting {path} into the root"))
+pub fn install_loaders(composed: &mut Composed) -> Result<Loaders> {
+    let version = version_of(&composed.manifest, GRUB_PACKAGE);
+    let loaders = Loaders {
+        systemd_boot: read(&composed.build_only, LOADER)?,
+        grub: make_grub(&composed.build_only, &version)?,
     };
-    insert(LOADER_FILE, loader)?;
-    if let Some(grub) = grub {
+    let mut insert = |path: &str, bytes: &[u8]| {
+        let path = path.trim_start_matches('/');
+        let node = Node::file(0o644, bytes.to_vec());
+        composed.origins.set(path, Origin::Builder);
+        composed
+            .tree
+            .insert(path, node)
+            .with_context(|| format!("putting /{path} into the root"))
+    };
+    insert(LOADER_FILE, &loaders.systemd_boot)?;
+    if let Some(grub) = &loaders.grub {
         let version = format!("{}\n", grub.version);
         let contents = [&grub.boot_sector, &grub.core_image, version.as_bytes()];
         for (path, bytes) in GRUB_FILES.into_iter().zip(contents) {
             insert(path, bytes)?;
         }
     }
-    Ok(())
+    Ok(loaders)
+}
+
+fn read(tree: &Tree, path: &str) -> Result<Vec<u8>> {
+    let content = tree
+        .content(path)
+        .with_context(|| format!("finding /{path}"))?;
+    content.read().with_context(|| format!("reading /{path}"))
 }
 
 /// Compressing is the one slow step that rarely changes, so its result is
