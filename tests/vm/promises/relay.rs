@@ -53,6 +53,11 @@ pub const PROMISES: &[Promise] = &[
         says: "a stranger may not send in the name of this machine's domains",
         check: own_domain_from_outside,
     },
+    Promise {
+        says: "a service that was taken over writes to nobody: port 25 passes nothing on for this \
+               machine, and the port for filters is shut to it",
+        check: services_send_nothing,
+    },
 ];
 
 fn all_forms_are_refused(world: &World) -> Result<()> {
@@ -101,6 +106,33 @@ fn no_local_accounts(world: &World) -> Result<()> {
         password: ADMIN_PASSWORD.to_owned(),
     };
     world.read(&admin, &subject)?;
+    Ok(())
+}
+
+fn services_send_nothing(world: &World) -> Result<()> {
+    // As a user of the machine, by bash's own sockets; a line is sent when the last was answered.
+    let script = r#"
+say() { printf '%s\r\n' "$1" >&3; hear; }
+hear() { while read -r line <&3; do echo "$line"; case $line in ???" "*) break ;; esac; done; }
+exec 3<>/dev/tcp/127.0.0.1/25 && hear
+say 'EHLO wombat.example'
+say 'MAIL FROM:<anna@wombat.example>'
+say 'RCPT TO:<carol@outside.example>'
+exec 3<>/dev/tcp/127.0.0.1/10025 && echo reached
+"#;
+    let path = "/run/relay-test";
+    let said = world.run(&format!(
+        "cat > {path} << 'END'\n{script}END\nchmod 644 {path}\n\
+         runuser -u mailimg-web -- timeout 60 bash {path} 2>&1; rm {path}"
+    ))?;
+    ensure!(
+        said.contains("554 5.7.1") && said.contains("Relay access denied"),
+        "port 25: {said}"
+    );
+    ensure!(
+        said.contains("refused") && !said.contains("reached"),
+        "the port for filters: {said}"
+    );
     Ok(())
 }
 
