@@ -27,6 +27,8 @@ struct Values<'a> {
     hostname_is_domain: bool,
     rendered: &'a str,
     unsigned_header: &'a str,
+    filters_daemon: &'a str,
+    own_daemon: &'a str,
     signing_keys: Vec<SigningKey>,
 }
 
@@ -52,6 +54,8 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         hostname_is_domain: settings.hostname_is_domain(),
         rendered: place::RENDERED,
         unsigned_header: UNSIGNED,
+        filters_daemon: place::FILTERS_DAEMON,
+        own_daemon: place::OWN_DAEMON,
         signing_keys: signing_keys(place, settings),
     };
     for name in [

@@ -37,6 +37,8 @@ pub const OWN_MAIL_SOCKET: &str = "/var/spool/postfix/public/own";
 pub const FILTERS_MAIL_PORT: u16 = 10025;
 /// That port, as the mail filter is told of it.
 pub const FILTERS_DAEMON: &str = "sieve";
+/// Where the machine's own mail comes in, as the signer is told of it.
+pub const OWN_DAEMON: &str = "own";
 /// Socket over which bans are listed and lifted, root's alone.
 pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
 /// Where Dovecot reports every login, on loopback.

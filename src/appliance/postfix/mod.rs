@@ -43,6 +43,7 @@ struct Values<'a> {
     deliveries_per_user: u32,
     filters_port: u16,
     filters_daemon: &'a str,
+    own_daemon: &'a str,
 }
 
 /// Writes its configuration and its tables.
@@ -69,6 +70,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         deliveries_per_user: DELIVERIES_PER_USER,
         filters_port: place::FILTERS_MAIL_PORT,
         filters_daemon: place::FILTERS_DAEMON,
+        own_daemon: place::OWN_DAEMON,
     };
     for name in ["postfix/main.cf", "postfix/master.cf"] {
         ensure_rendered(place, name, &values)?;
