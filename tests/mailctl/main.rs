@@ -7,6 +7,7 @@ mod cert;
 mod cloud;
 mod dkim;
 mod dns;
+mod full_disk;
 mod guard;
 mod import;
 mod render;
