@@ -56,13 +56,13 @@ fn run(image: &Path) -> Result<()> {
         "BIOS, power-on to the health gate with {MEMORY_MIB} MiB: {:.1} s",
         machine.age().as_secs_f64()
     );
-    nothing_failed(&machine, &key)?;
+    nothing_failed(machine.address(), &key)?;
     let firmware = key.run(machine.address(), "ls /sys/firmware")?;
     ensure!(!firmware.contains("efi"), "UEFI started it: {firmware}");
 
     let folder = tempfile::tempdir_in("/var/tmp")?;
     upgrade::upgrade(&machine, &key, &upgrade::build_newer(folder.path())?)?;
     upgrade::comes_back(&machine, &key)?;
-    nothing_failed(&machine, &key)?;
+    nothing_failed(machine.address(), &key)?;
     machine.cut_power()
 }

@@ -7,7 +7,7 @@
 //! metadata, that of [`super::promises`] from a drive.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,7 +121,7 @@ pub fn settings_were_taken(metadata: &Metadata, machine: &Machine, key: &SshKey)
     );
     let console = key.run(address, "cat /run/issue.d/50-mailimg.issue")?;
     ensure!(console.contains(HOST_NAME), "{console}");
-    nothing_failed(machine, key)?;
+    nothing_failed(machine.address(), key)?;
     is_closed(machine, key)?;
     is_confined(machine, key)?;
 
@@ -185,9 +185,9 @@ fn is_confined(machine: &Machine, key: &SshKey) -> Result<()> {
 }
 
 /// Every unit of the boot did what it should.
-pub fn nothing_failed(machine: &Machine, key: &SshKey) -> Result<()> {
+pub fn nothing_failed(address: IpAddr, key: &SshKey) -> Result<()> {
     let failed = key.run(
-        machine.address(),
+        address,
         "systemctl is-active boot-complete.target; systemctl --failed --no-legend --plain",
     )?;
     ensure!(failed == "active\n", "{failed}");

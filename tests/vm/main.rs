@@ -16,6 +16,7 @@ mod certificate;
 mod certificates;
 mod clock;
 mod cloud;
+mod container;
 mod dhcp;
 mod disk;
 mod dkim;

@@ -32,5 +32,5 @@ fn config_drive(world: &World) -> Result<()> {
 }
 
 fn good_boot(world: &World) -> Result<()> {
-    cloud::nothing_failed(&world.machine, &world.key)
+    cloud::nothing_failed(world.address(), &world.key)
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 
 use super::super::cloud::Drives;
+use super::super::container::Container;
 use super::super::disk::Disk;
 use super::super::imap::{Imap, wait_in};
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
@@ -53,15 +55,46 @@ holiday@wombat.example  vera@wombat.example
 @koala.example          kim@koala.example
 ";
 
+/// What runs the image.
+pub enum Host {
+    /// A machine that is emulated.
+    Machine(Machine),
+    /// The kernel of this side.
+    Container(Container),
+}
+
+impl Host {
+    fn address(&self) -> IpAddr {
+        match self {
+            Self::Machine(machine) => machine.address(),
+            Self::Container(container) => container.address(),
+        }
+    }
+
+    fn check_running(&mut self) -> Result<()> {
+        match self {
+            Self::Machine(machine) => machine.check_running(),
+            Self::Container(container) => container.check_running(),
+        }
+    }
+
+    fn power_off(self, key: &SshKey) -> Result<()> {
+        match self {
+            Self::Machine(machine) => machine.power_off(),
+            Self::Container(container) => container.power_off(key),
+        }
+    }
+}
+
 /// Everything that a row may use.
 pub struct World {
     /// Names, addresses and mail outside.
     pub site: Site,
     /// The machine.
-    pub machine: Machine,
+    pub machine: Host,
     /// Root's way in.
     pub key: SshKey,
-    _drives: Drives,
+    _drives: Option<Drives>,
     next_client: Cell<usize>,
     next_number: Cell<u32>,
 }
@@ -78,18 +111,16 @@ impl World {
             MANUAL_DOMAINS.join(","),
             key.public
         );
-        let drives = Drives::make(&settings)?;
-        let start = Start {
-            credentials: vec![site.dns.credential()],
-            options: drives.options(),
-            ..Start::default()
-        };
-        let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
+        let drives = None;
+        let credentials = [site.dns.credential(), Credential::new(SETTINGS_NAME, settings)];
+        let mut container = Container::start(image, &credentials, 0)?;
+        container.wait_for_banner(25)?;
         println!(
-            "power-on to SMTP banner with settings from a drive: {:.1} s",
-            machine.age().as_secs_f64()
+            "start to SMTP banner: {:.1} s",
+            container.age().as_secs_f64()
         );
-        machine.wait_for_ssh(&key, BOOT_LIMIT)?;
+        container.wait_for_ssh(&key)?;
+        let machine = Host::Container(container);
         key.keep_connection(machine.address())?;
         for domain in [DOMAIN, SECOND_DOMAIN] {
             // Keys are made beside the boot, one after the other.
@@ -269,7 +300,7 @@ impl World {
 
     /// Switches the machine off.
     pub fn end(self) -> Result<()> {
-        self.machine.power_off()
+        self.machine.power_off(&self.key)
     }
 }
 

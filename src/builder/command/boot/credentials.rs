@@ -52,6 +52,16 @@ impl Credential {
         }
     }
 
+    /// What services ask for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What they get.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
     fn smbios_string(&self) -> String {
         format!(
             "io.systemd.credential.binary:{}={}",

@@ -1,0 +1,147 @@
+//! A container: the image's own systemd on this side's kernel, in namespaces.
+//!
+//! It serves after seconds where an emulated machine needs more than a minute, and has
+//! everything of the image but what starts it: boot loader, kernel, initrd and verity
+//! are the business of tests with machines. Control groups count nothing in it when
+//! their controllers are taken on this side, so no limit of memory or processors holds,
+//! and its clock is this side's. The namespaces are made by `container.sh`.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use mailimg::builder::command::boot::credentials::Credential;
+use mailimg::format::gpt::{TYPE_ROOT, read_gpt};
+use tempfile::TempDir;
+
+use super::smtp::read_banner;
+use super::ssh::SshKey;
+use crate::world::network::{machine_address, machine_mac};
+use crate::world::process::{Process, last_lines};
+use crate::world::wait::until;
+
+/// Makes the namespaces.
+const SCRIPT: &str = include_str!("container.sh");
+/// Until it serves; seconds, but the host may be busy.
+pub const START_LIMIT: Duration = Duration::from_secs(180);
+/// A clean end stops every service first.
+const END_LIMIT: Duration = Duration::from_secs(120);
+/// How long one attempt to reach a port takes at most.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running container.
+pub struct Container {
+    process: Process,
+    log: PathBuf,
+    started: Instant,
+    address: IpAddr,
+    ended: bool,
+    _folder: TempDir,
+}
+
+impl Container {
+    /// Starts the root of an image with these credentials.
+    pub fn start(image: &Path, credentials: &[Credential], tap: u8) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("mailimg-container-")
+            .tempdir_in("/var/tmp")?;
+        let handed_over = folder.path().join("credentials");
+        std::fs::create_dir(&handed_over)?;
+        for credential in credentials {
+            File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(handed_over.join(credential.name()))?
+                .write_all(credential.value())?;
+        }
+        let table = read_gpt(&&File::open(image)?)?;
+        let root = table
+            .find(&TYPE_ROOT)
+            .with_context(|| format!("looking for the root of {}", image.display()))?;
+        let log = folder.path().join("console.log");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SCRIPT, "container.sh"])
+            .arg(image)
+            .arg(root.offset().to_string())
+            .arg(folder.path())
+            .arg(format!("veth{tap}"))
+            .arg(machine_mac(tap));
+        let started = Instant::now();
+        Ok(Self {
+            process: Process::start(&mut command, &log)?,
+            log,
+            started,
+            address: machine_address(tap).into(),
+            ended: false,
+            _folder: folder,
+        })
+    }
+
+    /// Its address on IPv4.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Time since its start.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Fails when it has ended.
+    pub fn check_running(&mut self) -> Result<()> {
+        self.process.check_running()
+    }
+
+    /// Waits until a server says something on a port.
+    pub fn wait_for_banner(&mut self, port: u16) -> Result<String> {
+        let target = SocketAddr::new(self.address, port);
+        until(&format!("a banner on port {port}"), START_LIMIT, || {
+            self.process.check_running()?;
+            Ok(read_banner(target, ATTEMPT_LIMIT))
+        })
+    }
+
+    /// Waits until ssh lets this key in.
+    pub fn wait_for_ssh(&mut self, key: &SshKey) -> Result<()> {
+        until("ssh", START_LIMIT, || {
+            self.process.check_running()?;
+            let output = key.output(self.address, "true")?;
+            Ok(output.status.success().then_some(()))
+        })
+    }
+
+    /// Switches it off from inside and waits for a clean end.
+    pub fn power_off(mut self, key: &SshKey) -> Result<()> {
+        // The connection may be cut before the command's status arrives.
+        let _ = key.output(self.address, "systemctl poweroff")?;
+        let started = Instant::now();
+        // A container that switches itself off is ended by the kernel, by a signal.
+        while self.process.check_running().is_ok() {
+            if started.elapsed() > END_LIMIT {
+                bail!("waited {} s for the end of a container", END_LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if !self.ended {
+            eprintln!(
+                "--- the container's last lines, {} s after its start ---\n{}\n---",
+                self.age().as_secs(),
+                last_lines(&self.log)
+            );
+        }
+    }
+}
