@@ -4,14 +4,16 @@
 //! everything of the image but what starts it: boot loader, kernel, initrd and verity
 //! are the business of tests with machines. Control groups count nothing in it when
 //! their controllers are taken on this side, so no limit of memory or processors holds,
-//! and its clock is this side's. The namespaces are made by `container.sh`.
+//! and its clock is this side's. The namespaces are made by `container.sh`; a host that
+//! gives none (no cgroup2, a kernel without EROFS) has to take a machine.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +29,8 @@ use crate::world::wait::until;
 
 /// Makes the namespaces.
 const SCRIPT: &str = include_str!("container.sh");
+/// What the script says last.
+const BEGUN: &str = "starting systemd";
 /// Until it serves; seconds, but the host may be busy.
 pub const START_LIMIT: Duration = Duration::from_secs(180);
 /// A clean end stops every service first.
@@ -41,7 +45,7 @@ pub struct Container {
     started: Instant,
     address: IpAddr,
     ended: bool,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Container {
@@ -80,8 +84,21 @@ impl Container {
             started,
             address: machine_address(tap).into(),
             ended: false,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Whether this host can run the image so: its systemd was reached, or the error is
+    /// what stopped the script.
+    pub fn is_possible(&mut self) -> Result<()> {
+        until("the namespaces of a container", START_LIMIT, || {
+            let begun = std::fs::read_to_string(&self.log)?.contains(BEGUN);
+            if !begun {
+                self.process.check_running()?;
+            }
+            Ok(begun.then_some(()))
+        })
+        .inspect_err(|_| self.ended = true)
     }
 
     /// Its address on IPv4.
@@ -125,7 +142,10 @@ impl Container {
         // A container that switches itself off is ended by the kernel, by a signal.
         while self.process.check_running().is_ok() {
             if started.elapsed() > END_LIMIT {
-                bail!("waited {} s for the end of a container", END_LIMIT.as_secs());
+                bail!(
+                    "waited {} s for the end of a container",
+                    END_LIMIT.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -136,6 +156,14 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        let _ = self.process.kill();
+        // Or its folder could not be removed.
+        let _ = Command::new("umount")
+            .arg(self.folder.path().join("network"))
+            .status();
+        if let Some(name) = self.folder.path().file_name() {
+            remove_control_groups(name);
+        }
         if !self.ended {
             eprintln!(
                 "--- the container's last lines, {} s after its start ---\n{}\n---",
@@ -143,5 +171,30 @@ impl Drop for Container {
                 last_lines(&self.log)
             );
         }
+    }
+}
+
+/// Removes what a container leaves on the host once its processes are gone.
+fn remove_control_groups(name: &OsStr) {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let Some(groups) = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .and_then(|fields| fields.get(1).map(PathBuf::from))
+    else {
+        return;
+    };
+    // The kernel takes a moment to bury the processes.
+    for _ in 0..50 {
+        let removed = Command::new("find")
+            .arg(groups.join(name))
+            .args(["-depth", "-type", "d", "-delete"])
+            .stderr(Stdio::null())
+            .status();
+        if removed.is_ok_and(|status| status.success()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }

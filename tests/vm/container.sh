@@ -28,7 +28,9 @@ echo 0 > "$groups/$(basename "$folder")/cgroup.procs"
 truncate -s 5G "$folder/var.ext4"
 mkfs.ext4 -q -L var "$folder/var.ext4"
 
-exec nsenter --net="$folder/network" \
+# Nothing inside sets the clock of this side or changes its kernel.
+exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio \
+    nsenter --net="$folder/network" \
     unshare --mount --pid --uts --ipc --cgroup --fork --kill-child --propagation private \
     sh -eu -c '
 image=$1 offset=$2 folder=$3
@@ -72,6 +74,7 @@ pivot_root . mnt
 umount -l /mnt
 # Mounts of helpers, credentials of services among them, have to be seen by all.
 mount --make-rshared /
+echo "starting systemd"
 exec env -i container=other PATH=/usr/sbin:/usr/bin CREDENTIALS_DIRECTORY=/run/host/credentials \
     /usr/lib/systemd/systemd --log-target=console < /dev/null
 ' container "$image" "$offset" "$folder"

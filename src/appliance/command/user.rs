@@ -9,7 +9,7 @@ use crate::appliance::machine::settings::load_stored;
 use crate::appliance::postfix::maps::take_into_use;
 use crate::appliance::users::mailbox::{has_inbox, inbox_name, remove_set_aside, set_inbox_aside};
 use crate::appliance::users::password::{check_password, generate_password, hash_password};
-use crate::appliance::users::sessions::end_sessions;
+use crate::appliance::users::sessions::{await_next_look, end_sessions};
 use crate::appliance::users::{Account, LockedUsers, Quota};
 use crate::error::{Hint, hinted};
 use crate::settings::{MailAddress, Settings, parse_mail_address, parse_quota};
@@ -156,6 +156,8 @@ fn add_user(place: &Place, text: &str, password: Option<&str>, stdin: bool) -> R
         .insert(address.to_string(), Account::new(hash));
     locked.store()?;
     take_into_use(place, &settings, &locked)?;
+    drop(locked);
+    await_next_look(place);
     Ok(match given {
         Some(_) => format!("Created user '{address}' with password provided."),
         None => format!("Created user '{address}', generated password is:'{password}'."),

@@ -17,6 +17,10 @@ use std::time::{Duration, SystemTime};
 /// Dovecot's list of sessions: without it none are open.
 const ANVIL: &str = "/run/dovecot/anvil";
 
+/// How much longer than to the next second a change takes to be felt: a password that was
+/// looked up before is still being checked, the longer the more are checked at a time.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// Ends an account's sessions and returns what could not be done.
 ///
 /// The change that makes them wrong is stored already: whatever fails here
@@ -46,10 +50,15 @@ pub fn end_sessions(place: &Place, address: &str) -> Vec<String> {
         .collect()
 }
 
+/// Waits until Dovecot has to look at the passwd-file again, which it does once a second:
+/// somebody who logs in as soon as the account is there is no guesser.
+pub fn await_next_look(place: &Place) {
+    if place.is_machine() && Path::new(ANVIL).exists() {
+        sleep(until_next_second() - MARGIN);
+    }
+}
+
 fn until_next_second() -> Duration {
-    // More, since a password that was looked up before is still being checked, which takes
-    // longer the more are checked at a time.
-    const MARGIN: Duration = Duration::from_secs(1);
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

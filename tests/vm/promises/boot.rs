@@ -6,16 +6,16 @@ use super::super::cloud;
 use super::Promise;
 use super::world::World;
 
-pub const PROMISES: &[Promise] = &[
-    Promise {
-        says: "settings on a config drive are taken; what is on other drives is told and left alone",
-        check: config_drive,
-    },
-    Promise {
-        says: "after a first boot every unit has done what it should",
-        check: good_boot,
-    },
-];
+/// Containers see no drives.
+pub const ON_A_MACHINE: &[Promise] = &[Promise {
+    says: "settings on a config drive are taken; what is on other drives is told and left alone",
+    check: config_drive,
+}];
+
+pub const PROMISES: &[Promise] = &[Promise {
+    says: "after a first boot every unit has done what it should",
+    check: good_boot,
+}];
 
 fn config_drive(world: &World) -> Result<()> {
     let said = world.run(

@@ -4,6 +4,13 @@
 //! the others, and the failures are told together at the end. Rows share the
 //! machine, not the accounts or client addresses that would disturb others.
 //! `MAILIMG_PROMISES` names words; only rows that say one of them run.
+//!
+//! The table runs on the image's own systemd without emulation ([`Container`]); on a
+//! machine run the rows that need drives or a clock of its own, and those that end
+//! services, which a slow machine makes harder. `promises::all_on_a_machine`, one of
+//! those that take long, tries every row there.
+//!
+//! [`Container`]: super::container::Container
 
 mod accounts;
 mod bad_input;
@@ -30,7 +37,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::boots_and_delivers::IMAGE;
 use crate::world::network::inside;
-use world::World;
+use world::{Kind, World};
 
 /// Chooses rows by comma-separated words.
 const CHOICE: &str = "MAILIMG_PROMISES";
@@ -43,8 +50,11 @@ pub struct Promise {
     pub check: fn(&World) -> Result<()>,
 }
 
-/// All rows, those that hurt the machine last.
-const AREAS: [(&str, &[Promise]); 15] = [
+/// Rows that belong together.
+type Area = (&'static str, &'static [Promise]);
+
+/// All rows but those for machines, those that hurt the machine last.
+const AREAS: [Area; 15] = [
     ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
@@ -62,18 +72,42 @@ const AREAS: [(&str, &[Promise]); 15] = [
     ("services", services::PROMISES),
 ];
 
+/// What is tried on an emulated machine.
+const ON_A_MACHINE: [Area; 5] = [
+    ("boot", boot::ON_A_MACHINE),
+    ("boot", boot::PROMISES),
+    ("delivery to others", outward::PROMISES),
+    ("clock", services::ON_A_MACHINE),
+    ("services", services::PROMISES),
+];
+
 #[test]
 fn promises() -> Result<()> {
+    try_all("promises", Kind::Container, &AREAS)
+}
+
+#[test]
+fn on_a_machine() -> Result<()> {
+    try_all("on_a_machine", Kind::Machine, &ON_A_MACHINE)
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour; ci/full"]
+fn all_on_a_machine() -> Result<()> {
+    try_all("all_on_a_machine", Kind::Machine, &AREAS)
+}
+
+fn try_all(test: &str, kind: Kind, areas: &[Area]) -> Result<()> {
     let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
         println!("skipped: {IMAGE} names no image");
         return Ok(());
     };
-    inside("promises::promises", || run(&image))
+    inside(&format!("promises::{test}"), || run(&image, kind, areas))
 }
 
-fn run(image: &Path) -> Result<()> {
+fn run(image: &Path, kind: Kind, areas: &[Area]) -> Result<()> {
     let started = Instant::now();
-    let mut world = World::make(image)?;
+    let mut world = World::make(image, kind)?;
     println!("a machine to try: {:.1} s", started.elapsed().as_secs_f64());
     let choice = std::env::var(CHOICE).unwrap_or_default();
     let chosen = |area: &str, promise: &Promise| {
@@ -84,7 +118,7 @@ fn run(image: &Path) -> Result<()> {
     };
     let mut failures = Vec::new();
     let mut count = 0;
-    for (area, promises) in AREAS {
+    for &(area, promises) in areas {
         let rows: Vec<&Promise> = promises
             .iter()
             .filter(|promise| chosen(area, promise))

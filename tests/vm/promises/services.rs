@@ -42,6 +42,12 @@ const CONFINED: [&str; 8] = [
     "mailimg-dns.service",
 ];
 
+/// Containers have the clock of the host.
+pub const ON_A_MACHINE: &[Promise] = &[Promise {
+    says: "the clock may jump, forwards and back: logins, mail and quotas go on",
+    check: clock_jumps,
+}];
+
 pub const PROMISES: &[Promise] = &[
     Promise {
         says: "the exposure of every service of mail is at most 2.5 (systemd-analyze security)",
@@ -70,10 +76,6 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "any process of a service may be killed",
         check: children_killed,
-    },
-    Promise {
-        says: "the clock may jump, forwards and back: logins, mail and quotas go on",
-        check: clock_jumps,
     },
     Promise {
         says: "after all this no unit has failed",

@@ -55,6 +55,15 @@ holiday@wombat.example  vera@wombat.example
 @koala.example          kim@koala.example
 ";
 
+/// What is to run the image.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An emulated machine.
+    Machine,
+    /// The kernel of this side, where it gives what that needs.
+    Container,
+}
+
 /// What runs the image.
 pub enum Host {
     /// A machine that is emulated.
@@ -64,6 +73,49 @@ pub enum Host {
 }
 
 impl Host {
+    /// Starts one that takes these settings, and waits until it receives mail and lets the
+    /// key in. A machine has the settings on a drive.
+    fn start(
+        image: &Path,
+        kind: Kind,
+        site: &Site,
+        key: &SshKey,
+        settings: String,
+    ) -> Result<(Self, Option<Drives>)> {
+        if kind == Kind::Container {
+            let credentials = [
+                site.dns.credential(),
+                Credential::new(SETTINGS_NAME, settings.clone()),
+            ];
+            let mut container = Container::start(image, &credentials, 0)?;
+            match container.is_possible() {
+                Ok(()) => {
+                    container.wait_for_banner(25)?;
+                    println!(
+                        "start to SMTP banner: {:.1} s",
+                        container.age().as_secs_f64()
+                    );
+                    container.wait_for_ssh(key)?;
+                    return Ok((Self::Container(container), None));
+                }
+                Err(error) => println!("no containers here, so a machine is started: {error:#}"),
+            }
+        }
+        let drives = Drives::make(&settings)?;
+        let start = Start {
+            credentials: vec![site.dns.credential()],
+            options: drives.options(),
+            ..Start::default()
+        };
+        let (mut machine, _) = Machine::start_serving(|| Disk::over(image), &start, &[25])?;
+        println!(
+            "power-on to SMTP banner with settings from a drive: {:.1} s",
+            machine.age().as_secs_f64()
+        );
+        machine.wait_for_ssh(key, BOOT_LIMIT)?;
+        Ok((Self::Machine(machine), Some(drives)))
+    }
+
     fn address(&self) -> IpAddr {
         match self {
             Self::Machine(machine) => machine.address(),
@@ -101,7 +153,7 @@ pub struct World {
 
 impl World {
     /// Boots a machine and gives it accounts, aliases and DKIM records.
-    pub fn make(image: &Path) -> Result<Self> {
+    pub fn make(image: &Path, kind: Kind) -> Result<Self> {
         let mut site = Site::start()?;
         let key = SshKey::make()?;
         let settings = format!(
@@ -111,16 +163,7 @@ impl World {
             MANUAL_DOMAINS.join(","),
             key.public
         );
-        let drives = None;
-        let credentials = [site.dns.credential(), Credential::new(SETTINGS_NAME, settings)];
-        let mut container = Container::start(image, &credentials, 0)?;
-        container.wait_for_banner(25)?;
-        println!(
-            "start to SMTP banner: {:.1} s",
-            container.age().as_secs_f64()
-        );
-        container.wait_for_ssh(&key)?;
-        let machine = Host::Container(container);
+        let (machine, drives) = Host::start(image, kind, &site, &key, settings)?;
         key.keep_connection(machine.address())?;
         for domain in [DOMAIN, SECOND_DOMAIN] {
             // Keys are made beside the boot, one after the other.
