@@ -62,7 +62,7 @@ fn run(image: &Path) -> Result<()> {
 
     let folder = tempfile::tempdir_in("/var/tmp")?;
     upgrade::upgrade(&machine, &key, &upgrade::build_newer(folder.path())?)?;
-    upgrade::comes_back(&machine, &key)?;
+    upgrade::comes_back(&machine, &key, 1)?;
     nothing_failed(machine.address(), &key)?;
     machine.cut_power()
 }

@@ -78,7 +78,7 @@ fn run(image: &Path) -> Result<()> {
     nothing_failed(&machine, &key)?;
     print_blame(&machine, &key)?;
 
-    upgrade::comes_back(&machine, &key)?;
+    upgrade::comes_back(&machine, &key, 1)?;
     ensure!(key.run(machine.address(), IDENTITY)? == identity);
     read_first_message(&machine, &bert)?;
     nothing_failed(&machine, &key)?;

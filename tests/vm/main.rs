@@ -9,6 +9,7 @@
 //!
 //! A test begins with [`world::network::inside`]; [`site::Site`] is the world around
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
+//! [`container::Container`] is the image without a machine, and without emulation.
 
 mod bios;
 mod boots_and_delivers;
