@@ -142,16 +142,21 @@ impl Record {
 
 /// Waits for nobody: two upgrades at once are a mistake.
 pub fn lock(place: &Place) -> Result<File> {
+    try_lock(place)?.ok_or_else(|| {
+        hinted(
+            "another upgrade is under way on this machine",
+            "wait for its end; `mailctl status` then says what waits",
+        )
+    })
+}
+
+/// Nothing while another upgrade is under way.
+pub fn try_lock(place: &Place) -> Result<Option<File>> {
     let path = place.path(LOCK);
     if let Some(folder) = path.parent() {
         ensure_folder(folder, 0o755, None)?;
     }
     let file = open_lock(&path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        hinted(
-            "another upgrade is under way on this machine",
-            "wait for its end; `mailctl status` then says what waits",
-        )
-    })?;
-    Ok(file)
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    Ok(locked.is_ok().then_some(file))
 }

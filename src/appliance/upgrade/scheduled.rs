@@ -12,7 +12,7 @@ use anyhow::Result;
 use super::machine::Machine;
 use super::offer::Permissions;
 use super::owner::tell_owner;
-use super::record::{Record, State};
+use super::record::{self, Record, State};
 use super::source::Source;
 use super::source::folder::Folder;
 use super::{conclusion, upgrade};
@@ -28,6 +28,8 @@ use crate::settings::Updates;
 enum Came {
     /// Nothing is to be done in this window.
     Nothing(String),
+    /// Another look in this window will tell.
+    Later(String),
     /// The machine restarts to try a version.
     Restart(String),
 }
@@ -61,6 +63,12 @@ pub fn run_scheduled(place: &Place, patience: Duration) -> Result<String> {
             attempt.save(place)?;
             Ok(said)
         }
+        Ok(Came::Later(said)) => {
+            attempt.said.clone_from(&said);
+            attempt.is_done = false;
+            attempt.save(place)?;
+            Ok(said)
+        }
         Ok(Came::Restart(said)) => {
             attempt.said.clone_from(&said);
             (attempt.is_done, attempt.told) = (true, None);
@@ -87,6 +95,10 @@ pub fn run_scheduled(place: &Place, patience: Duration) -> Result<String> {
 
 /// Looks for what is new, and puts it on trial.
 fn look(place: &Place, updates: &Updates, window: i64, patience: Duration) -> Result<Came> {
+    // Somebody upgrades by hand, which is no failure to tell the owner of.
+    if record::try_lock(place)?.is_none() {
+        return Ok(Came::Later("an upgrade is under way".to_owned()));
+    }
     let machine = Machine::open(place)?;
     conclusion::settle(place, &machine)?;
     let record = Record::load(place)?;

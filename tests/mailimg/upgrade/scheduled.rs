@@ -97,6 +97,20 @@ fn a_failure_is_looked_at_again_in_the_same_window() {
     assert_eq!(site.machine.boot_version(), "2");
 }
 
+/// The owner got mail about a failure that was his own upgrade.
+#[test]
+fn an_upgrade_by_hand_is_waited_for_and_no_failure() {
+    let site = site();
+    let lock = fs::File::create(site.machine.path("run/mailimg-upgrade.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(look(&site).done().stdout, "an upgrade is under way\n");
+    let attempt = site.machine.path("var/lib/mailimg/upgrade-attempt.json");
+    let attempt = fs::read_to_string(attempt).unwrap();
+    assert!(attempt.contains("\"told\": null"), "{attempt}");
+    drop(lock);
+    assert_eq!(look(&site).done().stdout, "2 is tried now\n");
+}
+
 #[test]
 fn it_waits_for_schedule_and_window() {
     let site = Site::new();

@@ -181,6 +181,11 @@ fn explain(error: ureq::Error) -> anyhow::Error {
         }
         ureq::Error::Timeout(_) => anyhow!("the server does not answer"),
         ureq::Error::TooManyRedirects => anyhow!("the server sends on and on"),
+        other if other.to_string().contains("invalid peer certificate") => hinted(
+            format!("the server's certificate does not hold: {other}"),
+            "`mailctl status` tells the machine's time; an authority of one's own is made known \
+             by ACME_CA_FILE",
+        ),
         ureq::Error::RequireHttpsOnly(_) => anyhow!("the server sends on to http, without TLS"),
         other => anyhow::Error::new(other),
     }
