@@ -3,6 +3,7 @@
 //! fail, for ci/full.
 
 mod cuts;
+mod scheduled;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each program uses a part of it")]
 
 pub mod bench;
+pub mod folder_server;
 pub mod golden;
 pub mod machine;
 pub mod network;

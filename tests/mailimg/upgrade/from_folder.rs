@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use mailimg::format::minisign::SecretKey;
 
 use super::machine::build_with;
-use super::server::Manner;
 use super::site::Site;
 use crate::world::bench::files_below;
+use crate::world::folder_server::Manner;
 
 /// Bytes that nothing compresses, other ones for each seed.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -110,7 +110,7 @@ fn a_server_that_knows_no_ranges_will_do() {
 #[test]
 fn redirects_to_https_are_followed() {
     let mut site = Site::new();
-    let other = super::server::Server::of(site.served(""));
+    let other = crate::world::folder_server::Server::of(site.served(""));
     let both = format!("{}{}", site.server.authority, other.authority);
     site.put("run/mailimg/trust.pem", &both);
     // Each file is sent on, since the address has no path.

@@ -10,7 +10,6 @@ mod power_cut;
 mod refused;
 mod refused_folder;
 mod scheduled;
-mod server;
 mod site;
 
 use std::fs;

@@ -7,9 +7,9 @@ use mailimg::format::minisign::SecretKey;
 use mailimg::format::update::{UPDATE_FILE, Update};
 
 use super::machine::{build, build_with};
-use super::server::{Manner, Server};
 use super::site::Site;
 use crate::world::bench::{files_below, flip_bit};
+use crate::world::folder_server::{Manner, Server};
 
 /// What starts, and every byte of the disk.
 fn state(site: &Site) -> (Vec<String>, Vec<u8>) {

@@ -4,8 +4,8 @@ use std::fs;
 
 use jiff::Timestamp;
 
-use super::server::Manner;
 use super::site::Site;
+use crate::world::folder_server::Manner;
 
 /// One whose window is open all day, and whose chance is that it begins at once.
 fn site() -> Site {

@@ -8,8 +8,8 @@ use mailimg::format::update::{Part, UPDATE_FILE, Update};
 
 use super::firmware::Firmware;
 use super::machine::Machine;
-use super::server::Server;
 use crate::world::bench::outcome::Outcome;
+use crate::world::folder_server::Server;
 
 /// The machine and the server.
 pub struct Site {

@@ -73,11 +73,20 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)
             .unwrap();
-        let configuration = Arc::new(configuration);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(listener, Arc::new(configuration), certificate.pem(), folder)
+    }
+
+    /// Serves a folder on a socket, with a certificate that this authority vouches for.
+    pub fn on(
+        listener: TcpListener,
+        configuration: Arc<ServerConfig>,
+        authority: String,
+        folder: PathBuf,
+    ) -> Self {
         let server = Self {
             port: listener.local_addr().unwrap().port(),
-            authority: certificate.pem(),
+            authority,
             state: Arc::default(),
         };
         server.set(Manner::Well);
