@@ -41,6 +41,7 @@ pub fn build_newer(folder: &Path) -> Result<PathBuf> {
 fn build(resources: &Path, folder: &Path, version: &str) -> Result<PathBuf> {
     let out = folder.join("out");
     // As ci/image does it: what is the same in both images does not travel.
+    std::fs::create_dir_all(folder)?;
     let agent = folder.join("mailctl");
     run_program(
         Command::new("strip")
