@@ -1,5 +1,5 @@
-//! The guard's limit of new connections, by the kernel's own nftables: a machine and a stranger,
-//! each in a network namespace (network_namespaces(7)).
+//! The guard's limits of new and of open connections, by the kernel's own nftables: a machine and
+//! a stranger, each in a network namespace (network_namespaces(7)).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mailimg::appliance::script_all;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::world::network::{call, is_answered};
@@ -20,6 +21,9 @@ const CROWD: usize = 400;
 /// How many are let in at once, and each second after that.
 const AT_ONCE: usize = 100;
 const A_SECOND: f64 = 20.0;
+/// How many may be open at a time.
+const OPEN_LOGINS: usize = 400;
+const OPEN_MAIL: usize = 25;
 /// How long answers are waited for; what was not answered is begun anew after a second.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -81,13 +85,18 @@ fn listen(port: u16) -> OwnedFd {
     handle
 }
 
-/// How many of that many connections are answered.
-fn answered(count: usize, source: &str, target: &str, port: u16) -> usize {
+/// Those of that many connections that are answered, which stay open.
+fn opened(count: usize, source: &str, target: &str, port: u16) -> Vec<OwnedFd> {
     let source: IpAddr = source.parse().unwrap();
     let target = SocketAddr::new(target.parse().unwrap(), port);
     let calls: Vec<OwnedFd> = (0..count).map(|_| call(source, target).unwrap()).collect();
     std::thread::sleep(PATIENCE);
-    calls.iter().filter(|call| is_answered(call)).count()
+    calls.into_iter().filter(is_answered).collect()
+}
+
+/// How many of that many connections are answered.
+fn answered(count: usize, source: &str, target: &str, port: u16) -> usize {
+    opened(count, source, target, port).len()
 }
 
 /// How many may have been let in since, however long a busy host took.
@@ -95,9 +104,8 @@ fn most(began: Instant) -> usize {
     AT_ONCE + (began.elapsed().as_secs_f64() * A_SECOND).ceil() as usize
 }
 
-/// A thousand connections at once had their passwords checked before the first was banned.
-#[test]
-fn a_crowd_from_one_address_is_let_in_little_by_little() {
+/// A machine with the guard's rules and a stranger, with servers on two ports of the machine.
+fn with_stranger(work: impl FnOnce(&Network, &Network)) {
     let (Some(machine), Some(stranger)) = (Network::new(), Network::new()) else {
         assert!(std::env::var_os("CI").is_none(), "needs root and nft");
         println!("skipped: needs root and nft");
@@ -136,6 +144,15 @@ fn a_crowd_from_one_address_is_let_in_little_by_little() {
             });
         });
         is_ready.recv().unwrap();
+        work(machine, &stranger);
+        drop(end);
+    });
+}
+
+/// A thousand connections at once had their passwords checked before the first was banned.
+#[test]
+fn a_crowd_from_one_address_is_let_in_little_by_little() {
+    with_stranger(|machine, stranger| {
         stranger.within(|| {
             let four = |count, source, port| answered(count, source, "10.20.0.100", port);
             let six = |count, source| answered(count, source, "fd00:20::100", LOGIN);
@@ -146,7 +163,6 @@ fn a_crowd_from_one_address_is_let_in_little_by_little() {
                 "{let_in} of {CROWD}"
             );
             assert_eq!(four(50, "10.20.0.2", LOGIN), 50, "a neighbour waits");
-            assert_eq!(four(CROWD, "10.20.0.1", MAIL), CROWD, "port 25 is limited");
             let began = Instant::now();
             let let_in = six(CROWD, "fd00:20:0:1::1") + six(50, "fd00:20:0:1::2");
             assert!(
@@ -163,6 +179,57 @@ fn a_crowd_from_one_address_is_let_in_little_by_little() {
                 assert_eq!(answered(CROWD, address, address, LOGIN), CROWD, "{address}");
             }
         });
-        drop(end);
+    });
+}
+
+/// A network with many addresses took all places before the greeting of port 25.
+#[test]
+fn other_servers_have_so_many_connections_for_a_network() {
+    with_stranger(|machine, stranger| {
+        stranger.within(|| {
+            let four = |count, source| opened(count, source, "10.20.0.100", MAIL);
+            let six = |count, source| opened(count, source, "fd00:20::100", MAIL);
+            let open = four(CROWD, "10.20.0.1");
+            assert_eq!(open.len(), OPEN_MAIL);
+            assert_eq!(four(20, "10.20.0.2").len(), 20, "a neighbour is refused");
+            let first = six(20, "fd00:20:0:1::1");
+            let second = six(20, "fd00:20:0:1::2");
+            assert_eq!(first.len() + second.len(), OPEN_MAIL, "one /64");
+            assert_eq!(six(20, "fd00:20:0:2::1").len(), 20, "another /64");
+            // A place that is free is given again.
+            for call in &open {
+                // With a reset: nobody on the other side closes, too.
+                set_socket_linger(call, Some(Duration::ZERO)).unwrap();
+            }
+            drop(open);
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(four(20, "10.20.0.1").len(), 20);
+        });
+        machine.within(|| {
+            assert_eq!(answered(CROWD, "127.0.0.1", "127.0.0.1", MAIL), CROWD);
+        });
+    });
+}
+
+/// One address held all places of login processes with connections that said nothing.
+#[test]
+fn an_office_has_four_hundred_connections_open_and_no_more() {
+    with_stranger(|_, stranger| {
+        stranger.within(|| {
+            let mut open = Vec::new();
+            // No faster than they are let in.
+            for round in 0..60 {
+                let count = if round == 0 { AT_ONCE - 20 } else { 20 };
+                let more = opened(count, "10.20.0.1", "10.20.0.100", LOGIN);
+                let refused = more.len() < count;
+                open.extend(more);
+                if refused && open.len() >= OPEN_LOGINS {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            assert_eq!(open.len(), OPEN_LOGINS);
+            assert_eq!(answered(20, "10.20.0.2", "10.20.0.100", LOGIN), 20);
+        });
     });
 }

@@ -203,7 +203,9 @@ impl Imap {
             literals: Vec::new(),
         };
         loop {
-            let line = self.line()?;
+            let Some(line) = self.wire.line()? else {
+                bail!("the IMAP server hung up after {:?}", answer.lines);
+            };
             if let Some(length) = literal_length(&line) {
                 answer.literals.push(self.wire.bytes(length)?);
             }

@@ -24,6 +24,7 @@ use super::boot::health::{self, HealthOptions};
 use super::boot::{clock, console, fallback, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
+use super::dovecot::share::{self, AdmitOptions};
 use super::machine::place::{GUARD_PORT, Place};
 use super::postfix::queue;
 use super::unbound::resolver;
@@ -170,6 +171,9 @@ enum Verb {
         #[arg(long, hide = true, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, GUARD_PORT)))]
         listen: SocketAddr,
     },
+    /// Let a user in who has no more than a share of the sessions; Dovecot's, after each login.
+    #[command(hide = true)]
+    Admit(AdmitOptions),
     /// Serve web pages to authorities, mail servers and mail programs, until stopped.
     #[command(hide = true)]
     Web,
@@ -220,6 +224,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Sts(options) => sts::run_sts(&place, options)?.into(),
         Verb::Tlsrpt(options) => sts::send_reports(&place, options)?.into(),
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?.into(),
+        Verb::Admit(options) => share::admit(options)?.into(),
         Verb::Web => web::run_web(&place)?.into(),
     };
     if !said.text.is_empty() {

@@ -1,6 +1,7 @@
-//! Dovecot: its configuration and its Diffie-Hellman group.
+//! Dovecot: its configuration, its Diffie-Hellman group, and who gets how many sessions.
 
 pub mod dh;
+pub mod share;
 
 use super::certificate;
 use super::machine::accounts::find_account;

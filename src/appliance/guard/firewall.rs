@@ -26,6 +26,13 @@ const LOGIN_PORTS: &str = "465, 587, 143, 993, 4190";
 /// the telephones of a whole office come back within a minute.
 const CALLERS_AT_ONCE: u32 = 100;
 const CALLERS_A_SECOND: u32 = 20;
+/// So many of one address or /64 are open at a time: a hundred telephones, tablets and laptops of
+/// an office with four each. Login processes hold ten times as many.
+const OPEN_LOGINS: u32 = 400;
+/// The port of other servers; Postfix lets twenty of an address in, but counts them too late for a
+/// /64 with many addresses, and has fifty places before the greeting.
+const MAIL_PORT: u16 = 25;
+const OPEN_MAIL: u32 = 25;
 /// Addresses counted at a time; whoever is beyond them is not limited.
 const MOST_CALLERS: u32 = 16_384;
 
@@ -65,7 +72,10 @@ impl Firewall {
     }
 }
 
-/// Makes table, sets and chain as they should be, with exactly these bans.
+/// Makes table, sets and chains as they should be, with exactly these bans.
+///
+/// Open connections are those that the kernel keeps track of. It does so for these ports only: its
+/// list is short on a small machine, and each question to the DNS would stand on it.
 pub fn script_all(bans: &[Ban], now: u64) -> String {
     let call = format!(
         "iifname != \"lo\" tcp dport {{ {LOGIN_PORTS} }} tcp flags & (fin | syn | rst | ack) == syn"
@@ -73,21 +83,48 @@ pub fn script_all(bans: &[Ban], now: u64) -> String {
     let limit =
         format!("limit rate over {CALLERS_A_SECOND}/second burst {CALLERS_AT_ONCE} packets");
     let callers = format!("size {MOST_CALLERS}; flags dynamic, timeout; timeout 1m;");
+    let open = format!("size {MOST_CALLERS}; flags dynamic;");
+    let logins = format!("iifname != \"lo\" tcp dport {{ {LOGIN_PORTS} }} ct state new");
+    let mail = format!("iifname != \"lo\" tcp dport {MAIL_PORT} ct state new");
     let mut script = format!(
         "add table {TABLE}\n\
          add set {TABLE} ban4 {{ type ipv4_addr; flags timeout; }}\n\
          add set {TABLE} ban6 {{ type ipv6_addr; flags interval, timeout; }}\n\
          add set {TABLE} callers4 {{ type ipv4_addr; {callers} }}\n\
          add set {TABLE} callers6 {{ type ipv6_addr; {callers} }}\n\
+         add set {TABLE} logins4 {{ type ipv4_addr; {open} }}\n\
+         add set {TABLE} logins6 {{ type ipv6_addr; {open} }}\n\
+         add set {TABLE} mail4 {{ type ipv4_addr; {open} }}\n\
+         add set {TABLE} mail6 {{ type ipv6_addr; {open} }}\n\
+         add chain {TABLE} arriving {{ type filter hook prerouting priority raw; policy accept; }}\n\
+         add chain {TABLE} leaving {{ type filter hook output priority raw; policy accept; }}\n\
          add chain {TABLE} bans {{ type filter hook input priority filter - 10; policy accept; }}\n\
          flush set {TABLE} ban4\n\
          flush set {TABLE} ban6\n\
+         flush chain {TABLE} arriving\n\
+         flush chain {TABLE} leaving\n\
          flush chain {TABLE} bans\n\
+         add rule {TABLE} arriving iifname \"lo\" notrack\n\
+         add rule {TABLE} arriving meta l4proto != tcp notrack\n\
+         add rule {TABLE} arriving tcp dport != {{ {PORTS} }} notrack\n\
+         add rule {TABLE} leaving oifname \"lo\" notrack\n\
+         add rule {TABLE} leaving meta l4proto != tcp notrack\n\
+         add rule {TABLE} leaving tcp sport != {{ {PORTS} }} notrack\n\
          add rule {TABLE} bans tcp dport {{ {PORTS} }} ip saddr @ban4 reject with tcp reset\n\
          add rule {TABLE} bans tcp dport {{ {PORTS} }} ip6 saddr @ban6 reject with tcp reset\n\
          add rule {TABLE} bans {call} update @callers4 {{ ip saddr {limit} }} drop\n\
          add rule {TABLE} bans {call} update @callers6 \
-         {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} drop\n"
+         {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} drop\n\
+         add rule {TABLE} bans {logins} \
+         add @logins4 {{ ip saddr ct count over {OPEN_LOGINS} }} reject with tcp reset\n\
+         add rule {TABLE} bans {logins} \
+         add @logins6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: ct count over {OPEN_LOGINS} }} \
+         reject with tcp reset\n\
+         add rule {TABLE} bans {mail} \
+         add @mail4 {{ ip saddr ct count over {OPEN_MAIL} }} reject with tcp reset\n\
+         add rule {TABLE} bans {mail} \
+         add @mail6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: ct count over {OPEN_MAIL} }} \
+         reject with tcp reset\n"
     );
     for ban in bans {
         script.push_str(&script_ban(ban, now));
@@ -148,14 +185,32 @@ mod tests {
         add set inet mailimg ban6 { type ipv6_addr; flags interval, timeout; }
         add set inet mailimg callers4 { type ipv4_addr; size 16384; flags dynamic, timeout; timeout 1m; }
         add set inet mailimg callers6 { type ipv6_addr; size 16384; flags dynamic, timeout; timeout 1m; }
+        add set inet mailimg logins4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg logins6 { type ipv6_addr; size 16384; flags dynamic; }
+        add set inet mailimg mail4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg mail6 { type ipv6_addr; size 16384; flags dynamic; }
+        add chain inet mailimg arriving { type filter hook prerouting priority raw; policy accept; }
+        add chain inet mailimg leaving { type filter hook output priority raw; policy accept; }
         add chain inet mailimg bans { type filter hook input priority filter - 10; policy accept; }
         flush set inet mailimg ban4
         flush set inet mailimg ban6
+        flush chain inet mailimg arriving
+        flush chain inet mailimg leaving
         flush chain inet mailimg bans
+        add rule inet mailimg arriving iifname "lo" notrack
+        add rule inet mailimg arriving meta l4proto != tcp notrack
+        add rule inet mailimg arriving tcp dport != { 25, 465, 587, 143, 993, 4190 } notrack
+        add rule inet mailimg leaving oifname "lo" notrack
+        add rule inet mailimg leaving meta l4proto != tcp notrack
+        add rule inet mailimg leaving tcp sport != { 25, 465, 587, 143, 993, 4190 } notrack
         add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip saddr @ban4 reject with tcp reset
         add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip6 saddr @ban6 reject with tcp reset
         add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers4 { ip saddr limit rate over 20/second burst 100 packets } drop
         add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers6 { ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 20/second burst 100 packets } drop
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } ct state new add @logins4 { ip saddr ct count over 400 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } ct state new add @logins6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 400 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport 25 ct state new add @mail4 { ip saddr ct count over 25 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport 25 ct state new add @mail6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 25 } reject with tcp reset
         add element inet mailimg ban4 { 192.0.2.1 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 60s }

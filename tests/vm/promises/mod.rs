@@ -24,6 +24,7 @@ mod ports;
 mod recipients;
 mod relay;
 mod services;
+mod sessions;
 mod sieve;
 mod signing;
 mod smuggling;
@@ -54,7 +55,7 @@ pub struct Promise {
 type Area = (&'static str, &'static [Promise]);
 
 /// All rows but those for machines, those that hurt the machine last.
-const AREAS: [Area; 15] = [
+const AREAS: [Area; 16] = [
     ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
@@ -66,6 +67,7 @@ const AREAS: [Area; 15] = [
     ("delivery to others", outward::PROMISES),
     ("sieve", sieve::PROMISES),
     ("mailboxes", mailboxes::PROMISES),
+    ("sessions", sessions::PROMISES),
     ("accounts", accounts::PROMISES),
     ("bad input and bad days", bad_input::PROMISES),
     ("brute force", bans::PROMISES),

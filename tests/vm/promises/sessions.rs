@@ -1,0 +1,143 @@
+//! Sessions: a user has a share of them, from however many addresses, and is told when it is gone.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::imap::Imap;
+use super::super::managesieve::ManageSieve;
+use super::super::site::HOST_NAME;
+use super::super::smtp::Account;
+use super::Promise;
+use super::world::World;
+use crate::world::network::{CLIENTS, STRANGERS};
+use crate::world::wait::until;
+
+/// What a user may have of each, over all addresses.
+const IMAP: usize = 64;
+const SIEVE: usize = 16;
+/// Those that come at the same moment are not counted yet; far below what others need.
+const AT_THE_SAME_MOMENT: usize = 16;
+/// How many log in at the same time.
+const AT_ONCE: usize = 8;
+/// Sessions go when their connections do, a moment later.
+const END_LIMIT: Duration = Duration::from_secs(30);
+/// The refusal.
+const WORDS: &str = "Too many sessions of this user";
+
+pub const PROMISES: &[Promise] = &[
+    Promise {
+        says: "a user has 64 sessions of IMAP over all addresses, one more is told why, and others log in",
+        check: imap,
+    },
+    Promise {
+        says: "a user has 16 sessions of ManageSieve over all addresses, one more is told why, and others log in",
+        check: sieve,
+    },
+    Promise {
+        says: "two telephones, a tablet and two laptops of a user have five sessions of IMAP each",
+        check: devices,
+    },
+];
+
+fn imap(world: &World) -> Result<()> {
+    let machine = world.address();
+    let open = |source, account: &Account| Imap::open(source, machine, HOST_NAME, account);
+    share(world, IMAP, &["petra", "quentin"], open)
+}
+
+fn sieve(world: &World) -> Result<()> {
+    let machine = world.address();
+    let open = |source, account: &Account| ManageSieve::open(source, machine, HOST_NAME, account);
+    share(world, SIEVE, &["petra", "quentin"], open)
+}
+
+/// Takes all that one user gets, while another logs in.
+fn share<T: Send>(
+    world: &World,
+    limit: usize,
+    names: &[&str; 2],
+    open: impl Fn(IpAddr, &Account) -> Result<T> + Sync,
+) -> Result<()> {
+    let [greedy, other] = names.map(|name| world.account(name));
+    // Addresses that no row bans, with fewer sessions each than one address may have.
+    let sources: Vec<IpAddr> = CLIENTS.into_iter().map(IpAddr::from).collect();
+    // The first login of all tells Dovecot how many passwords it may check at a time.
+    open(sources[0], &other).context("before")?;
+    let had = Mutex::new(Vec::new());
+    let refusals = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for worker in 0..AT_ONCE {
+            let (sources, had, refusals, open, greedy) =
+                (&sources, &had, &refusals, &open, &greedy);
+            scope.spawn(move || {
+                for attempt in 0..limit / 4 {
+                    let source = sources[(worker + attempt) % sources.len()];
+                    let result = open(source, greedy);
+                    match result {
+                        Ok(session) => lock(had).push(session),
+                        Err(error) => lock(refusals).push(format!("{error:#}")),
+                    }
+                }
+            });
+        }
+    });
+    let had = had.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let refusals = refusals
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "       {} sessions, {} refused: {}",
+        had.len(),
+        refusals.len(),
+        refusals.last().map_or("", String::as_str)
+    );
+    ensure!(
+        (limit..=limit + AT_THE_SAME_MOMENT).contains(&had.len()),
+        "{} sessions of {limit}; refusals: {refusals:?}",
+        had.len()
+    );
+    ensure!(
+        refusals.iter().all(|text| text.contains(WORDS)),
+        "{refusals:?}"
+    );
+    let began = Instant::now();
+    let refused = open(sources[0], &greedy)
+        .err()
+        .context("one more was let in")?;
+    ensure!(format!("{refused:#}").contains(WORDS), "{refused:#}");
+    ensure!(
+        began.elapsed() < Duration::from_secs(5),
+        "refused after {:?}",
+        began.elapsed()
+    );
+    open(sources[0], &other).context("another user")?;
+    drop(had);
+    until("a session to be free again", END_LIMIT, || {
+        Ok(open(sources[0], &greedy).ok().map(drop))
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn devices(world: &World) -> Result<()> {
+    let rita = world.account("rita");
+    // At home, at work, and underway.
+    let places = [CLIENTS[0], CLIENTS[0], CLIENTS[1], CLIENTS[2], STRANGERS[0]];
+    let mut sessions = Vec::new();
+    for source in places {
+        for _ in 0..5 {
+            let mut session = Imap::open(source.into(), world.address(), HOST_NAME, &rita)?;
+            session.select("INBOX")?;
+            sessions.push(session);
+        }
+    }
+    for session in &mut sessions {
+        session.say("NOOP")?;
+    }
+    Ok(())
+}
