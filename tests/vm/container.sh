@@ -26,7 +26,7 @@ echo 0 > "$groups/$(basename "$folder")/cgroup.procs"
 
 # The data partition, of the size and with the options that a machine has.
 truncate -s 5G "$folder/var.ext4"
-mkfs.ext4 -q -L var "$folder/var.ext4"
+mkfs.ext4 -q -i 8192 -L var "$folder/var.ext4"
 
 # Nothing inside sets the clock of this side or changes its kernel.
 exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio \

@@ -31,6 +31,10 @@ pub const PROMISES: &[Promise] = &[
         check: disk_full,
     },
     Promise {
+        says: "without inodes mail is put off with 452, and taken as soon as there are some",
+        check: inodes_gone,
+    },
+    Promise {
         says: "without a resolver mail waits, in and out",
         check: resolver_down,
     },
@@ -215,6 +219,43 @@ fn disk_full(world: &World) -> Result<()> {
     })?;
     world.read(&world.account("hugo"), &subject)?;
     still_serves(world)
+}
+
+fn inodes_gone(world: &World) -> Result<()> {
+    /// The filter takes mail while so many are left.
+    const LEAST: u32 = 10_000;
+    let before = world.unique("before the swarm");
+    world
+        .receive(&["hugo@wombat.example"], &before)?
+        .must_be(&[250], "mail before")?;
+    // A little below, so that other servers' files would still fit.
+    world.run(&format!(
+        "mkdir /var/swarm && cd /var/swarm\n\
+         n=$(($(stat -f -c %d /var) - {LEAST} + 500)); f=0\n\
+         while [ $n -gt 0 ]; do k=$((n < 20000 ? n : 20000)); f=$((f + 1)); mkdir $f\n\
+         (cd $f; seq $k | xargs touch); n=$((n - k)); done"
+    ))?;
+    let subject = world.unique("during the swarm");
+    let refused = world.receive(&["hugo@wombat.example"], &subject);
+    let left = world.run("stat -f -c '%d of %c' /var");
+    world.run("rm -rf /var/swarm")?;
+    println!("       inodes left: {}", left?.trim());
+    match refused {
+        Ok(reply) => {
+            reply.must_be(&[452], "mail without inodes")?;
+        }
+        // The refusal came before the message.
+        Err(error) => {
+            let text = format!("{error:#}");
+            ensure!(text.contains("\"452"), "{text}");
+        }
+    }
+    world.read(&world.account("hugo"), &before)?;
+    world
+        .receive(&["hugo@wombat.example"], &subject)?
+        .must_be(&[250], "mail after")?;
+    world.read(&world.account("hugo"), &subject)?;
+    Ok(())
 }
 
 fn resolver_down(world: &World) -> Result<()> {

@@ -19,6 +19,10 @@ pub const PROMISES: &[Promise] = &[
         check: over_quota,
     },
     Promise {
+        says: "a mailbox has room for 300,000 messages, with or without a quota, and not for more",
+        check: messages,
+    },
+    Promise {
         says: "an account sends to SENDING_LIMIT recipients an hour, one more gets 450, others go on",
         check: sending_limit,
     },
@@ -123,6 +127,17 @@ fn over_quota(world: &World) -> Result<()> {
         .receive(&["dora@wombat.example"], &subject)?
         .must_be(&[250], "mail after making room")?;
     world.read(&dora, &subject)?;
+    Ok(())
+}
+
+/// Only what it says: as many take ten minutes. That Dovecot keeps to it is seen with bytes.
+fn messages(world: &World) -> Result<()> {
+    let mut mailbox = world.mailbox(&world.account("carla"))?;
+    let said = mailbox.say("GETQUOTAROOT INBOX")?.lines.join("\n");
+    let limit = said
+        .split_once("MESSAGE ")
+        .and_then(|(_, rest)| rest.split([' ', ')']).nth(1));
+    ensure!(limit == Some("300000"), "{said}");
     Ok(())
 }
 
