@@ -75,10 +75,12 @@ const AREAS: [Area; 16] = [
 ];
 
 /// What is tried on an emulated machine.
-const ON_A_MACHINE: [Area; 5] = [
+const ON_A_MACHINE: [Area; 6] = [
     ("boot", boot::ON_A_MACHINE),
     ("boot", boot::PROMISES),
     ("delivery to others", outward::PROMISES),
+    // The image's own kernel has what the packet filter is made of.
+    ("brute force", bans::PROMISES.split_at(1).0),
     ("clock", services::ON_A_MACHINE),
     ("services", services::PROMISES),
 ];
