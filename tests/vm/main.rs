@@ -23,6 +23,7 @@ mod disk;
 mod dkim;
 mod dns;
 mod hello;
+mod hostile;
 mod https;
 mod imap;
 mod install;
