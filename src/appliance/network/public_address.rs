@@ -4,14 +4,12 @@
 //! of the settings; the address from which this machine would send, if it is a
 //! global one; what the cloud's metadata said ([`place::CLOUD`]); for IPv4 the
 //! gateway's answer by NAT-PMP or PCP ([`super::port_mapping`]). No third party
-//! is asked unless a person names one ([`ask_third_party`]). What is global is
-//! by IANA's registries of special-purpose addresses (RFC 6890,
-//! <https://www.iana.org/assignments/iana-ipv4-special-registry>,
-//! <https://www.iana.org/assignments/iana-ipv6-special-registry>).
+//! is asked unless a person names one ([`ask_third_party`]).
 
 use super::port_mapping::ask_gateway;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::wire::http::{client, trusting};
+use crate::appliance::wire::internet::is_global;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -114,7 +112,7 @@ pub fn find_addresses(
         .or_else(|| {
             cloud
                 .ipv4
-                .filter(|address| is_global4(*address))
+                .filter(|address| is_global((*address).into()))
                 .map(|address| found(address.into(), AddressSource::Cloud))
         })
         .or_else(|| {
@@ -126,7 +124,7 @@ pub fn find_addresses(
         .or_else(|| {
             cloud
                 .ipv6
-                .filter(|address| is_global6(*address))
+                .filter(|address| is_global((*address).into()))
                 .map(|address| found(address.into(), AddressSource::Cloud))
         });
     PublicAddresses { ipv4, ipv6 }
@@ -172,7 +170,7 @@ fn gateway_address(place: &Place) -> Option<Ipv4Addr> {
     // Behind two translators the outer one's answer would be needed.
     ask_gateway(gateway, GATEWAY_LIMIT)
         .ok()
-        .filter(|address| is_global4(*address))
+        .filter(|address| is_global((*address).into()))
 }
 
 /// The gateway of the default route with the lowest metric (`/proc/net/route`, proc_net(5)).
@@ -197,44 +195,6 @@ fn parse_default_gateway(routes: &str) -> Option<Ipv4Addr> {
         })
         .min_by_key(|(metric, _)| *metric)
         .map(|(_, gateway)| gateway)
-}
-
-/// Whether the internet can reach an address.
-pub fn is_global(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_global4(address),
-        IpAddr::V6(address) => is_global6(address),
-    }
-}
-
-fn is_global4(address: Ipv4Addr) -> bool {
-    let octets = address.octets();
-    !(octets[0] == 0
-        || address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_multicast()
-        // Shared by customers of a provider, RFC 6598.
-        || (octets[0] == 100 && octets[1] & 0xc0 == 64)
-        // For protocols, RFC 6890; for benchmarks, RFC 2544.
-        || octets[..3] == [192, 0, 0]
-        || (octets[0] == 198 && octets[1] & 0xfe == 18)
-        // Reserved, with the broadcast address.
-        || octets[0] >= 240)
-}
-
-fn is_global6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    // Nothing else is given out, RFC 4291 and RFC 3513.
-    segments[0] & 0xe000 == 0x2000
-        // For protocols: Teredo, benchmarks, ORCHID, RFC 2928.
-        && !(segments[0] == 0x2001 && segments[1] < 0x200)
-        // For documentation, RFC 3849 and RFC 9637.
-        && !(segments[0] == 0x2001 && segments[1] == 0xdb8)
-        && !(segments[0] == 0x3fff && segments[1] < 0x1000)
-        // 6to4, RFC 7526.
-        && segments[0] != 0x2002
 }
 
 /// Asks somebody who answers with the address that he sees, as plain text.
@@ -298,51 +258,9 @@ fn make_client(place: &Place) -> Result<ureq::Agent> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AddressSource, find_public_addresses, is_global, parse_default_gateway};
+    use super::{AddressSource, find_public_addresses, parse_default_gateway};
     use crate::appliance::machine::place::Place;
     use crate::settings::{parse_settings, resolve_settings};
-
-    #[test]
-    fn what_is_global() {
-        for address in [
-            "8.8.8.8",
-            "192.0.1.1",
-            "100.128.0.1",
-            "2a01:4f8::1",
-            "2600::",
-        ] {
-            assert!(is_global(address.parse().unwrap()), "{address}");
-        }
-        for address in [
-            "0.0.0.0",
-            "10.20.0.100",
-            "100.64.0.1",
-            "127.0.0.1",
-            "169.254.169.254",
-            "172.31.1.1",
-            "192.0.0.9",
-            "192.0.2.1",
-            "192.168.0.1",
-            "198.19.0.1",
-            "203.0.113.7",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:8.8.8.8",
-            "64:ff9b::1",
-            "2001::1",
-            "2001:2::1",
-            "2001:db8::1",
-            "2002::1",
-            "3fff::1",
-            "fd00:20::1",
-            "fe80::1",
-            "ff02::1",
-        ] {
-            assert!(!is_global(address.parse().unwrap()), "{address}");
-        }
-    }
 
     #[test]
     fn the_default_route() {

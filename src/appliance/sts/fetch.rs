@@ -2,11 +2,12 @@
 //!
 //! RFC 8461, section 3.3 (<https://www.rfc-editor.org/rfc/rfc8461#section-3.3>):
 //! the certificate must be that of `mta-sts.DOMAIN`, and a redirection is a
-//! failure. Only the address comes from DNS; what it serves is believed because
-//! of its certificate.
+//! failure. Only the address comes from DNS, and has to be a public one; what it
+//! serves is believed because of its certificate.
 
 use super::policy::{Policy, parse_policy};
 use crate::appliance::wire::http::{client, trusting};
+use crate::appliance::wire::internet::Strangers;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -45,7 +46,15 @@ impl Resolver for Found {
 }
 
 /// Makes a client that knows where the host is, follows nothing and gives up in time.
-pub fn make_client(roots: &Path, addresses: &[IpAddr], port: u16) -> Result<ureq::Agent> {
+///
+/// It asks DNS nothing, so what is callable now is what it connects to.
+pub fn make_client(
+    roots: &Path,
+    strangers: Strangers,
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<ureq::Agent> {
+    let addresses = strangers.callable(addresses)?;
     let pem = std::fs::read(roots).with_context(|| format!("reading {}", roots.display()))?;
     let config = client()
         .timeout_connect(Some(CONNECT_LIMIT))

@@ -13,6 +13,7 @@ use super::policy::{Mode, Policy, parse_records};
 use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::clock::{may_be_set, unsigned_now, uptime};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::wire::internet::Strangers;
 use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub struct Lookup {
     place: Place,
     server: NameServer,
     https_port: u16,
+    strangers: Strangers,
     /// When the newest policy of runs before had been fetched.
     newest: Option<u64>,
     cache: RefCell<Cache>,
@@ -52,7 +54,12 @@ pub struct Lookup {
 
 impl Lookup {
     /// Loads what is on disk.
-    pub fn new(place: &Place, server: NameServer, https_port: u16) -> Result<Self> {
+    pub fn new(
+        place: &Place,
+        server: NameServer,
+        https_port: u16,
+        strangers: Strangers,
+    ) -> Result<Self> {
         let folder = place.path(place::STS).join("policies");
         let now = (!may_be_set(place)).then(unsigned_now);
         let cache = Cache::load(folder, now)?;
@@ -60,6 +67,7 @@ impl Lookup {
             place: place.clone(),
             server,
             https_port,
+            strangers,
             newest: cache.newest(),
             cache: RefCell::new(cache),
             running: RefCell::default(),
@@ -203,9 +211,9 @@ impl Lookup {
             .map_err(|_| Busy)??;
         let addresses = self.server.addresses(&format!("mta-sts.{domain}")).await?;
         let roots = roots_path(&self.place);
-        let (port, domain) = (self.https_port, domain.to_owned());
+        let (strangers, port, domain) = (self.strangers, self.https_port, domain.to_owned());
         tokio::task::spawn_blocking(move || {
-            let client = make_client(&roots, &addresses, port)?;
+            let client = make_client(&roots, strangers, &addresses, port)?;
             fetch_policy(&client, &domain)
         })
         .await

@@ -45,6 +45,7 @@ pub mod report;
 pub mod socketmap;
 
 use super::machine::place::{self, Place};
+use super::wire::internet::Strangers;
 use super::wire::serve::{bind_socket, start_runtime, tell_ready};
 use anyhow::Result;
 use lookup::Lookup;
@@ -74,6 +75,8 @@ pub struct StsOptions {
     /// Port of web servers that publish policies.
     #[arg(long, hide = true, default_value_t = 443)]
     https_port: u16,
+    #[command(flatten)]
+    strangers: Strangers,
 }
 
 /// Serves Postfix until the process is stopped.
@@ -81,7 +84,12 @@ pub fn run_sts(place: &Place, options: &StsOptions) -> Result<String> {
     let runtime = start_runtime(MOST_THREADS)?;
     LocalSet::new().block_on(&runtime, async {
         let server = NameServer(options.resolver);
-        let lookup = Rc::new(Lookup::new(place, server, options.https_port)?);
+        let lookup = Rc::new(Lookup::new(
+            place,
+            server,
+            options.https_port,
+            options.strangers,
+        )?);
         // The group's: Postfix is a member.
         let path = place.path(place::STS_SOCKET);
         let listener = bind_socket(&path, 0o660, |path| UnixListener::bind(path))?;

@@ -3,6 +3,7 @@
 pub mod authenticator;
 pub mod dns;
 pub mod http;
+pub mod internet;
 pub mod line;
 pub mod notice;
 pub mod serve;

@@ -143,6 +143,21 @@ fn what_is_no_policy_leaves_mail_as_it_was() {
     assert_eq!(world.web.count("mta-sts.html.example"), 1);
 }
 
+/// DNS of a stranger sent the machine to its own loopback, to whatever listened there.
+#[test]
+fn a_policy_that_is_said_to_be_on_loopback_is_not_asked_for() {
+    let world = World::new();
+    let machine = world.machine();
+    world.enforce("inside.example");
+    let service = world.serve_with(&machine, &[]);
+    assert_eq!(Client::new(&machine).ask("inside.example"), NOT_FOUND);
+    assert_eq!(world.web.count("mta-sts.inside.example"), 0);
+    drop(service);
+    let _service = world.serve(&machine);
+    let answer = Client::new(&machine).ask("inside.example");
+    assert!(answer.starts_with("OK secure "), "{answer}");
+}
+
 #[test]
 fn dane_comes_first() {
     let world = World::new();

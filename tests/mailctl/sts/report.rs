@@ -1,8 +1,8 @@
 //! What Postfix tells of its deliveries, and the reports that go out (RFC 8460).
 
-use super::world::{Client, NOT_FOUND, World, set_clock};
+use super::world::{ALSO_CALL, Client, NOT_FOUND, World, set_clock};
 use crate::world::machine::Machine;
-use crate::world::outside::page;
+use crate::world::outside::{Page, page};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
@@ -93,7 +93,7 @@ fn what_postfix_tells_is_reported_the_day_after_and_once() {
     let send = |smtp: &str| {
         let arguments = ["tlsrpt", "--resolver", &resolver, "--smtp", smtp];
         let output = machine
-            .run(&arguments)
+            .run(&[&arguments[..], &ALSO_CALL].concat())
             .success()
             .get_output()
             .stdout
@@ -101,12 +101,7 @@ fn what_postfix_tells_is_reported_the_day_after_and_once() {
         String::from_utf8(output).unwrap()
     };
     assert_eq!(send("127.0.0.1:1"), "Sent 0 reports, 0 wait.\n");
-    let yesterday = jiff::Timestamp::now()
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .yesterday()
-        .unwrap()
-        .date();
-    std::fs::rename(&today, days.join(format!("{yesterday}.json"))).unwrap();
+    let yesterday = make_it_yesterday(&today);
 
     // Nobody takes anything yet: mail is refused, the web server is not there.
     let (smtp, thread) = mail_server("451 later");
@@ -169,6 +164,60 @@ fn what_postfix_tells_is_reported_the_day_after_and_once() {
         unpack(&bytes)["policies"][0]["policy"]["policy-domain"],
         "web.example"
     );
+}
+
+/// The record of a stranger had the machine send what he chose to the network behind it.
+#[test]
+fn a_report_goes_to_no_address_of_ours_and_is_sent_on_nowhere() {
+    let world = World::new();
+    let machine = world.machine();
+    let service = world.serve(&machine);
+    let host = "reports.web.example";
+    let endpoint = format!("https://{host}:{}/v1", world.web.port);
+    tell(&machine, "web.example", &endpoint, false);
+    assert_eq!(Client::new(&machine).ask("[a.example]"), NOT_FOUND);
+    service.stop();
+    let days = std::fs::read_dir(machine.path("var/lib/mailimg/sts/days"));
+    make_it_yesterday(&days.unwrap().next().unwrap().unwrap().path());
+    let moved = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: https://real.example:{}/\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n",
+        world.web.port
+    );
+    let moved = Page::Bytes(moved.into_bytes());
+    world.resolver.address(host, false);
+    world.web.put(host, moved, &world.trusted, host);
+    world.resolver.address("real.example", false);
+    let taken = page("text/plain", "thanks");
+    world
+        .web
+        .put("real.example", taken, &world.trusted, "real.example");
+
+    let resolver = world.resolver.address.to_string();
+    let arguments = ["tlsrpt", "--resolver", &resolver, "--smtp", "127.0.0.1:1"];
+    let waits = "Sent 0 reports, 1 wait.\n";
+    let ran = machine.run(&arguments).success().stdout(waits);
+    let told = String::from_utf8_lossy(&ran.get_output().stderr).into_owned();
+    assert!(
+        told.contains("refused: 127.0.0.1 is not on the public internet"),
+        "{told}"
+    );
+    assert_eq!(world.web.count(host), 0);
+    let trial = [&arguments[..], &ALSO_CALL].concat();
+    machine.run(&trial).success().stdout(waits);
+    assert_eq!(world.web.count(host), 1);
+    assert_eq!(world.web.count("real.example"), 0);
+}
+
+/// Has the day of a file be over; its date then.
+fn make_it_yesterday(today: &std::path::Path) -> jiff::civil::Date {
+    let yesterday = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .yesterday()
+        .unwrap()
+        .date();
+    std::fs::rename(today, today.with_file_name(format!("{yesterday}.json"))).unwrap();
+    yesterday
 }
 
 /// At a boot with the clock at 2006 or 2046 days of nowhere were counted and told.

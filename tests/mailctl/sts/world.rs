@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Longest wait for an answer.
 const START: Duration = Duration::from_secs(60);
+/// This world is on loopback, where strangers have nobody called.
+pub const ALSO_CALL: [&str; 2] = ["--also-call", "127.0.0.1"];
 pub const ENFORCE: &str = "version: STSv1\r\nmode: enforce\r\nmx: *.DOMAIN\r\nmax_age: 604800\r\n";
 
 pub struct World {
@@ -39,10 +41,15 @@ impl World {
 
     /// The service, with this world around it.
     pub fn serve(&self, machine: &Machine) -> Service {
+        self.serve_with(machine, &ALSO_CALL)
+    }
+
+    /// The same, with more arguments.
+    pub fn serve_with(&self, machine: &Machine, more: &[&str]) -> Service {
         let resolver = self.resolver.address.to_string();
         let port = self.web.port.to_string();
         let arguments = ["sts", "--resolver", &resolver, "--https-port", &port];
-        Service::start(machine, &arguments)
+        Service::start(machine, &[&arguments, more].concat())
     }
 
     /// A machine that trusts this world's authority, as if it were imported.

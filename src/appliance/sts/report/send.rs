@@ -10,6 +10,7 @@ use crate::appliance::machine::place::{self, Place};
 use crate::appliance::sts::configuration::{CONFIGURATION, Configuration};
 use crate::appliance::sts::fetch::make_client;
 use crate::appliance::sts::name_server::NameServer;
+use crate::appliance::wire::internet::Strangers;
 use crate::appliance::wire::serve::{BLOCKING_THREADS, start_runtime};
 use crate::appliance::wire::smtp::{Door, Envelope, hand_over};
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,8 @@ pub struct ReportOptions {
     /// Where mail is handed over.
     #[arg(long, hide = true, default_value = place::OWN_MAIL_SOCKET)]
     smtp: Door,
+    #[command(flatten)]
+    strangers: Strangers,
 }
 
 /// Sends what is due, and says how much that was.
@@ -142,7 +145,7 @@ fn upload(
     let runtime = start_runtime(BLOCKING_THREADS)?;
     let work = || -> Result<()> {
         let addresses = runtime.block_on(NameServer(options.resolver).addresses(host))?;
-        let response = make_client(&roots_path(place), &addresses, port)?
+        let response = make_client(&roots_path(place), options.strangers, &addresses, port)?
             .post(url)
             .header(ureq::http::header::CONTENT_TYPE, MEDIA_TYPE)
             .send(&document.packed[..])?;
