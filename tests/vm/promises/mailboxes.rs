@@ -147,7 +147,7 @@ fn quota_is_shown(world: &World) -> Result<()> {
     let answer = world
         .mailbox(&world.account("tina"))?
         .say("GETQUOTAROOT INBOX")?;
-    let expected = format!("{})", super::world::QUOTA >> 10);
+    let expected = format!(" {} MESSAGE ", super::world::QUOTA >> 10);
     ensure!(
         answer
             .lines
