@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::boots_and_delivers::IMAGE;
 use super::imap::Imap;
 use super::managesieve::ManageSieve;
-use super::promises::world::{World, friend, letter};
+use super::promises::world::{Kind, World, friend, letter};
 use super::site::HOST_NAME;
 use super::smtp::{Account, Conversation};
 use super::wire::Wire;
@@ -87,7 +87,7 @@ fn run(image: &Path) -> Result<()> {
         Ok(text) => text.parse().with_context(|| format!("reading {TIME}"))?,
         Err(_) => 120,
     };
-    let world = World::make(image)?;
+    let world = World::make(image, Kind::Container)?;
     let machine = world.address();
     let others = OTHERS.map(|name| world.account(name));
     let hostile = world.account("petra");
