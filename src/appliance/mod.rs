@@ -27,6 +27,8 @@ mod aliases;
 mod boot;
 mod certificate;
 mod command;
+#[cfg(test)]
+mod damage;
 mod dkim;
 mod dns;
 mod dovecot;

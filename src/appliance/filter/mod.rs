@@ -16,7 +16,7 @@ pub mod limit;
 pub mod lines;
 pub mod lookup;
 #[cfg(test)]
-mod name_server;
+pub mod name_server;
 pub mod outgoing;
 pub mod protocol;
 pub mod results;
@@ -25,7 +25,7 @@ pub mod session;
 pub mod shared;
 pub mod spf;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod token;
 pub mod verify;
 

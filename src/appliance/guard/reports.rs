@@ -61,17 +61,22 @@ async fn take_report(
     if !same(key, desk.key.as_bytes()) {
         return (StatusCode::FORBIDDEN, json, "{}");
     }
-    let Ok(report) = serde_json::from_slice::<Report>(&body) else {
+    let Ok(attempt) = parse_report(&body) else {
         tell!("a report that cannot be read");
         return (StatusCode::BAD_REQUEST, json, "{}");
     };
     // Never waits: Dovecot would, and logins with it. Reports beyond the queue are lost.
-    if let Some(attempt) = attempt(report)
+    if let Some(attempt) = attempt
         && desk.attempts.try_send(attempt).is_err()
     {
         tell!("too many reports at once, one is lost");
     }
     (StatusCode::OK, json, "{\"status\":0,\"msg\":\"\"}")
+}
+
+/// What a report says of its client, `None` for nothing.
+pub fn parse_report(body: &[u8]) -> serde_json::Result<Option<Attempt>> {
+    serde_json::from_slice(body).map(attempt)
 }
 
 /// `None` for what says nothing about the client.

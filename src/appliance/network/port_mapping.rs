@@ -29,7 +29,7 @@ const MAPPING_SECONDS: u32 = 30;
 /// Longest packet of PCP.
 const PACKET_BYTES_MAX: usize = 1100;
 
-type Nonce = [u8; 12];
+pub type Nonce = [u8; 12];
 
 /// Asks a gateway for its outer address.
 pub fn ask_gateway(gateway: Ipv4Addr, limit: Duration) -> Result<Ipv4Addr> {
@@ -95,7 +95,7 @@ fn receive(socket: &UdpSocket, until: Instant) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn parse_nat_pmp(answer: &[u8]) -> Option<Ipv4Addr> {
+pub fn parse_nat_pmp(answer: &[u8]) -> Option<Ipv4Addr> {
     let answer: &[u8; 12] = answer.try_into().ok()?;
     // Version, operation, result code, seconds since the gateway's start, address.
     let [0, ANSWER_BIT, 0, 0, _, _, _, _, address @ ..] = answer else {
@@ -119,7 +119,7 @@ fn pcp_map(own: Ipv4Addr, port: u16, nonce: &Nonce, lifetime: u32) -> Vec<u8> {
 }
 
 /// The outer address of a mapping (RFC 6887, sections 7.2 and 11.1).
-fn parse_pcp(answer: &[u8], nonce: &Nonce) -> Option<Ipv4Addr> {
+pub fn parse_pcp(answer: &[u8], nonce: &Nonce) -> Option<Ipv4Addr> {
     let [PCP_VERSION, operation, _, 0, ..] = answer else {
         return None;
     };

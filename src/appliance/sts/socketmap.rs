@@ -59,7 +59,7 @@ async fn converse(mut stream: UnixStream, lookup: Rc<Lookup>) -> Result<()> {
 }
 
 /// The domain that a request is about, if a policy can apply to its key.
-fn wanted_domain(request: &[u8]) -> Result<Option<String>, &'static str> {
+pub fn wanted_domain(request: &[u8]) -> Result<Option<String>, &'static str> {
     let text = std::str::from_utf8(request).map_err(|_| "the request is no UTF-8")?;
     let (map, key) = text.split_once(' ').ok_or("the request has no key")?;
     if map != MAP {

@@ -81,7 +81,8 @@ pub async fn serve_tls(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
     converse(site, stream, arrival, is_real).await;
 }
 
-async fn converse<S>(site: Rc<Site>, stream: S, arrival: Arrival, is_strict: bool)
+/// Serves a client on a stream that is there.
+pub async fn converse<S>(site: Rc<Site>, stream: S, arrival: Arrival, is_strict: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -19,7 +19,7 @@ pub mod pages;
 pub mod routes;
 pub mod site;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use super::machine::place::Place;
 use super::wire::serve::{BLOCKING_THREADS, rest_after, start_runtime, tell_ready};

@@ -9,7 +9,7 @@ use http::header::LOCATION;
 use http::request::Parts;
 use proptest::prelude::any;
 
-fn configuration(http_port: u16) -> Configuration {
+pub fn configuration(http_port: u16) -> Configuration {
     Configuration {
         hostname: "mail.wombat.example".to_owned(),
         domains: vec!["wombat.example".to_owned(), "koala.example".to_owned()],
@@ -28,7 +28,7 @@ fn request(host: &str, target: &str, forwarded: Option<&str>) -> Parts {
 }
 
 /// A machine's folder with the image's templates.
-fn machine() -> (tempfile::TempDir, Place, Pages) {
+pub fn machine() -> (tempfile::TempDir, Place, Pages) {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::new(Some(folder.path()));
     let templates = place.path(place::TEMPLATES).join("web");

@@ -8,28 +8,17 @@ mod documents;
 mod images;
 mod packages;
 
+#[path = "../../../src/appliance/damage/numbers.rs"]
+mod numbers;
+
+use numbers::Numbers;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// How long one round may take: the slowest takes a hundredth.
 const LONGEST_ROUND: Duration = Duration::from_secs(20);
 
-/// Numbers that look like chance (splitmix64).
-struct Numbers(u64);
-
 impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
     /// Spoils one place of some bytes; tells where and how.
     fn spoil(&mut self, bytes: &mut [u8]) -> String {
         const EDGES: [u64; 8] = [

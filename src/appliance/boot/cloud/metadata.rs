@@ -63,7 +63,7 @@ impl Metadata {
 
 /// Addresses as they were found.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Addresses {
+pub struct Addresses {
     ipv4: Option<Ipv4Addr>,
     ipv6: Option<Ipv6Addr>,
 }
@@ -203,21 +203,21 @@ fn address_at<T: std::str::FromStr>(value: &Value, pointer: &str) -> Option<T> {
     parse_address(value.pointer(pointer)?.as_str()?)
 }
 
-fn parse_akamai(network: &Value) -> Addresses {
+pub fn parse_akamai(network: &Value) -> Addresses {
     Addresses {
         ipv4: address_at(network, "/ipv4/public/0"),
         ipv6: address_at(network, "/ipv6/slaac"),
     }
 }
 
-fn parse_digitalocean(machine: &Value) -> Addresses {
+pub fn parse_digitalocean(machine: &Value) -> Addresses {
     Addresses {
         ipv4: address_at(machine, "/interfaces/public/0/ipv4/ip_address"),
         ipv6: address_at(machine, "/interfaces/public/0/ipv6/ip_address"),
     }
 }
 
-fn parse_vultr(machine: &Value) -> Addresses {
+pub fn parse_vultr(machine: &Value) -> Addresses {
     let interfaces = machine.get("interfaces").and_then(Value::as_array);
     let public = interfaces.and_then(|interfaces| {
         interfaces
@@ -230,7 +230,7 @@ fn parse_vultr(machine: &Value) -> Addresses {
     })
 }
 
-fn parse_openstack(network: &Value) -> Option<Ipv6Addr> {
+pub fn parse_openstack(network: &Value) -> Option<Ipv6Addr> {
     network
         .get("networks")?
         .as_array()?
@@ -245,7 +245,7 @@ fn parse_openstack(network: &Value) -> Option<Ipv6Addr> {
 }
 
 /// YAML, of which two lines are looked for.
-fn parse_hetzner(text: &str) -> Addresses {
+pub fn parse_hetzner(text: &str) -> Addresses {
     let mut found = Addresses::default();
     for line in text.lines() {
         let line = line.trim_start().trim_start_matches("- ");

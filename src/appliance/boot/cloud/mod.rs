@@ -15,9 +15,9 @@
 
 mod client;
 mod drive;
-mod metadata;
+pub mod metadata;
 mod provider;
-mod user_data;
+pub mod user_data;
 
 use super::apply::apply_settings;
 use super::console::refresh_console;

@@ -7,6 +7,13 @@ use std::net::IpAddr;
 pub fn repaired_terms(record: &str) -> (Vec<String>, Vec<String>) {
     let mut good: Vec<String> = Vec::new();
     let mut lost = Vec::new();
+    let (mut redirected, mut explained) = (false, false);
+    // Neither may stand twice (RFC 7208 section 6).
+    let mut is_second = |term: &str| match parse_term(term) {
+        Some(Term::Redirect(_)) => std::mem::replace(&mut redirected, true),
+        Some(Term::Explanation(_)) => std::mem::replace(&mut explained, true),
+        _ => false,
+    };
     let mut rest = terms(record).peekable();
     while let Some(term) = rest.next() {
         // `ip4: 192.0.2.1`
@@ -16,27 +23,17 @@ pub fn repaired_terms(record: &str) -> (Vec<String>, Vec<String>) {
             .and_then(|next| repaired(&format!("{term}{next}")));
         if let Some(joined) = joined {
             rest.next();
+            is_second(&joined);
             good.push(joined);
             continue;
         }
         match repaired(term) {
-            // Neither may stand twice (RFC 7208 section 6).
-            Some(term) if good.iter().any(|known| is_same_modifier(known, &term)) => {
-                lost.push(term);
-            }
+            Some(term) if is_second(&term) => lost.push(term),
             Some(term) => good.push(term),
             None => lost.push(term.to_owned()),
         }
     }
     (good, lost)
-}
-
-fn is_same_modifier(one: &str, other: &str) -> bool {
-    matches!(
-        (parse_term(one), parse_term(other)),
-        (Some(Term::Redirect(_)), Some(Term::Redirect(_)))
-            | (Some(Term::Explanation(_)), Some(Term::Explanation(_)))
-    )
 }
 
 fn repaired(term: &str) -> Option<String> {

@@ -216,18 +216,28 @@ pub fn read(kind: Kind, record: &Data) -> Option<Reading> {
 fn spaced(strings: &[String]) -> Option<String> {
     /// Strings as long as this one are cut by a program, wherever that is.
     const CUT: usize = 250;
-    let whole = |term: &str| Kind::Spf.is(term) || parse_term(term).is_some();
+    /// Longer than any term, which is a name and a few words.
+    const TERM_BYTES_MAX: usize = 600;
+    let whole = |term: &str| {
+        term.len() <= TERM_BYTES_MAX && (Kind::Spf.is(term) || parse_term(term).is_some())
+    };
     let mut text = strings.first()?.clone();
     let mut missing = false;
+    // Where its last word begins.
+    let mut word = text.rfind(' ').map_or(0, |space| space + 1);
     for pair in strings.windows(2) {
         let (before, string) = (&pair[0], &pair[1]);
-        let last = text.rsplit(' ').next().unwrap_or_default();
+        let last = &text[word..];
         let first = string.split(' ').next().unwrap_or_default();
         // The rest of a name may look like a short mechanism.
         let tells = before.len() < CUT || first.contains([':', '=', '/', '+', '-', '~', '?']);
         if tells && whole(last) && whole(first) {
             text.push(' ');
+            word = text.len();
             missing = true;
+        }
+        if let Some(space) = string.rfind(' ') {
+            word = text.len() + space + 1;
         }
         text.push_str(string);
     }
@@ -245,18 +255,29 @@ fn with_semicolons(text: &str, names: &[&str]) -> (String, bool) {
     };
     let mut parted = String::new();
     let mut missing = false;
+    // How much of it is not blank at its end, where the next word begins, and whether that is a
+    // tag: looked for once in a gap, however wide.
+    let mut before = 0;
+    let mut word = (0, false);
     for (index, character) in text.char_indices() {
         let gap = matches!(character, ' ' | '\t' | ',');
-        let rest = text[index + character.len_utf8()..].trim_start();
-        let before = parted.trim_end();
-        if gap && !before.is_empty() && !before.ends_with([';', '=']) && is_tag(rest) {
-            let length = before.trim_end_matches(',').len();
-            parted.truncate(length);
+        let after = index + character.len_utf8();
+        if word.0 < after {
+            let rest = text[after..].trim_start();
+            word = (text.len() - rest.len(), is_tag(rest));
+        }
+        if gap && before > 0 && word.1 && !parted[..before].ends_with([';', '=']) {
+            before = parted[..before].trim_end_matches(',').len();
+            parted.truncate(before);
             parted.push(';');
+            before += 1;
             missing = true;
         }
         if !(missing && gap && character == ',' && parted.ends_with(';')) {
             parted.push(character);
+            if !character.is_whitespace() {
+                before = parted.len();
+            }
         }
     }
     (parted, missing)

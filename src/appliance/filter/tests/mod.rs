@@ -18,6 +18,30 @@ use tokio::task::LocalSet;
 const OFFERED_STEPS: u32 = 0x1f_ffff;
 const OFFERED_ACTIONS: u32 = 0x1ff;
 
+/// A machine's folder with what the filter reads.
+pub fn machine(limit: Option<u32>) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(Some(folder.path()));
+    let rendered = folder.path().join("run/mailimg");
+    std::fs::create_dir_all(rendered.join("postfix")).unwrap();
+    std::fs::create_dir_all(rendered.join("revoked")).unwrap();
+    std::fs::create_dir_all(folder.path().join("var")).unwrap();
+    let limit = limit.map_or("null".to_owned(), |limit| limit.to_string());
+    let json = format!(
+        "{{\"hostname\":\"mx.example\",\"sending_limit\":{limit},\"trusted_sealers\":[],\"domains\":[\"a.example\"]}}"
+    );
+    let suffixes = place.path(SUFFIXES);
+    std::fs::create_dir_all(suffixes.parent().unwrap()).unwrap();
+    std::fs::write(suffixes, "example\n").unwrap();
+    std::fs::write(rendered.join("filter.json"), json).unwrap();
+    std::fs::write(
+        rendered.join("postfix/senders"),
+        "jens@a.example jens@a.example\n",
+    )
+    .unwrap();
+    folder
+}
+
 /// A machine's folder with a running filter.
 struct Filter {
     folder: TempDir,
@@ -25,25 +49,8 @@ struct Filter {
 
 impl Filter {
     async fn start(limit: Option<u32>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = machine(limit);
         let place = Place::new(Some(folder.path()));
-        let rendered = folder.path().join("run/mailimg");
-        std::fs::create_dir_all(rendered.join("postfix")).unwrap();
-        std::fs::create_dir_all(rendered.join("revoked")).unwrap();
-        std::fs::create_dir_all(folder.path().join("var")).unwrap();
-        let limit = limit.map_or("null".to_owned(), |limit| limit.to_string());
-        let json = format!(
-            "{{\"hostname\":\"mx.example\",\"sending_limit\":{limit},\"trusted_sealers\":[],\"domains\":[\"a.example\"]}}"
-        );
-        let suffixes = place.path(SUFFIXES);
-        std::fs::create_dir_all(suffixes.parent().unwrap()).unwrap();
-        std::fs::write(suffixes, "example\n").unwrap();
-        std::fs::write(rendered.join("filter.json"), json).unwrap();
-        std::fs::write(
-            rendered.join("postfix/senders"),
-            "jens@a.example jens@a.example\n",
-        )
-        .unwrap();
         let server = name_server::start(&[
             ("b.example", "v=spf1 ip4:192.0.2.1 -all"),
             ("_dmarc.victim.example", "v=DMARC1; p=reject"),

@@ -11,7 +11,7 @@ mod author;
 pub mod body;
 mod canonical;
 #[cfg(test)]
-mod compared;
+pub mod compared;
 mod dkim;
 mod dmarc;
 pub mod headers;

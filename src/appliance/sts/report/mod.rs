@@ -13,7 +13,7 @@
 
 mod day;
 mod document;
-mod event;
+pub mod event;
 mod message;
 mod receive;
 mod send;
