@@ -30,6 +30,13 @@ const STAYING: [&str; 8] = [
     "mailimg-sts.service",
     "mailimg-web.service",
 ];
+/// What else stays, with Debian's units.
+const DEBIAN: [&str; 4] = [
+    "systemd-networkd.service",
+    "systemd-timesyncd.service",
+    "systemd-journald.service",
+    "ssh.service",
+];
 /// Some services that this limit is for, lest none be found.
 const CONFINED: [&str; 8] = [
     "postfix.service",
@@ -42,11 +49,17 @@ const CONFINED: [&str; 8] = [
     "mailimg-dns.service",
 ];
 
-/// Containers have the clock of the host.
-pub const ON_A_MACHINE: &[Promise] = &[Promise {
-    says: "the clock may jump, forwards and back: logins, mail and quotas go on",
-    check: clock_jumps,
-}];
+/// Containers have the clock of the host, and none of its limits of memory.
+pub const ON_A_MACHINE: &[Promise] = &[
+    Promise {
+        says: "the clock may jump, forwards and back: logins, mail and quotas go on",
+        check: clock_jumps,
+    },
+    Promise {
+        says: "services that the kernel ends for want of memory are back by themselves",
+        check: starved,
+    },
+];
 
 pub const PROMISES: &[Promise] = &[
     Promise {
@@ -60,6 +73,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "services whose main processes are killed all at once are back by themselves",
         check: killed,
+    },
+    Promise {
+        says: "no service is given up for want of memory, nor after any number of starts",
+        check: never_given_up,
     },
     Promise {
         says: "services can be restarted, all at once too",
@@ -198,6 +215,45 @@ fn check_mail(world: &World) -> Result<()> {
 /// Dovecot never came back: its sockets of the run before were in its way.
 fn killed(world: &World) -> Result<()> {
     come_back(world, "systemctl kill --kill-whom=main --signal=KILL")
+}
+
+/// By default systemd stops a whole service of which the kernel ended one process, and gives up
+/// one that is started five times in ten seconds.
+fn never_given_up(world: &World) -> Result<()> {
+    for unit in STAYING.into_iter().chain(DEBIAN) {
+        let said = world.run(&format!(
+            "systemctl show -p OOMPolicy -p Restart -p StartLimitIntervalUSec {unit}"
+        ))?;
+        let restarts = if DEBIAN.contains(&unit) {
+            &["Restart=always", "Restart=on-failure"][..]
+        } else {
+            &["Restart=always"]
+        };
+        for wanted in [
+            &["OOMPolicy=continue"][..],
+            restarts,
+            &["StartLimitIntervalUSec=0"],
+        ] {
+            let found = said.lines().any(|line| wanted.contains(&line));
+            ensure!(found, "{unit}: {said:?} has none of {wanted:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The kernel ends a process of each, and others in its place, until they have memory again.
+fn starved(world: &World) -> Result<()> {
+    let starve = "starve() { for unit; do systemctl set-property --runtime $unit MemoryMax=64K; \
+                  done; sleep 5; systemctl revert \"$@\" 2>&1; }; starve";
+    come_back(world, starve)?;
+    for unit in STAYING {
+        let count = world.run(&format!(
+            "journalctl --no-pager -b -o cat -u {unit} | grep -c 'killed by the OOM killer' || true"
+        ))?;
+        println!("       {} ended in {unit}", count.trim());
+        ensure!(count.trim() != "0", "nothing of {unit} was ended");
+    }
+    Ok(())
 }
 
 fn restarted(world: &World) -> Result<()> {
