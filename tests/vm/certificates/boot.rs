@@ -64,7 +64,8 @@ fn one_account(world: &mut World) -> Result<()> {
     // The agent looks for them again by itself after a while; an owner who has
     // just published them asks at once, and again when resolvers have forgotten
     // that there were none.
-    let having = until("certificates of all names", ORDER_LIMIT, || {
+    // Six orders, one after the other.
+    let having = until("certificates of all names", 3 * ORDER_LIMIT, || {
         let found = world.run("ls /var/lib/mailimg/tls/names 2>/dev/null || true")?;
         let missing = names
             .iter()

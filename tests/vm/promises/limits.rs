@@ -19,7 +19,7 @@ pub const PROMISES: &[Promise] = &[
         check: over_quota,
     },
     Promise {
-        says: "a mailbox has room for 300,000 messages, with or without a quota, and not for more",
+        says: "clients are told that a mailbox has room for 300,000 messages",
         check: messages,
     },
     Promise {

@@ -1,9 +1,11 @@
 //! Services: nothing failed, everything is confined, and a relay host is used.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::super::imap::Imap;
 use super::super::site::{HOST_NAME, RELAY_HOST_NAME, RELAY_PORT};
 use super::super::smtp::Conversation;
 use super::Promise;
@@ -89,6 +91,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "submission is back with Dovecot, whoever came while that was away",
         check: submission_returns,
+    },
+    Promise {
+        says: "who logs in all at once after Dovecot's restart or reload is let in",
+        check: all_at_once,
     },
     Promise {
         says: "any process of a service may be killed",
@@ -285,6 +291,28 @@ fn submission_returns(world: &World) -> Result<()> {
     let took = began.elapsed();
     println!("       {:.1} s after Dovecot", took.as_secs_f64());
     ensure!(took < SUBMISSION_LIMIT, "{took:?}");
+    Ok(())
+}
+
+/// Four of six were told of a temporary failure, and their programs asked for the password.
+fn all_at_once(world: &World) -> Result<()> {
+    let carla = world.account("carla");
+    let machine = world.address();
+    let clients: Vec<IpAddr> = (0..6).map(|_| world.client()).collect();
+    for how in ["restart", "reload"] {
+        world.run(&format!("systemctl {how} dovecot"))?;
+        std::thread::scope(|scope| -> Result<()> {
+            let logins: Vec<_> = clients
+                .iter()
+                .map(|client| scope.spawn(|| Imap::open(*client, machine, HOST_NAME, &carla)))
+                .collect();
+            for login in logins {
+                let opened = login.join().unwrap_or_else(|_| bail!("it panicked"));
+                opened.with_context(|| format!("after a {how}"))?;
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 

@@ -64,8 +64,6 @@ fn share<T: Send>(
     let [greedy, other] = names.map(|name| world.account(name));
     // Addresses that no row bans, with fewer sessions each than one address may have.
     let sources: Vec<IpAddr> = CLIENTS.into_iter().map(IpAddr::from).collect();
-    // The first login of all tells Dovecot how many passwords it may check at a time.
-    open(sources[0], &other).context("before")?;
     let had = Mutex::new(Vec::new());
     let refusals = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
