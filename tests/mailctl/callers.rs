@@ -16,6 +16,7 @@ use crate::world::network::{call, is_answered};
 /// Where passwords are taken, and where none are.
 const LOGIN: u16 = 993;
 const MAIL: u16 = 25;
+const SUBMISSION: u16 = 465;
 /// How many connections begin at once.
 const CROWD: usize = 400;
 /// How many are let in at once, and each second after that.
@@ -23,7 +24,9 @@ const AT_ONCE: usize = 100;
 const A_SECOND: f64 = 20.0;
 /// How many may be open at a time.
 const OPEN_LOGINS: usize = 400;
-const OPEN_MAIL: usize = 25;
+const OPEN_FEW: usize = 25;
+/// More, and fewer than are let in at once.
+const GROUP: usize = 60;
 /// How long answers are waited for; what was not answered is begun anew after a second.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -104,7 +107,7 @@ fn most(began: Instant) -> usize {
     AT_ONCE + (began.elapsed().as_secs_f64() * A_SECOND).ceil() as usize
 }
 
-/// A machine with the guard's rules and a stranger, with servers on two ports of the machine.
+/// A machine with the guard's rules and a stranger, with servers on ports of the machine.
 fn with_stranger(work: impl FnOnce(&Network, &Network)) {
     let (Some(machine), Some(stranger)) = (Network::new(), Network::new()) else {
         assert!(std::env::var_os("CI").is_none(), "needs root and nft");
@@ -138,7 +141,7 @@ fn with_stranger(work: impl FnOnce(&Network, &Network)) {
         let (ready, is_ready) = mpsc::channel();
         scope.spawn(move || {
             machine.within(move || {
-                let _sockets = [LOGIN, MAIL].map(listen);
+                let _sockets = [LOGIN, MAIL, SUBMISSION].map(listen);
                 ready.send(()).unwrap();
                 let _ = ended.recv();
             });
@@ -182,32 +185,35 @@ fn a_crowd_from_one_address_is_let_in_little_by_little() {
     });
 }
 
-/// A network with many addresses took all places before the greeting of port 25.
+/// A network with many addresses took all places before the greeting of port 25, and one address
+/// that was silent all processes of port 465.
 #[test]
-fn other_servers_have_so_many_connections_for_a_network() {
+fn a_network_has_so_many_connections_to_what_has_few_places() {
     with_stranger(|machine, stranger| {
-        stranger.within(|| {
-            let four = |count, source| opened(count, source, "10.20.0.100", MAIL);
-            let six = |count, source| opened(count, source, "fd00:20::100", MAIL);
-            let open = four(CROWD, "10.20.0.1");
-            assert_eq!(open.len(), OPEN_MAIL);
-            assert_eq!(four(20, "10.20.0.2").len(), 20, "a neighbour is refused");
-            let first = six(20, "fd00:20:0:1::1");
-            let second = six(20, "fd00:20:0:1::2");
-            assert_eq!(first.len() + second.len(), OPEN_MAIL, "one /64");
-            assert_eq!(six(20, "fd00:20:0:2::1").len(), 20, "another /64");
-            // A place that is free is given again.
-            for call in &open {
-                // With a reset: nobody on the other side closes, too.
-                set_socket_linger(call, Some(Duration::ZERO)).unwrap();
-            }
-            drop(open);
-            std::thread::sleep(Duration::from_secs(1));
-            assert_eq!(four(20, "10.20.0.1").len(), 20);
-        });
-        machine.within(|| {
-            assert_eq!(answered(CROWD, "127.0.0.1", "127.0.0.1", MAIL), CROWD);
-        });
+        for port in [MAIL, SUBMISSION] {
+            stranger.within(|| {
+                let four = |count, source| opened(count, source, "10.20.0.100", port);
+                let six = |count, source| opened(count, source, "fd00:20::100", port);
+                let open = four(GROUP, "10.20.0.1");
+                assert_eq!(open.len(), OPEN_FEW, "port {port}");
+                assert_eq!(four(20, "10.20.0.2").len(), 20, "a neighbour is refused");
+                let first = six(20, "fd00:20:0:1::1");
+                let second = six(20, "fd00:20:0:1::2");
+                assert_eq!(first.len() + second.len(), OPEN_FEW, "one /64");
+                assert_eq!(six(20, "fd00:20:0:2::1").len(), 20, "another /64");
+                // A place that is free is given again.
+                for call in &open {
+                    // With a reset: nobody on the other side closes, too.
+                    set_socket_linger(call, Some(Duration::ZERO)).unwrap();
+                }
+                drop(open);
+                std::thread::sleep(Duration::from_secs(1));
+                assert_eq!(four(20, "10.20.0.1").len(), 20);
+            });
+            machine.within(|| {
+                assert_eq!(answered(GROUP, "127.0.0.1", "127.0.0.1", port), GROUP);
+            });
+        }
     });
 }
 

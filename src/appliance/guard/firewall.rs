@@ -26,13 +26,19 @@ const LOGIN_PORTS: &str = "465, 587, 143, 993, 4190";
 /// the telephones of a whole office come back within a minute.
 const CALLERS_AT_ONCE: u32 = 100;
 const CALLERS_A_SECOND: u32 = 20;
-/// So many of one address or /64 are open at a time: a hundred telephones, tablets and laptops of
-/// an office with four each. Login processes hold ten times as many.
-const OPEN_LOGINS: u32 = 400;
-/// The port of other servers; Postfix lets twenty of an address in, but counts them too late for a
-/// /64 with many addresses, and has fifty places before the greeting.
-const MAIL_PORT: u16 = 25;
-const OPEN_MAIL: u32 = 25;
+/// Ports, how many connections to each group of them one address or /64 has open at a time, and
+/// the names of the sets in which they are counted.
+///
+/// Reading mail: a hundred telephones, tablets and laptops of an office with four each; login
+/// processes hold ten times as many. Submission: Postfix has fifty processes a port, and on 465
+/// counts who has them when TLS is there, which whoever is silent never has. Port 25: it has fifty
+/// places before the greeting, and counts too late for a /64 with many addresses.
+const OPEN: [(&str, &str, u32); 4] = [
+    ("logins", "143, 993, 4190", 400),
+    ("submissions", "465", 25),
+    ("submission", "587", 25),
+    ("mail", "25", 25),
+];
 /// Addresses counted at a time; whoever is beyond them is not limited.
 const MOST_CALLERS: u32 = 16_384;
 
@@ -84,18 +90,12 @@ pub fn script_all(bans: &[Ban], now: u64) -> String {
         format!("limit rate over {CALLERS_A_SECOND}/second burst {CALLERS_AT_ONCE} packets");
     let callers = format!("size {MOST_CALLERS}; flags dynamic, timeout; timeout 1m;");
     let open = format!("size {MOST_CALLERS}; flags dynamic;");
-    let logins = format!("iifname != \"lo\" tcp dport {{ {LOGIN_PORTS} }} ct state new");
-    let mail = format!("iifname != \"lo\" tcp dport {MAIL_PORT} ct state new");
     let mut script = format!(
         "add table {TABLE}\n\
          add set {TABLE} ban4 {{ type ipv4_addr; flags timeout; }}\n\
          add set {TABLE} ban6 {{ type ipv6_addr; flags interval, timeout; }}\n\
          add set {TABLE} callers4 {{ type ipv4_addr; {callers} }}\n\
          add set {TABLE} callers6 {{ type ipv6_addr; {callers} }}\n\
-         add set {TABLE} logins4 {{ type ipv4_addr; {open} }}\n\
-         add set {TABLE} logins6 {{ type ipv6_addr; {open} }}\n\
-         add set {TABLE} mail4 {{ type ipv4_addr; {open} }}\n\
-         add set {TABLE} mail6 {{ type ipv6_addr; {open} }}\n\
          add chain {TABLE} arriving {{ type filter hook prerouting priority raw; policy accept; }}\n\
          add chain {TABLE} leaving {{ type filter hook output priority raw; policy accept; }}\n\
          add chain {TABLE} bans {{ type filter hook input priority filter - 10; policy accept; }}\n\
@@ -114,18 +114,19 @@ pub fn script_all(bans: &[Ban], now: u64) -> String {
          add rule {TABLE} bans tcp dport {{ {PORTS} }} ip6 saddr @ban6 reject with tcp reset\n\
          add rule {TABLE} bans {call} update @callers4 {{ ip saddr {limit} }} drop\n\
          add rule {TABLE} bans {call} update @callers6 \
-         {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} drop\n\
-         add rule {TABLE} bans {logins} \
-         add @logins4 {{ ip saddr ct count over {OPEN_LOGINS} }} reject with tcp reset\n\
-         add rule {TABLE} bans {logins} \
-         add @logins6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: ct count over {OPEN_LOGINS} }} \
-         reject with tcp reset\n\
-         add rule {TABLE} bans {mail} \
-         add @mail4 {{ ip saddr ct count over {OPEN_MAIL} }} reject with tcp reset\n\
-         add rule {TABLE} bans {mail} \
-         add @mail6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: ct count over {OPEN_MAIL} }} \
-         reject with tcp reset\n"
+         {{ ip6 saddr & ffff:ffff:ffff:ffff:: {limit} }} drop\n"
     );
+    for (name, ports, most) in OPEN {
+        let rule =
+            format!("add rule {TABLE} bans iifname != \"lo\" tcp dport {{ {ports} }} ct state new");
+        let over = format!("ct count over {most} }} reject with tcp reset");
+        script.push_str(&format!(
+            "add set {TABLE} {name}4 {{ type ipv4_addr; {open} }}\n\
+             add set {TABLE} {name}6 {{ type ipv6_addr; {open} }}\n\
+             {rule} add @{name}4 {{ ip saddr {over}\n\
+             {rule} add @{name}6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: {over}\n"
+        ));
+    }
     for ban in bans {
         script.push_str(&script_ban(ban, now));
     }
@@ -185,10 +186,6 @@ mod tests {
         add set inet mailimg ban6 { type ipv6_addr; flags interval, timeout; }
         add set inet mailimg callers4 { type ipv4_addr; size 16384; flags dynamic, timeout; timeout 1m; }
         add set inet mailimg callers6 { type ipv6_addr; size 16384; flags dynamic, timeout; timeout 1m; }
-        add set inet mailimg logins4 { type ipv4_addr; size 16384; flags dynamic; }
-        add set inet mailimg logins6 { type ipv6_addr; size 16384; flags dynamic; }
-        add set inet mailimg mail4 { type ipv4_addr; size 16384; flags dynamic; }
-        add set inet mailimg mail6 { type ipv6_addr; size 16384; flags dynamic; }
         add chain inet mailimg arriving { type filter hook prerouting priority raw; policy accept; }
         add chain inet mailimg leaving { type filter hook output priority raw; policy accept; }
         add chain inet mailimg bans { type filter hook input priority filter - 10; policy accept; }
@@ -207,10 +204,22 @@ mod tests {
         add rule inet mailimg bans tcp dport { 25, 465, 587, 143, 993, 4190 } ip6 saddr @ban6 reject with tcp reset
         add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers4 { ip saddr limit rate over 20/second burst 100 packets } drop
         add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } tcp flags & (fin | syn | rst | ack) == syn update @callers6 { ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 20/second burst 100 packets } drop
-        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } ct state new add @logins4 { ip saddr ct count over 400 } reject with tcp reset
-        add rule inet mailimg bans iifname != "lo" tcp dport { 465, 587, 143, 993, 4190 } ct state new add @logins6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 400 } reject with tcp reset
-        add rule inet mailimg bans iifname != "lo" tcp dport 25 ct state new add @mail4 { ip saddr ct count over 25 } reject with tcp reset
-        add rule inet mailimg bans iifname != "lo" tcp dport 25 ct state new add @mail6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 25 } reject with tcp reset
+        add set inet mailimg logins4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg logins6 { type ipv6_addr; size 16384; flags dynamic; }
+        add rule inet mailimg bans iifname != "lo" tcp dport { 143, 993, 4190 } ct state new add @logins4 { ip saddr ct count over 400 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 143, 993, 4190 } ct state new add @logins6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 400 } reject with tcp reset
+        add set inet mailimg submissions4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg submissions6 { type ipv6_addr; size 16384; flags dynamic; }
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465 } ct state new add @submissions4 { ip saddr ct count over 25 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 465 } ct state new add @submissions6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 25 } reject with tcp reset
+        add set inet mailimg submission4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg submission6 { type ipv6_addr; size 16384; flags dynamic; }
+        add rule inet mailimg bans iifname != "lo" tcp dport { 587 } ct state new add @submission4 { ip saddr ct count over 25 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 587 } ct state new add @submission6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 25 } reject with tcp reset
+        add set inet mailimg mail4 { type ipv4_addr; size 16384; flags dynamic; }
+        add set inet mailimg mail6 { type ipv6_addr; size 16384; flags dynamic; }
+        add rule inet mailimg bans iifname != "lo" tcp dport { 25 } ct state new add @mail4 { ip saddr ct count over 25 } reject with tcp reset
+        add rule inet mailimg bans iifname != "lo" tcp dport { 25 } ct state new add @mail6 { ip6 saddr & ffff:ffff:ffff:ffff:: ct count over 25 } reject with tcp reset
         add element inet mailimg ban4 { 192.0.2.1 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 3500s }
         add element inet mailimg ban6 { 2001:db8::/64 timeout 60s }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use super::super::imap::Imap;
 use super::super::managesieve::ManageSieve;
 use super::super::site::HOST_NAME;
-use super::super::smtp::Account;
+use super::super::smtp::{Account, Conversation};
+use super::super::wire::Wire;
 use super::Promise;
 use super::world::World;
 use crate::world::network::{CLIENTS, STRANGERS};
@@ -24,6 +25,11 @@ const AT_THE_SAME_MOMENT: usize = 16;
 const AT_ONCE: usize = 8;
 /// Sessions go when their connections do, a moment later.
 const END_LIMIT: Duration = Duration::from_secs(30);
+/// Silent connections to each port of submission, which has as many processes.
+const SILENT: usize = 50;
+/// Until the greeting, under emulation; Postfix lets a silent client go after ten seconds when all
+/// its processes are taken.
+const GREETING_LIMIT: Duration = Duration::from_secs(8);
 /// The refusal.
 const WORDS: &str = "Too many sessions of this user";
 
@@ -39,6 +45,10 @@ pub const PROMISES: &[Promise] = &[
     Promise {
         says: "two telephones, a tablet and two laptops of a user have five sessions of IMAP each",
         check: devices,
+    },
+    Promise {
+        says: "a hundred silent connections of a stranger to 465 and 587 keep nobody waiting there",
+        check: silence,
     },
 ];
 
@@ -137,5 +147,22 @@ fn devices(world: &World) -> Result<()> {
     for session in &mut sessions {
         session.say("NOOP")?;
     }
+    Ok(())
+}
+
+/// On 465 Postfix counts who has its processes when TLS is there: fifty that said nothing had all.
+fn silence(world: &World) -> Result<()> {
+    let mut held = Vec::new();
+    for port in [465, 587] {
+        for _ in 0..SILENT {
+            held.push(Wire::open(STRANGERS[7].into(), world.port(port)));
+        }
+    }
+    let began = Instant::now();
+    Conversation::open_tls(world.client(), world.port(465), HOST_NAME)?;
+    Conversation::open(world.client(), world.port(587))?;
+    let took = began.elapsed();
+    println!("       greeted after {:.1} s", took.as_secs_f64());
+    ensure!(took < GREETING_LIMIT, "{took:?}");
     Ok(())
 }
