@@ -54,7 +54,7 @@ pub struct Promise {
 type Area = (&'static str, &'static [Promise]);
 
 /// All rows but those for machines, those that hurt the machine last.
-const AREAS: [Area; 17] = [
+const AREAS: [Area; 16] = [
     ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
@@ -67,7 +67,6 @@ const AREAS: [Area; 17] = [
     ("sieve", sieve::PROMISES),
     ("mailboxes", mailboxes::PROMISES),
     ("sessions", sessions::PROMISES),
-    ("sessions", sessions::ON_A_MACHINE),
     ("accounts", accounts::PROMISES),
     ("bad input and bad days", bad_input::PROMISES),
     ("brute force", bans::PROMISES),

@@ -152,6 +152,11 @@ pub struct World {
 }
 
 impl World {
+    /// Whether time passes slowly in it.
+    pub fn is_emulated(&self) -> bool {
+        matches!(self.machine, Host::Machine(_))
+    }
+
     /// Boots a machine and gives it accounts, aliases and DKIM records.
     pub fn make(image: &Path, kind: Kind) -> Result<Self> {
         let mut site = Site::start()?;
