@@ -49,6 +49,6 @@ mod users;
 mod web;
 mod wire;
 
-pub use command::{Arguments, run};
+pub use command::{Arguments, become_first_process, run};
 // For who tries it in a kernel.
 pub use guard::firewall::script_all;

@@ -175,7 +175,7 @@ impl Drop for Container {
 }
 
 /// Removes what a container leaves on the host once its processes are gone.
-fn remove_control_groups(name: &OsStr) {
+pub fn remove_control_groups(name: &OsStr) {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let Some(groups) = mounts
         .lines()

@@ -9,7 +9,8 @@
 //!
 //! A test begins with [`world::network::inside`]; [`site::Site`] is the world around
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
-//! [`container::Container`] is the image without a machine, and without emulation.
+//! [`container::Container`] is the image without a machine, and without emulation;
+//! [`podman::Podman`] has the image for container engines.
 
 mod bios;
 mod boots_and_delivers;
@@ -18,6 +19,7 @@ mod certificates;
 mod clock;
 mod cloud;
 mod container;
+mod containers;
 mod dhcp;
 mod disk;
 mod dkim;
@@ -30,6 +32,7 @@ mod install;
 mod machine;
 mod managesieve;
 mod pebble;
+mod podman;
 mod power_cut;
 mod promises;
 mod qmp;

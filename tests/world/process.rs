@@ -34,6 +34,11 @@ impl Process {
         })
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether the program has ended; a failure is an error with its log.
     pub fn has_ended(&mut self) -> Result<bool> {
         match self.child.try_wait()? {

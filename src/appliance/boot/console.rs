@@ -25,6 +25,14 @@ const ISSUE: &str = "/run/issue.d/50-mailimg.issue";
 /// Shown on the first console alone.
 const FIRST_CONSOLE_ISSUE: &str = "/run/mailimg/console/tty1.issue";
 
+/// How settings come to a container.
+const CONTAINER_WAYS: &str = "\
+Supply settings in one of these ways, with a new container on the same volume:
+  - the environment: --env-file settings.env
+  - a file: -v ./settings.env:/run/secrets/settings.env:ro
+  - a secret of the engine named settings.env
+";
+
 /// Brings what the consoles show up to date and returns it.
 pub fn refresh_console(place: &Place) -> Result<String> {
     let text = console_text(place);
@@ -127,6 +135,13 @@ fn unprovisioned_text(place: &Place) -> String {
         if key.required && written.value(key.name).is_none() {
             text.push_str(&format!("  {:10} {}\n", key.name, key.about));
         }
+    }
+    if place.is_container() {
+        text.push_str(&format!(
+            "\n{CONTAINER_WAYS}  - {}, then 'mailctl settings apply', from a shell in it\n",
+            place::SETTINGS
+        ));
+        return text;
     }
     text.push_str(&format!(
         "\nSupply a settings.env in one of these ways, then start the machine again:\n  \

@@ -26,6 +26,9 @@ pub struct HealthOptions {
     /// Print JSON: every probe with its outcome.
     #[arg(long)]
     json: bool,
+    /// Fail while there are no settings.
+    #[arg(long)]
+    settings_needed: bool,
 }
 
 /// How one probe ended.
@@ -61,13 +64,18 @@ impl Health {
 /// whether all is well.
 pub fn run_health(place: &Place, options: &HealthOptions) -> Result<(String, bool)> {
     let deadline = Duration::from_secs(options.timeout);
-    let health = wait_for_health(place, deadline)?;
+    let mut health = wait_for_health(place, deadline)?;
+    health.healthy &= !(options.settings_needed && health.waiting_for_settings);
     if options.json {
         let text = serde_json::to_string_pretty(&health).context("writing JSON")?;
         return Ok((text, health.healthy));
     }
     if health.waiting_for_settings {
-        return Ok(("Healthy: waiting for settings.".to_owned(), true));
+        let text = match health.healthy {
+            true => "Healthy: waiting for settings.",
+            false => "Waiting for settings; mailctl console says how to supply them.",
+        };
+        return Ok((text.to_owned(), health.healthy));
     }
     if health.healthy {
         return Ok(("Healthy: mail is accepted.".to_owned(), true));

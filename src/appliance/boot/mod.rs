@@ -4,6 +4,7 @@ pub mod apply;
 pub mod clock;
 pub mod cloud;
 pub mod console;
+pub mod container;
 pub mod fallback;
 pub mod hardware;
 pub mod health;

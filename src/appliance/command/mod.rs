@@ -21,7 +21,7 @@ pub mod user_list;
 
 use super::boot::cloud::{self, CloudOptions};
 use super::boot::health::{self, HealthOptions};
-use super::boot::{clock, console, fallback, import_settings, provision, render, start};
+use super::boot::{clock, console, container, fallback, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
 use super::dovecot::share::{self, AdmitOptions};
@@ -137,6 +137,9 @@ enum Verb {
     /// Bring the resolver's upstream and validation up to date.
     #[command(hide = true)]
     Resolver,
+    /// Copy systemd's console to a container's log.
+    #[command(hide = true)]
+    ContainerConsole,
     /// Let services go on when the clock was put back.
     #[command(hide = true)]
     Clock,
@@ -185,6 +188,12 @@ enum DhVerb {
     Generate,
 }
 
+/// Becomes systemd as a container's first process; what stopped that, or nothing when it is
+/// none.
+pub fn become_first_process() -> Option<anyhow::Error> {
+    container::become_first_process(&Place::new(None))
+}
+
 /// Does what was asked, prints the outcome and returns the exit code.
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let place = Place::new(arguments.root.as_deref());
@@ -214,6 +223,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Metadata => cloud::leave_metadata(&place)?.into(),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Resolver => resolver::refresh_resolver(&place)?.into(),
+        Verb::ContainerConsole => container::copy_console()?.into(),
         Verb::Clock => clock::follow_clock(&place)?.into(),
         Verb::Peer(verb) => peer::run_verb(&place, verb)?.into(),
         Verb::Bless => conclusion::bless(&place)?.into(),

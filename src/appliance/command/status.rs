@@ -56,6 +56,8 @@ struct Status {
     certificate: Option<CertificateState>,
     /// Banned addresses, when the guard answers.
     bans: Option<usize>,
+    /// Why nobody can be banned.
+    no_bans: Option<String>,
     /// Size of the Diffie-Hellman group that is still searched for.
     dh_pending_bits: Option<u32>,
     /// What is wrong with the settings.
@@ -96,6 +98,7 @@ fn collect(place: &Place) -> Result<Status> {
         memory: status_facts::memory(place),
         certificate: status_facts::certificate(place),
         bans: count_bans(place),
+        no_bans: status_facts::no_bans(place),
         ..Status::default()
     };
     match load_checked(place, place::SETTINGS) {
@@ -178,9 +181,10 @@ fn render(status: &Status) -> String {
         &format!("{}, {} aliases", status.accounts, status.aliases),
     );
     line("Queue", &render_queue(&status.queue));
-    match status.bans {
-        Some(bans) => line("Bans", &bans.to_string()),
-        None => line("Bans", "unknown, the guard does not answer"),
+    match (&status.no_bans, status.bans) {
+        (Some(why), _) => line("Bans", &format!("none, {why}  !")),
+        (None, Some(bans)) => line("Bans", &bans.to_string()),
+        (None, None) => line("Bans", "unknown, the guard does not answer"),
     }
     if let Some(certificate) = &status.certificate {
         line("Certificate", &render_certificate(certificate));
@@ -377,6 +381,7 @@ mod tests {
                 problem: Some("the CA cannot connect to port 80".to_owned()),
             }),
             bans: Some(4),
+            no_bans: None,
             dh_pending_bits: None,
             settings_problem: None,
         };

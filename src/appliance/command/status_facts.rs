@@ -7,11 +7,12 @@ use super::certificate_status;
 use crate::appliance::certificate;
 use crate::appliance::certificate::chain::read_facts;
 use crate::appliance::machine::clock::{DAY, now};
-use crate::appliance::machine::place::Place;
+use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::program::run_program;
 use crate::appliance::upgrade::machine::running_root_hash;
 use crate::appliance::upgrade::record::Record;
 use jiff::Timestamp;
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 use serde::Serialize;
 
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
@@ -27,7 +28,19 @@ pub struct UnitState {
     pub sub: String,
 }
 
-/// States of services, those that the image lacks left out.
+/// Why a container can ban nobody.
+pub fn no_bans(place: &Place) -> Option<String> {
+    if !place.is_container() {
+        return None;
+    }
+    if let Ok(address) = std::fs::read_to_string(place.path(place::HIDDEN_CLIENTS)) {
+        return Some(format!("every client comes as {}", address.trim()));
+    }
+    let has = capability_is_in_bounding_set(CapabilitySet::NET_ADMIN).unwrap_or(true);
+    (!has).then(|| "add --cap-add NET_ADMIN".to_owned())
+}
+
+/// States of services, those that the image lacks or a container masks left out.
 pub fn units(place: &Place, names: &[&str]) -> Vec<UnitState> {
     if !place.is_machine() {
         return Vec::new();
@@ -46,7 +59,10 @@ fn field(block: &str, key: &str) -> Option<String> {
 /// Blocks of `KEY=value` separated by empty lines, one per unit.
 fn parse_units(text: &str) -> Vec<UnitState> {
     text.split("\n\n")
-        .filter(|block| field(block, "LoadState").is_none_or(|state| state != "not-found"))
+        .filter(|block| {
+            field(block, "LoadState")
+                .is_none_or(|state| !["not-found", "masked"].contains(&state.as_str()))
+        })
         .filter_map(|block| {
             let name = field(block, "Id")?;
             Some(UnitState {

@@ -9,9 +9,11 @@
 //!
 //! Dovecot answers all password questions, Postfix's too, so its reports are
 //! complete; no log is read. One task owns the rules and works one thing off
-//! after the other, so nothing is locked. Loopback is never banned.
+//! after the other, so nothing is locked. Loopback is never banned, nor is an address behind
+//! which a container engine hides all clients ([`engine`]).
 
 pub mod control;
+mod engine;
 pub mod firewall;
 pub mod journal;
 pub mod key;
@@ -20,6 +22,7 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
+use super::machine::files::{PUBLIC, ensure_file};
 use super::machine::place::{self, Place};
 use super::wire::serve::{BLOCKING_THREADS, bind_socket, start_runtime, tell_ready};
 use anyhow::{Context, Result};
@@ -148,6 +151,11 @@ impl<'a> Keeper<'a> {
         let Some(ban) = self.rules.note(attempt, now) else {
             return;
         };
+        if engine::hides_clients(self.place, ban.address) {
+            self.rules.lift(ban.address, now);
+            self.tell_hidden(&ban);
+            return;
+        }
         tell!(
             "ban address={} seconds={} failures={} account={:?}",
             ban.address,
@@ -157,6 +165,21 @@ impl<'a> Keeper<'a> {
         );
         self.tell_kernel(script_ban(&ban, now)).await;
         self.store();
+    }
+
+    /// Says that nobody can be kept out, in the journal and for `mailctl status`.
+    fn tell_hidden(&self, ban: &Ban) {
+        tell!(
+            "nobody is banned: the container engine shows every client as {}, one of whom guesses \
+             passwords of {:?}; give the container the host's network",
+            ban.address,
+            ban.account
+        );
+        let path = self.place.path(place::HIDDEN_CLIENTS);
+        let line = format!("{}\n", ban.address);
+        if let Err(error) = ensure_file(&path, line.as_bytes(), PUBLIC, None) {
+            tell!("{error:#}");
+        }
     }
 
     async fn answer(&mut self, request: ControlRequest) -> ControlResponse {

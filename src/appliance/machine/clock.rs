@@ -5,9 +5,10 @@
 //! because it lies some minutes off ([`CLOCK_SKEW`]), and what looks wrong by more is
 //! looked at again soon.
 
-use super::place::Place;
+use super::place::{self, Place};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
+use std::os::unix::fs::MetadataExt;
 
 /// A day, in seconds.
 pub const DAY: i64 = 86_400;
@@ -19,7 +20,7 @@ pub const DAY: i64 = 86_400;
 pub const CLOCK_SKEW: i64 = 300;
 
 /// Exists once timesyncd has set the clock, until the machine is off (systemd-timesyncd.service(8)).
-const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+pub const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
@@ -75,7 +76,11 @@ pub fn seconds_at_power_on() -> i64 {
 ///
 /// By the clock: /proc/uptime is hidden from confined services (`ProcSubset=pid`, systemd.exec(5)).
 pub fn uptime(place: &Place) -> Option<i64> {
-    place
-        .is_machine()
-        .then(|| clock_gettime(ClockId::Boottime).tv_sec)
+    let since_power_on = clock_gettime(ClockId::Boottime).tv_sec;
+    match std::fs::metadata(place.path(place::CONTAINER)) {
+        _ if !place.is_machine() => None,
+        // The host may run for years.
+        Ok(start) => Some((now() - start.mtime()).max(0)),
+        Err(_) => Some(since_power_on),
+    }
 }

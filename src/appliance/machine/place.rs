@@ -41,6 +41,8 @@ pub const FILTERS_DAEMON: &str = "sieve";
 pub const OWN_DAEMON: &str = "own";
 /// Socket over which bans are listed and lifted, root's alone.
 pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
+/// The address as which a container's engine shows all clients, once somebody guessed.
+pub const HIDDEN_CLIENTS: &str = "/run/mailimg-guard/hidden-clients";
 /// Where Dovecot reports every login, on loopback.
 pub const GUARD_PORT: u16 = 8479;
 /// Bans that outlive a restart.
@@ -126,6 +128,8 @@ pub const COMMAND_LINE: &str = "/run/mailimg-initrd/command-line";
 pub const BOOT_ID: &str = "/run/mailimg-initrd/boot-id";
 /// Where the ESP is mounted while it is read.
 pub const ESP_MOUNT: &str = "/run/mailimg/esp";
+/// Exists in a container: what its engine gave.
+pub const CONTAINER: &str = "/run/mailimg-container";
 /// The image's templates.
 pub const TEMPLATES: &str = "/usr/share/mailimg/templates";
 
@@ -150,6 +154,11 @@ impl Place {
     /// Whether this is the running machine: programs may be started.
     pub fn is_machine(&self) -> bool {
         self.root == Path::new("/")
+    }
+
+    /// Whether a container engine started it.
+    pub fn is_container(&self) -> bool {
+        self.path(CONTAINER).exists()
     }
 
     /// The path to open for an absolute path of the machine.

@@ -62,7 +62,11 @@ pub(super) fn make(
     let mut made = vec![image(manifest, &digests)];
     let mut relationships = vec![relationship(DOCUMENT, "DESCRIBES", IMAGE)];
     let distribution = distribution(&composed.tree)?;
-    for package in packages {
+    let is_there = |package: &&deb::Package| {
+        let mut names = manifest.packages.iter().map(|package| &package.name);
+        names.any(|name| *name == package.name)
+    };
+    for package in packages.iter().filter(is_there) {
         let mut one = debian(package, lock, &composed.tree, &distribution)?;
         let origin = Origin::Package(package.name.clone());
         add_files(&mut one, by_origin.remove(&origin), &digests);

@@ -1,5 +1,7 @@
 //! `mailimg build`: all arrows of the flow on one screen.
 
+mod container;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 
+use self::container::{make_container, write_archive};
 use super::boot_partition::read_boot_files;
 use super::mailctl::load_mailctl;
 use super::settings::{Checked, load_checked};
@@ -71,6 +74,8 @@ pub enum OutputFormat {
     Disk,
     /// QEMU's format, NAME_VERSION.qcow2
     Qcow2,
+    /// OCI archive for podman, docker and registries, NAME_VERSION.oci.tar
+    Oci,
     /// Bill of materials, SPDX 2.3 as JSON, NAME_VERSION.spdx.json
     Spdx,
 }
@@ -108,31 +113,58 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         version,
         ..workbench.recipe.clone()
     };
+    let base = format!("{}_{}", recipe.name, recipe.version);
+    let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
+    let mut outputs = Vec::new();
+    if args.format.contains(&OutputFormat::Oci) {
+        let container = make_container(&recipe, &composed, &packages, &lock, &workbench)?;
+        let path = at("oci.tar");
+        outputs.push(write_archive(
+            &recipe,
+            &container,
+            lock.time(),
+            &path,
+            &workbench,
+        )?);
+    }
     install_version(&mut composed, &recipe)?;
     let loaders = install_loaders(&mut composed)?;
     let bill = install_bill(&mut composed, &packages, &lock)?;
-    let base = format!("{}_{}", recipe.name, recipe.version);
-    let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     if args.listing {
         write_text(&at("listing"), &composed.tree.listing())?.commit()?;
     }
-    let sealed = seal(
-        &recipe,
-        composed,
-        loaders,
-        &workbench.resources,
-        &workbench.cache,
-        lock.time(),
-    )?;
-    write_outputs(
-        args,
-        &workbench,
-        &recipe,
-        &sealed,
-        &bill,
-        settings.as_ref(),
-        &at,
-    )?;
+    if args
+        .format
+        .iter()
+        .any(|format| *format != OutputFormat::Oci)
+    {
+        let sealed = seal(
+            &recipe,
+            composed,
+            loaders,
+            &workbench.resources,
+            &workbench.cache,
+            lock.time(),
+        )?;
+        let disk = write_outputs(
+            args,
+            &workbench,
+            &recipe,
+            &sealed,
+            &bill,
+            settings.as_ref(),
+            &at,
+        )?;
+        outputs.extend(disk);
+    }
+    // All are whole before the first gets its name.
+    for output in outputs {
+        let path = output.path().to_owned();
+        output.commit()?;
+        workbench
+            .progress
+            .note(&format!("wrote {}", path.display()));
+    }
     workbench.remember_built(&lock)?;
     workbench
         .progress
@@ -148,7 +180,7 @@ fn write_outputs(
     bill: &str,
     settings: Option<&Checked>,
     at: &dyn Fn(&str) -> PathBuf,
-) -> Result<()> {
+) -> Result<Vec<Output>> {
     let privacy = if settings.is_some() {
         Privacy::Private
     } else {
@@ -190,15 +222,7 @@ fn write_outputs(
     if args.format.contains(&OutputFormat::Disk) {
         outputs.push(raw);
     }
-    // All are whole before the first gets its name.
-    for output in outputs {
-        let path = output.path().to_owned();
-        output.commit()?;
-        workbench
-            .progress
-            .note(&format!("wrote {}", path.display()));
-    }
-    Ok(())
+    Ok(outputs)
 }
 
 /// The lock of the recipe, resolved anew when there is none or it is older.

@@ -7,6 +7,7 @@
 mod accounts;
 mod certificates;
 mod composed;
+mod container;
 mod effects;
 mod factory;
 mod image_version;
@@ -20,6 +21,7 @@ mod resources;
 mod review;
 
 pub use composed::{Composed, MAILCTL_PATH};
+pub use container::{Container, Layer, compose_container, finish_container};
 pub use factory::FACTORY;
 pub use image_version::{check_room, image_version};
 pub use manifest::{MANIFEST_PATH, Manifest, ManifestPackage, Sizes};

@@ -37,6 +37,9 @@ const INITRD_FOLDER: &str = "initrd/";
 /// Names of units, one a line with a reason, that must not start.
 const MASKED: &str = "masked";
 
+/// The same for containers, besides those.
+const MASKED_IN_CONTAINER: &str = "masked-in-container";
+
 /// Recipes, overlay and units, from the checkout or from the program.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
@@ -130,6 +133,9 @@ pub fn install_units(tree: &mut Tree, resources: &Resources) -> Result<()> {
         if path.starts_with(INITRD_FOLDER) {
             continue;
         }
+        if path == MASKED_IN_CONTAINER {
+            continue;
+        }
         if path == MASKED {
             mask_units(tree, &String::from_utf8_lossy(bytes))?;
             continue;
@@ -147,9 +153,18 @@ pub fn install_units(tree: &mut Tree, resources: &Resources) -> Result<()> {
     Ok(())
 }
 
+/// Masks the units that own a host.
+pub fn mask_units_of_containers(tree: &mut Tree, resources: &Resources) -> Result<()> {
+    match resources.units.get(MASKED_IN_CONTAINER) {
+        Some(text) => mask_units(tree, &String::from_utf8_lossy(text)),
+        None => Ok(()),
+    }
+}
+
 fn mask_units(tree: &mut Tree, text: &str) -> Result<()> {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some((unit, _reason)) = line.split_once(char::is_whitespace) {
+            // An enabled unit of the same name is a link there.
             tree.insert(
                 &format!("etc/systemd/system/{unit}"),
                 Node::symlink("/dev/null"),

@@ -36,6 +36,7 @@ fn recipe(suites: &[&str], packages: &[&str]) -> Recipe {
         strip: Strip::default(),
         effects: Effects::default(),
         image: None,
+        container: None,
         update: Default::default(),
         accounts_file: None,
         scripts_file: None,

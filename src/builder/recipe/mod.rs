@@ -46,6 +46,8 @@ pub struct Recipe {
     pub effects: Effects,
     /// How the tree becomes a bootable image; absent for a recipe of tools.
     pub image: Option<Image>,
+    /// How the tree becomes a container; absent for a recipe that makes none.
+    pub container: Option<ContainerParts>,
     /// Whose updates a machine takes from a folder.
     #[serde(default)]
     pub update: Updates,
@@ -191,6 +193,27 @@ pub struct Image {
     pub initrd: Initrd,
     /// Sizes of the fixed partitions.
     pub disk: PartitionSizes,
+}
+
+/// How the tree becomes a container.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerParts {
+    /// Globs of packages that it does without, besides the kernel and what boots it.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Files left out, as glob patterns on paths without leading `/`.
+    #[serde(default)]
+    pub strip: Vec<String>,
+    /// Globs of packages whose files are a layer of their own, since they change together.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Ports that it listens on, `25/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// The command, word by word, that ends with 0 while all is well.
+    #[serde(default)]
+    pub health_check: Vec<String>,
 }
 
 /// What goes into the initrd; libraries come along by ELF closure.

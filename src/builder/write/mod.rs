@@ -2,7 +2,8 @@
 //!
 //! Every byte is ours: no partitioning tool, no mkfs, no loop device, no root.
 //! [`disk`] fixes the layout, [`image`] fills it, with [`bios`] for what starts on old
-//! firmware; [`qcow2`] is the same disk for hypervisors. [`atomic`] gives each output
+//! firmware; [`qcow2`] is the same disk for hypervisors; [`oci`] is the tree without
+//! what starts a machine, for container engines. [`atomic`] gives each output
 //! its final name only when it is whole.
 
 pub mod atomic;
@@ -10,5 +11,6 @@ pub mod bios;
 pub mod disk;
 pub mod image;
 pub mod layered;
+pub mod oci;
 pub mod opened;
 pub mod qcow2;

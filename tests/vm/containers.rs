@@ -1,0 +1,180 @@
+//! The life of a container: settings, mail, another image on the same volume, and bad days.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::imap::wait_for_message;
+use super::podman::{Podman, START_LIMIT};
+use super::site::{DOMAIN, HOST_NAME, Site};
+use super::smtp::{Account, Conversation};
+use crate::world::network::{CLIENTS, OUTSIDE_CLIENTS, inside};
+use crate::world::wait::until;
+
+/// Names the raw image, beside which the archive lies.
+const IMAGE: &str = "MAILIMG_IMAGE";
+/// An engine waits ten seconds and kills then.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+const PASSWORD: &str = "admin: pa$$ word;";
+
+#[test]
+fn a_container_serves_mail_and_its_volume_outlives_it() -> Result<()> {
+    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+        println!("skipped: {IMAGE} names no image");
+        return Ok(());
+    };
+    let archive = image.with_extension("oci.tar");
+    inside(
+        "containers::a_container_serves_mail_and_its_volume_outlives_it",
+        || live(&archive),
+    )
+}
+
+fn live(archive: &std::path::Path) -> Result<()> {
+    let site = Site::start()?;
+    let podman = Podman::start(archive, 0)?;
+    let root_of_dns = podman.file(
+        "mailimg.dns",
+        &String::from_utf8_lossy(site.dns.credential().value()),
+    )?;
+    let root_of_dns = format!("{root_of_dns}:/run/secrets/mailimg.dns:ro");
+
+    // Without settings it waits, and says in the log what it waits for.
+    podman.create(&["--volume", &root_of_dns])?;
+    until("what is missing", START_LIMIT, || {
+        let log = podman.log()?;
+        Ok((log.contains("DOMAIN") && log.contains("--env-file")).then_some(()))
+    })?;
+    let healthy = podman.output(&["exec", "mail", "mailctl", "health", "--settings-needed"])?;
+    ensure!(!healthy.status.success(), "healthy without settings");
+    let identity = podman.shell("cat /etc/machine-id")?;
+    podman.remove()?;
+    println!("waits for settings, and says so");
+
+    // With a wrong one as well.
+    podman.create(&[
+        "--env",
+        &format!("DOMAIN={DOMAIN}"),
+        "--env",
+        "HOSTNAME=wrong_",
+    ])?;
+    until("what is wrong", START_LIMIT, || {
+        Ok(podman.log()?.contains("HOSTNAME").then_some(()))
+    })?;
+    podman.remove()?;
+
+    // With settings in the environment it serves; a kill in the middle of the first start
+    // costs nothing.
+    let settings = podman.file(
+        "settings.env",
+        &format!("DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADMIN_USER_INITIAL_PASSWORD={PASSWORD}\n"),
+    )?;
+    let options = [
+        "--env-file",
+        &settings,
+        "--cap-add",
+        "NET_ADMIN",
+        "--volume",
+        &root_of_dns,
+    ];
+    podman.create(&options)?;
+    until("the first key", START_LIMIT, || {
+        let made = podman.output(&["exec", "mail", "test", "-e", "/run/mailimg/configured"])?;
+        Ok(made.status.success().then_some(()))
+    })?;
+    podman.run(&["kill", "--signal", "KILL", "mail"])?;
+    podman.run(&["start", "mail"])?;
+    podman.wait_for_banner(25)?;
+    podman.shell("mailctl health --settings-needed --timeout 120")?;
+    let admin = Account {
+        address: format!("postmaster@{DOMAIN}"),
+        password: PASSWORD.to_owned(),
+    };
+    receive(&podman, &admin, "before")?;
+    ensure!(
+        podman.shell("cat /etc/machine-id")? == identity,
+        "another machine"
+    );
+    let failed = podman.shell("systemctl --failed --plain --no-legend")?;
+    ensure!(failed.trim().is_empty(), "failed units:\n{failed}");
+    let environment = podman.shell("tr '\\0' '\\n' </proc/1/environ")?;
+    ensure!(
+        !environment.contains(PASSWORD),
+        "the first process shows the password"
+    );
+    ensure!(
+        !podman.log()?.contains(PASSWORD),
+        "the log shows the password"
+    );
+    let status = podman.shell("mailctl status")?;
+    ensure!(!status.contains("Not running"), "{status}");
+    println!("serves, with every unit and its own id");
+
+    let took = podman.stop()?;
+    println!("stopped in {:.1} s", took.as_secs_f64());
+    ensure!(took < STOP_LIMIT, "stopping took {took:?}");
+    podman.remove()?;
+
+    // Another container has the mail; a kill loses none.
+    podman.create(&options)?;
+    podman.wait_for_banner(25)?;
+    podman.shell("mailctl health --settings-needed --timeout 120")?;
+    receive(&podman, &admin, "after")?;
+    podman.run(&["kill", "--signal", "KILL", "mail"])?;
+    podman.run(&["start", "mail"])?;
+    podman.wait_for_banner(25)?;
+    podman.shell("mailctl health --settings-needed --timeout 120")?;
+    for subject in ["before", "after"] {
+        wait_for_message(
+            CLIENTS[0].into(),
+            podman.address(),
+            HOST_NAME,
+            &admin,
+            subject,
+        )
+        .with_context(|| format!("looking for the message {subject}"))?;
+    }
+    podman.remove()?;
+    println!("another container has the mail");
+
+    refuse(&podman, &options)
+}
+
+/// What cannot be, each with a sentence in the log.
+fn refuse(podman: &Podman, options: &[&str]) -> Result<()> {
+    let said = podman.refusal(":ro", &[])?;
+    ensure!(said.contains("/var is read-only"), "{said}");
+    let said = podman.refusal("", &["--systemd", "false"])?;
+    ensure!(said.contains("hint: podman does it by itself"), "{said}");
+    podman.create(options)?;
+    podman.shell("echo 99 >/var/lib/mailimg/state-version")?;
+    podman.remove()?;
+    let said = podman.refusal("", &[])?;
+    ensure!(
+        said.contains("the state in /var/lib/mailimg has version 99"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// A stranger's message, until it is in the mailbox.
+fn receive(podman: &Podman, account: &Account, subject: &str) -> Result<()> {
+    let sender = "stranger@friends.example";
+    let message = format!(
+        "From: {sender}\r\nTo: {}\r\nSubject: {subject}\r\n\
+         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{subject}@test.example>\r\n\r\nHello.\r\n",
+        account.address
+    );
+    let target = (podman.address(), 25).into();
+    let (conversation, _) = Conversation::open(OUTSIDE_CLIENTS[0].into(), target)?;
+    conversation.deliver(sender, &account.address, &message)?;
+    wait_for_message(
+        CLIENTS[0].into(),
+        podman.address(),
+        HOST_NAME,
+        account,
+        subject,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# A place where a container engine finds what a host of today has, whatever this one has:
+# control groups of version 2 alone at /sys/fs/cgroup, and a network with one card. Stays
+# until it is ended; commands are run inside with nsenter(1).
+#
+#   podman.sh FOLDER LINK HARDWARE-ADDRESS ADDRESS GATEWAY ADDRESS6 GATEWAY6
+#
+# FOLDER gets the data partition, which is as large as a machine's.
+set -eu
+folder=$1 link=$2 hardware_address=$3
+bridge=mail0
+
+touch "$folder/network"
+unshare --net="$folder/network" true
+ip link add "$link" type veth peer name eth0 address "$hardware_address" netns "$folder/network"
+ip link set "$link" master "$bridge"
+ip link set "$link" up
+nsenter --net="$folder/network" sh -eu -c '
+ip link set lo up
+ip link set eth0 up
+ip address add "$1/24" dev eth0
+ip route add default via "$2"
+ip address add "$3/64" dev eth0 nodad
+ip route add default via "$4"' network "$4" "$5" "$6" "$7"
+
+truncate -s 5G "$folder/var.ext4"
+mkfs.ext4 -q -i 8192 -L var "$folder/var.ext4"
+mkdir "$folder/var"
+
+groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+mkdir "$groups/$(basename "$folder")"
+echo 0 > "$groups/$(basename "$folder")/cgroup.procs"
+exec unshare --mount --cgroup --propagation private sh -eu -c '
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$1/var.ext4" "$1/var"
+rmdir "$1/var/lost+found"
+echo "ready for podman"
+exec sleep infinity' place "$folder"
