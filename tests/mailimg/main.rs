@@ -9,6 +9,7 @@ mod damage;
 mod diff;
 mod image;
 mod install;
+mod oci;
 mod reproducible;
 mod upgrade;
 

@@ -52,7 +52,7 @@ impl Place {
         command.args(["-c", &script, "sh"]);
         command.arg(self.path("mailimg"));
         command.args(["build", "small", "--locked", "--offline", "--listing"]);
-        command.args(["--format", "disk,qcow2", "--agent"]);
+        command.args(["--format", "disk,qcow2,oci", "--agent"]);
         command.arg(self.path("mailctl")).arg("--output-dir");
         command.arg(self.path(name));
         command.env("XDG_CACHE_HOME", self.path(&format!("cache-{name}")));

@@ -135,6 +135,21 @@ impl Podman {
         self.run(&arguments).map(|_| ())
     }
 
+    /// Fails when the container has ended.
+    pub fn check_running(&self) -> Result<()> {
+        let state = self.run(&[
+            "container",
+            "inspect",
+            "--format",
+            "{{.State.Status}}",
+            NAME,
+        ])?;
+        if state.trim() != "running" {
+            bail!("the container is {}:\n{}", state.trim(), self.log()?);
+        }
+        Ok(())
+    }
+
     /// Stops the container as its host does, and says how long it took.
     pub fn stop(&self) -> Result<Duration> {
         let began = Instant::now();

@@ -59,8 +59,20 @@ pub struct RollbackOptions {
     reboot: bool,
 }
 
+/// The image of a container is its engine's.
+fn refuse_in_container(place: &Place) -> Result<()> {
+    if !place.is_container() {
+        return Ok(());
+    }
+    Err(hinted(
+        "this is a container: its engine chooses the image",
+        "start a container of the other image on the same volume, /var",
+    ))
+}
+
 /// Puts another version on trial, and says what comes next.
 pub fn run_upgrade(place: &Place, options: &UpgradeOptions) -> Result<String> {
+    refuse_in_container(place)?;
     if options.cancel {
         let version = upgrade::cancel(place)?;
         return Ok(format!("{version} is not tried. What runs stays."));
@@ -114,6 +126,7 @@ fn configured_source(place: &Place) -> Result<String> {
 
 /// Puts the version before on trial, and says what comes next.
 pub fn run_rollback(place: &Place, options: &RollbackOptions) -> Result<String> {
+    refuse_in_container(place)?;
     let version = upgrade::rollback(place)?;
     if options.reboot {
         restart()?;

@@ -3,7 +3,7 @@
 use crate::error::Hint;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where units lie; the root is read-only, so nobody else adds any.
@@ -73,11 +73,13 @@ fn ask_systemd(words: &[&str], unit: &str) -> Result<()> {
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(());
     }
-    // A recipe may leave a service out.
-    if !UNIT_FOLDERS
-        .iter()
-        .any(|folder| Path::new(folder).join(unit).exists())
-    {
+    // A recipe may leave a service out, and a container masks what is its host's.
+    let paths = UNIT_FOLDERS.map(|folder| Path::new(folder).join(unit));
+    let is_masked = |path: &PathBuf| {
+        path.read_link()
+            .is_ok_and(|to| to == Path::new("/dev/null"))
+    };
+    if paths.iter().any(is_masked) || !paths.iter().any(|path| path.exists()) {
         return Ok(());
     }
     run_program("/usr/bin/systemctl", &[words, &[unit]].concat()).map(|_| ())

@@ -7,9 +7,9 @@
 //!
 //! The paths lie in layers by what brought them, so that what changes often is small.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::composed::Composed;
+use super::composed::{Composed, MAILCTL_PATH};
 use super::manifest::Manifest;
 use super::merge::glob_set;
 use super::origin::{Attributed, Origin, Origins};
@@ -103,7 +103,10 @@ pub fn compose_container(
     for pattern in &parts.without {
         let one = glob_set(std::slice::from_ref(pattern))?;
         if !packages.iter().any(|package| one.is_match(&package.name)) {
-            bail!("leaving out {pattern} in the container: the lock has no such package");
+            return Err(hinted(
+                format!("leaving out {pattern} in the container: the lock has no such package"),
+                "take it out of `without` in the recipe's [container], or correct its name",
+            ));
         }
     }
     let is_boot = is_boot_package(recipe)?;
@@ -137,10 +140,15 @@ pub fn compose_container(
         mask_units_of_containers(tree, resources)
     })?;
     tree.step(Origin::Builder, |tree| {
-        install_status(tree, &installed)?;
-        // Before systemd somebody has to look whether it can run at all.
-        tree.remove(FIRST_PROCESS);
-        tree.insert(FIRST_PROCESS, Node::symlink("../bin/mailctl"))
+        if recipe.scripts_file.is_some() {
+            install_status(tree, &installed)?;
+        }
+        if tree.contains(MAILCTL_PATH) {
+            // Before systemd somebody has to look whether it can run at all.
+            tree.remove(FIRST_PROCESS);
+            tree.insert(FIRST_PROCESS, Node::symlink("../bin/mailctl"))?;
+        }
+        Ok(())
     })?;
     elf::check_tree(&tree).context("checking that the container has every library")?;
     let (tree, origins) = tree.into_parts();

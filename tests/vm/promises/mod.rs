@@ -98,6 +98,13 @@ fn all_on_a_machine() -> Result<()> {
     try_all("all_on_a_machine", Kind::Machine, &areas)
 }
 
+/// What users have who run the image under podman.
+#[test]
+#[ignore = "the same rows as without podman; ci/full"]
+fn in_podman() -> Result<()> {
+    try_all("in_podman", Kind::Podman, &AREAS)
+}
+
 fn try_all(test: &str, kind: Kind, areas: &[Area]) -> Result<()> {
     let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
         println!("skipped: {IMAGE} names no image");

@@ -13,6 +13,7 @@ use super::super::container::Container;
 use super::super::disk::Disk;
 use super::super::imap::{Imap, wait_in};
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
+use super::super::podman::Podman;
 use super::super::site::{DOMAIN, FRIENDS_DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation, Reply};
 use super::super::ssh::SshKey;
@@ -62,6 +63,8 @@ pub enum Kind {
     Machine,
     /// The kernel of this side, where it gives what that needs.
     Container,
+    /// The archive beside the image, under podman.
+    Podman,
 }
 
 /// What runs the image.
@@ -70,6 +73,8 @@ pub enum Host {
     Machine(Machine),
     /// The kernel of this side.
     Container(Container),
+    /// A container of podman's.
+    Podman(Podman),
 }
 
 impl Host {
@@ -82,6 +87,12 @@ impl Host {
         key: &SshKey,
         settings: String,
     ) -> Result<(Self, Option<Drives>)> {
+        if kind == Kind::Podman {
+            return Ok((
+                Self::Podman(start_podman(image, site, key, &settings)?),
+                None,
+            ));
+        }
         if kind == Kind::Container {
             let credentials = [
                 site.dns.credential(),
@@ -120,6 +131,7 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.address(),
             Self::Container(container) => container.address(),
+            Self::Podman(podman) => podman.address(),
         }
     }
 
@@ -127,6 +139,7 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.check_running(),
             Self::Container(container) => container.check_running(),
+            Self::Podman(podman) => podman.check_running(),
         }
     }
 
@@ -134,8 +147,40 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.power_off(),
             Self::Container(container) => container.power_off(key),
+            Self::Podman(podman) => podman.stop().map(|_| ()),
         }
     }
+}
+
+/// A container that serves, with a way in for the key: rows run their commands over ssh, which
+/// a container leaves to its host.
+fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Result<Podman> {
+    let podman = Podman::start(&image.with_extension("oci.tar"), 0)?;
+    let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
+    let files = [(SETTINGS_NAME, settings), ("mailimg.dns", &root_of_dns)];
+    let volumes = files
+        .iter()
+        .map(|(name, text)| {
+            Ok(format!(
+                "{}:/run/secrets/{name}:ro",
+                podman.file(name, text)?
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut options = vec!["--cap-add", "NET_ADMIN"];
+    for volume in &volumes {
+        options.extend(["--volume", volume]);
+    }
+    podman.create(&options)?;
+    podman.wait_for_banner(25)?;
+    podman.shell(
+        "rm /etc/systemd/system/ssh.service && systemctl daemon-reload && systemctl start ssh",
+    )?;
+    until("ssh", BOOT_LIMIT, || {
+        let output = key.output(podman.address(), "true")?;
+        Ok(output.status.success().then_some(()))
+    })?;
+    Ok(podman)
 }
 
 /// Everything that a row may use.

@@ -9,15 +9,20 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 
 use crate::appliance::machine::clock::SYNCHRONIZED;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, write_file};
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::program::run_program;
 
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
 /// What an image has there.
 const OWN_RESOLVER: &str = include_str!("../../../../overlay/etc/resolv.conf");
+const NFT: &str = "/usr/sbin/nft";
+/// What a machine loads before it has a network.
+const LOOPBACK_FILTER: &str = "/usr/share/mailimg/loopback.nft";
 /// What differs for a unit in a container, and for all services.
 const CONCLUSION: &str = "/run/systemd/system/mailimg-boot-complete.service.d";
 const SERVICES: &str = "/run/systemd/system/service.d";
@@ -31,6 +36,11 @@ pub fn stand_in(place: &Place) -> Result<()> {
     write_file(&synchronized, b"", PUBLIC, None)?;
     if let Err(error) = ask_unbound(place) {
         tell!("{RESOLVER_FILE} stays the engine's, which may cost DANE: {error}");
+    }
+    // Without the right to it the guard says nothing either: mailctl status does.
+    if capability_is_in_bounding_set(CapabilitySet::NET_ADMIN).unwrap_or(false) {
+        run_program(NFT, &["-f", LOOPBACK_FILTER])
+            .context("closing the port of users' filters to others")?;
     }
     // What a machine's consoles show goes to the log.
     let log = "[Service]\nStandardOutput=journal+console\n";
