@@ -1,15 +1,17 @@
 //! The life of a container: settings, mail, another image on the same volume, and bad days.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::imap::wait_for_message;
+use super::imap::{Imap, wait_for_message};
 use super::podman::{Podman, START_LIMIT};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::{Account, Conversation};
 use crate::world::network::{CLIENTS, OUTSIDE_CLIENTS, inside};
+use crate::world::process::run;
 use crate::world::wait::until;
 
 /// Names the raw image, beside which the archive lies.
@@ -138,7 +140,53 @@ fn live(archive: &std::path::Path) -> Result<()> {
     podman.remove()?;
     println!("another container has the mail");
 
+    take_over(&podman, &options)?;
     refuse(&podman, &options)
+}
+
+/// The workspace of a container of t-lo/mailserver, mounted where that had it.
+fn take_over(podman: &Podman, options: &[&str]) -> Result<()> {
+    let inbox = format!("workspace/mail/inboxes/{DOMAIN}/old@{DOMAIN}/Maildir");
+    podman.file(&format!("{inbox}/tmp/.keep"), "")?;
+    podman.file(
+        &format!("{inbox}/cur/1700000000.M1P1.seed:2,S"),
+        "From: a@friends.example\nSubject: from the seed\n\nHello.\n",
+    )?;
+    // doveadm pw -s SHA512-CRYPT, as the seed does it; openssl passwd -6 makes the same.
+    let hash = run(Command::new("openssl").args(["passwd", "-6", PASSWORD]))?;
+    let home = format!("/host/mail/inboxes/{DOMAIN}/old@{DOMAIN}");
+    let accounts = podman.file(
+        "workspace/etc/dovecot/passwd",
+        &format!(
+            "old@{DOMAIN}:{{SHA512-CRYPT}}{}:2001:2001:{home}::\n",
+            hash.trim()
+        ),
+    )?;
+    let line = format!("old@{DOMAIN} {HOST_NAME}/user/Maildir/\n");
+    podman.file("workspace/etc/postfix/vuser", &line)?;
+    let workspace = accounts.trim_end_matches("/etc/dovecot/passwd");
+    let mount = format!("{workspace}:/host:ro");
+    let options = [options, &["--volume", &mount]].concat();
+    podman.create(&options)?;
+    podman.wait_for_banner(25)?;
+    until("what was taken over", START_LIMIT, || {
+        Ok(podman.log()?.contains("Imported /host").then_some(()))
+    })
+    .with_context(|| podman.log().unwrap_or_default())?;
+    let old = Account {
+        address: format!("old@{DOMAIN}"),
+        password: PASSWORD.to_owned(),
+    };
+    let mut imap = Imap::open(CLIENTS[0].into(), podman.address(), HOST_NAME, &old)?;
+    let messages = imap.messages("INBOX")?;
+    ensure!(
+        messages.len() == 1,
+        "{} messages of the seed's",
+        messages.len()
+    );
+    imap.log_out()?;
+    println!("the seed's workspace was taken over");
+    podman.remove()
 }
 
 /// What cannot be, each with a sentence in the log.

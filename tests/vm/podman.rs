@@ -96,6 +96,9 @@ impl Podman {
     /// A file of the test that podman can be given.
     pub fn file(&self, name: &str, text: &str) -> Result<String> {
         let path = self.folder.path().join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         std::fs::write(&path, text)?;
         Ok(path.display().to_string())
     }

@@ -137,6 +137,9 @@ enum Verb {
     /// Bring the resolver's upstream and validation up to date.
     #[command(hide = true)]
     Resolver,
+    /// Take over the workspace that a container has at /host, once.
+    #[command(hide = true)]
+    Takeover,
     /// Copy systemd's console to a container's log.
     #[command(hide = true)]
     ContainerConsole,
@@ -223,6 +226,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Metadata => cloud::leave_metadata(&place)?.into(),
         Verb::Provision => waiting_or(provision::provision(&place)?, "Provisioned."),
         Verb::Resolver => resolver::refresh_resolver(&place)?.into(),
+        Verb::Takeover => takeover::take_over_host(&place)?.into(),
         Verb::ContainerConsole => container::copy_console()?.into(),
         Verb::Clock => clock::follow_clock(&place)?.into(),
         Verb::Peer(verb) => peer::run_verb(&place, verb)?.into(),

@@ -25,7 +25,7 @@ use super::dkim::key::{convert_key, ensure_key, key_path, remove_record};
 use super::dkim::{LockedKeys, free_selector, is_selector, load_selectors};
 use super::machine::clock::now;
 use super::machine::files::{
-    SECRET, check_state, lock_file, read_linked, read_optional, rename, write_file,
+    PUBLIC, SECRET, check_state, lock_file, read_linked, read_optional, rename, write_file,
 };
 use super::machine::place::{self, Place};
 use super::machine::program;
@@ -42,6 +42,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use tally::Tally;
 use workspace::{Inbox, OldAccount, OldKey, Workspace};
+
+/// Where the seed mounts its workspace.
+const HOST: &str = "/host";
+/// Exists when that was taken over.
+const TAKEN_OVER: &str = "/var/lib/mailimg/taken-over";
 
 struct Takeover<'a> {
     place: &'a Place,
@@ -87,6 +92,20 @@ pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> Result<Str
     let notes = takeover.notes.iter().map(|note| format!("note: {note}"));
     let lines: Vec<String> = takeover.lines.iter().cloned().chain(notes).collect();
     Ok(lines.join("\n"))
+}
+
+/// Takes over what a container has at /host, where t-lo/mailserver has its workspace; once,
+/// so that what is deleted here afterwards stays so.
+pub fn take_over_host(place: &Place) -> Result<String> {
+    let note = place.path(TAKEN_OVER);
+    if note.exists() {
+        return Ok(format!(
+            "{HOST} was taken over before; mailctl import {HOST} does it again."
+        ));
+    }
+    let said = import_workspace(place, &place.path(HOST), false)?;
+    write_file(&note, b"", PUBLIC, None)?;
+    Ok(said)
 }
 
 impl Takeover<'_> {
