@@ -9,7 +9,8 @@
 //!
 //! [`archive`] reads what a Debian mirror says of itself, for `lock`. [`elf`] and
 //! [`kmod`] read programs and kernel modules, for `compose` and `seal`. [`bill`]
-//! lists what a composed image holds, before it is sealed.
+//! lists what a composed image holds, before it is sealed. [`registry`] knows how images in
+//! a registry are named.
 
 pub mod archive;
 pub mod bill;
@@ -22,6 +23,7 @@ pub mod kmod;
 pub mod lock;
 pub mod progress;
 pub mod recipe;
+pub mod registry;
 pub mod seal;
 pub mod tree;
 pub mod write;

@@ -38,7 +38,7 @@ pub use name::{DnsUpdate, StsMode};
 pub use problem::{Problem, Problems};
 pub use reference::describe_settings;
 pub use resolve::resolve_settings;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, parse_schedule, parse_window};
 pub use template::{blank_secrets, restore_secrets, settings_template};
 pub use value::{DhParameters, Interface, NetworkSource, SshKey, parse_quota};
 pub use written::{Entry, KEPT_SECRET, MAXIMUM_BYTES, Written};

@@ -51,6 +51,18 @@ impl Schedule {
         open.find(|start| (*start..start + window).contains(&now))
     }
 
+    /// The same every week: its days as systemd shortens them, and `HOUR:MINUTE`. `None` when
+    /// it looks at days of the month.
+    pub fn weekly(&self) -> Option<(Vec<&'static str>, String)> {
+        if !self.days.is_empty() {
+            return None;
+        }
+        let days = WEEKDAYS.iter().zip(self.weekdays);
+        let days = days.filter(|(_, is_on)| *is_on).map(|(day, _)| *day);
+        let time = format!("{:02}:{:02}", self.hour, self.minute);
+        Some((days.collect(), time))
+    }
+
     /// Whether a day is one of its days.
     fn is_on(&self, seconds: i64) -> bool {
         let Ok(time) = Timestamp::from_second(seconds) else {
@@ -62,7 +74,8 @@ impl Schedule {
     }
 }
 
-pub(super) fn parse_schedule(text: &str) -> Result<Schedule, Wrong> {
+/// Reads one; the error says what is wrong, and what is expected.
+pub fn parse_schedule(text: &str) -> Result<Schedule, Wrong> {
     let wrong = || (format!("'{text}' is no time to upgrade at"), EXPECTED);
     let mut schedule = Schedule {
         weekdays: [true; 7],
@@ -157,7 +170,7 @@ fn parse_number(text: &str, most: i8) -> Option<i8> {
 }
 
 /// How long it may take: `90min`, `2h`.
-pub(super) fn parse_window(text: &str) -> Result<i64, Wrong> {
+pub fn parse_window(text: &str) -> Result<i64, Wrong> {
     let wrong = || {
         (
             format!("'{text}' is no time to restart within"),
@@ -276,6 +289,18 @@ mod tests {
         assert_eq!(open("2026-07-06T00:59:59Z"), start);
         assert_eq!(open("2026-07-06T01:00:00Z"), None);
         assert_eq!(open("2026-07-04T23:30:00Z"), None);
+    }
+
+    #[test]
+    fn a_week_is_told_unless_months_count() {
+        let weekly = |text: &str| parse_schedule(text).unwrap().weekly();
+        assert_eq!(
+            weekly("Sat,Sun 4:05"),
+            Some((vec!["Sat", "Sun"], "04:05".to_owned()))
+        );
+        assert_eq!(weekly("weekly"), Some((vec!["Mon"], "00:00".to_owned())));
+        assert_eq!(weekly("daily").unwrap().0.len(), 7);
+        assert_eq!(weekly("monthly"), None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
         "builder",
         &[
             "command", "write", "seal", "bill", "compose", "kmod", "elf", "deb", "lock", "archive",
-            "fetch", "recipe", "tree", "progress",
+            "registry", "fetch", "recipe", "tree", "progress",
         ],
     ),
 ];

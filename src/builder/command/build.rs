@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use self::container::{make_container, write_archive};
 use super::boot_partition::read_boot_files;
+use super::host::{HostArgs, HostFormat, write_host_outputs};
 use super::mailctl::load_mailctl;
 use super::settings::{Checked, load_checked};
 use super::workbench::{RecipeArgs, Workbench};
@@ -65,6 +66,8 @@ pub struct BuildArgs {
     /// Also write the tree as text
     #[arg(long)]
     listing: bool,
+    #[command(flatten)]
+    host: HostArgs,
 }
 
 /// A kind of output.
@@ -78,12 +81,41 @@ pub enum OutputFormat {
     Oci,
     /// Bill of materials, SPDX 2.3 as JSON, NAME_VERSION.spdx.json
     Spdx,
+    /// Ignition config of a Fedora CoreOS that runs the image, NAME_VERSION.ign
+    Ignition,
+    /// The same for editing, NAME_VERSION.bu
+    Butane,
+    /// Service files for podman on any host, NAME_VERSION.quadlet.tar
+    Quadlet,
+}
+
+impl OutputFormat {
+    /// The format if it is one for a host that runs the image as a container.
+    fn for_host(&self) -> Option<HostFormat> {
+        match self {
+            Self::Ignition => Some(HostFormat::Ignition),
+            Self::Butane => Some(HostFormat::Butane),
+            Self::Quadlet => Some(HostFormat::Quadlet),
+            Self::Disk | Self::Qcow2 | Self::Spdx | Self::Oci => None,
+        }
+    }
+
+    /// Whether it is made of a machine's sealed root.
+    fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Disk | Self::Qcow2 | Self::Spdx)
+    }
 }
 
 /// Builds an image: recipe, lock, packages, tree, sealed root, disk.
 pub fn run_build(args: &BuildArgs) -> Result<()> {
     let start = Instant::now();
     let settings = args.settings.as_deref().map(load_checked).transpose()?;
+    let host_formats = args
+        .format
+        .iter()
+        .filter_map(OutputFormat::for_host)
+        .collect();
+    let deployment = args.host.load(&host_formats)?;
     let workbench = Workbench::open(&args.recipe)?;
     check_buildable(&workbench.recipe)?;
     check_version(&workbench.recipe, args.image_version.as_deref())?;
@@ -133,11 +165,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     if args.listing {
         write_text(&at("listing"), &composed.tree.listing())?.commit()?;
     }
-    if args
-        .format
-        .iter()
-        .any(|format| *format != OutputFormat::Oci)
-    {
+    if args.format.iter().any(OutputFormat::is_of_disk) {
         let sealed = seal(
             &recipe,
             composed,
@@ -157,14 +185,11 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         )?;
         outputs.extend(disk);
     }
-    // All are whole before the first gets its name.
-    for output in outputs {
-        let path = output.path().to_owned();
-        output.commit()?;
-        workbench
-            .progress
-            .note(&format!("wrote {}", path.display()));
+    if let Some(deployment) = &deployment {
+        let written = write_host_outputs(&host_formats, deployment, settings.as_ref(), &at)?;
+        outputs.extend(written);
     }
+    give_names(&workbench, outputs)?;
     workbench.remember_built(&lock)?;
     workbench
         .progress
@@ -172,6 +197,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     Ok(())
 }
 
+/// The disk's files, whole and without their names yet.
 fn write_outputs(
     args: &BuildArgs,
     workbench: &Workbench,
@@ -223,6 +249,18 @@ fn write_outputs(
         outputs.push(raw);
     }
     Ok(outputs)
+}
+
+/// All are whole before the first gets its name.
+fn give_names(workbench: &Workbench, outputs: Vec<Output>) -> Result<()> {
+    for output in outputs {
+        let path = output.path().to_owned();
+        output.commit()?;
+        workbench
+            .progress
+            .note(&format!("wrote {}", path.display()));
+    }
+    Ok(())
 }
 
 /// The lock of the recipe, resolved anew when there is none or it is older.

@@ -6,6 +6,7 @@ pub mod build;
 pub mod check_image;
 pub mod configure;
 pub mod diff;
+pub mod host;
 pub mod inspect;
 pub mod install;
 pub mod key;
@@ -46,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build an image from a recipe
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     /// Resolve a recipe to recipes/NAME.lock
     Lock(LockArgs),
     /// Compare the lock with what the mirrors offer; exit code 1 when it is behind

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::error::Hint;
 use crate::settings::{
-    AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, load_settings, parse_authority,
-    resolve_settings,
+    AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, SshKey, load_settings, parse_authority,
+    parse_settings, resolve_settings,
 };
 
 /// Settings that a machine would take.
@@ -21,6 +21,16 @@ pub struct Checked {
     pub text: Vec<u8>,
     /// The root certificate that they name, from the file beside them.
     pub authority: Option<Authority>,
+}
+
+impl Checked {
+    /// Who may log in.
+    pub fn ssh_keys(&self) -> Result<Vec<SshKey>> {
+        Ok(resolve_settings(&parse_settings(&self.text)?)?
+            .settings
+            .ssh
+            .keys)
+    }
 }
 
 /// Reads a settings file, and what it names beside it, when a machine would take them.
