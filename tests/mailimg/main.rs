@@ -7,6 +7,7 @@ mod boot_partition;
 mod current;
 mod damage;
 mod diff;
+mod hosts;
 mod image;
 mod install;
 mod oci;

@@ -20,7 +20,7 @@ const FOLDER: &str = "MAILIMG_PEERS";
 /// Means that nothing is to be unpacked.
 const HOST: &str = "host";
 /// Where programs lie in a Debian tree.
-const PROGRAM_FOLDERS: [&str; 3] = ["usr/sbin", "usr/bin", "usr/lib/qemu"];
+const PROGRAM_FOLDERS: [&str; 4] = ["usr/sbin", "usr/bin", "usr/lib/qemu", "usr/libexec/podman"];
 /// The dynamic loader of amd64.
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 /// Where libraries lie in a Debian tree.

@@ -93,7 +93,7 @@ fn read_member(mut file: &File, path: &str) -> Result<Option<Vec<u8>>> {
     file.seek(SeekFrom::Start(0))?;
     let mut archive = tar::Archive::new(file);
     for entry in archive.entries_with_seek()? {
-        let entry = entry?;
+        let entry = entry.context("it is no tar")?;
         let name = entry.path_bytes();
         if name.strip_prefix(b"./").unwrap_or(&name) != path.as_bytes() {
             continue;

@@ -1,7 +1,7 @@
 //! A host as a Butane config for people who edit: variant fcos, version 1.4.0
 //! (<https://coreos.github.io/butane/config-fcos-v1_4/>), which is YAML.
 //!
-//! `butane --strict` makes an Ignition config of it that says the same as ours.
+//! `butane` makes an Ignition config of it that says the same as ours.
 
 use super::config::{DROP_IN, HOST_USER, data_url};
 use super::host::{Content, DataPartition, Host, HostFile};
@@ -9,7 +9,7 @@ use super::quadlet::DATA_FORMAT;
 use crate::builder::write::yaml::Yaml;
 
 /// What the text begins with.
-const HEAD: &str = "# `butane --strict FILE` makes the Ignition config of this.\n";
+const HEAD: &str = "# `butane FILE` makes the Ignition config of this.\n";
 
 /// The config as text.
 pub fn butane_config(host: &Host) -> String {
