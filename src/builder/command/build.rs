@@ -87,6 +87,8 @@ pub enum OutputFormat {
     Butane,
     /// Service files for podman on any host, NAME_VERSION.quadlet.tar
     Quadlet,
+    /// Objects of a Kubernetes cluster that runs the image, NAME_VERSION.kube.yaml
+    Kube,
 }
 
 impl OutputFormat {
@@ -96,6 +98,7 @@ impl OutputFormat {
             Self::Ignition => Some(HostFormat::Ignition),
             Self::Butane => Some(HostFormat::Butane),
             Self::Quadlet => Some(HostFormat::Quadlet),
+            Self::Kube => Some(HostFormat::Kube),
             Self::Disk | Self::Qcow2 | Self::Spdx | Self::Oci => None,
         }
     }

@@ -1,12 +1,12 @@
-//! `mailimg build` for hosts that run the image as a container: which options say so, and
+//! `mailimg build` for hosts and clusters that run the image as a container: which options say so, and
 //! what is written of them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::settings::Checked;
@@ -15,11 +15,12 @@ use crate::builder::write::ignition::{
     Archive, DataDisk, Deployment, Host, HostSettings, ImageSource, SETTINGS_FOLDER, Window,
     butane_config, check_url, ignition_config, read_archive, write_quadlet,
 };
+use crate::builder::write::kube::{KubeSettings, kube_objects};
 use crate::error::{Hint, hinted};
 
 /// Arguments of `mailimg build` that say what a host runs.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Hosts (--format ignition, butane, quadlet)")]
+#[command(next_help_heading = "Hosts (--format ignition, butane, quadlet, kube)")]
 pub struct HostArgs {
     /// The image in a registry: the host follows REGISTRY/REPOSITORY:TAG, and stays on
     /// REGISTRY/REPOSITORY@sha256:DIGEST
@@ -51,6 +52,8 @@ pub enum HostFormat {
     Butane,
     /// The files for podman alone.
     Quadlet,
+    /// Objects of a Kubernetes cluster.
+    Kube,
 }
 
 impl HostFormat {
@@ -60,6 +63,27 @@ impl HostFormat {
             Self::Ignition => "ign",
             Self::Butane => "bu",
             Self::Quadlet => "quadlet.tar",
+            Self::Kube => "kube.yaml",
+        }
+    }
+
+    /// Whether the settings are in it.
+    fn has_settings(self) -> bool {
+        self != Self::Quadlet
+    }
+
+    /// What becomes of the settings, which people may not expect.
+    fn settings_warning(self) -> String {
+        match self {
+            Self::Ignition | Self::Butane => "it holds the settings with their secrets. What a \
+                 host gets as user-data stays readable in it, for its programs too"
+                .to_owned(),
+            Self::Quadlet => format!(
+                "it holds no settings; put them on the host as {SETTINGS_FOLDER}/settings.env"
+            ),
+            Self::Kube => "it holds the settings with their secrets. Who may read secrets of \
+                 their namespace, or start pods in it, can read them"
+                .to_owned(),
         }
     }
 }
@@ -69,10 +93,11 @@ impl HostArgs {
     /// is asked for.
     pub fn load(&self, formats: &BTreeSet<HostFormat>) -> Result<Option<Deployment>> {
         let reading = |option: &str| format!("reading {option}");
+        self.refuse_without_format(formats)?;
         if formats.is_empty() {
-            return self.refuse_without_format().map(|()| None);
+            return Ok(None);
         }
-        let image = self.image(formats.iter().any(|one| *one != HostFormat::Quadlet))?;
+        let image = self.image(formats)?;
         let data_disk = self.data_disk.as_deref().map(DataDisk::parse);
         let data_disk = data_disk
             .transpose()
@@ -85,16 +110,19 @@ impl HostArgs {
         }))
     }
 
-    fn refuse_without_format(&self) -> Result<()> {
+    /// Options that nothing comes of are mistakes.
+    fn refuse_without_format(&self, formats: &BTreeSet<HostFormat>) -> Result<()> {
+        let runs = !formats.is_empty();
+        let has_disks = formats.iter().any(|format| *format != HostFormat::Kube);
         let given = [
-            ("--image-reference", self.image_reference.is_some()),
-            ("--archive-url", self.archive_url.is_some()),
-            ("--archive", self.archive.is_some()),
-            ("--data-disk", self.data_disk.is_some()),
+            ("--image-reference", self.image_reference.is_some(), runs),
+            ("--archive-url", self.archive_url.is_some(), runs),
+            ("--archive", self.archive.is_some(), runs),
+            ("--data-disk", self.data_disk.is_some(), has_disks),
         ];
-        match given.iter().find(|(_, given)| *given) {
+        match given.iter().find(|(_, given, of_use)| *given && !of_use) {
             None => Ok(()),
-            Some((option, _)) => Err(hinted(
+            Some((option, _, _)) => Err(hinted(
                 format!("{option} says what a host runs, and no output is for one"),
                 "add `--format ignition`, `butane` or `quadlet`, or leave the option out",
             ))
@@ -102,8 +130,8 @@ impl HostArgs {
         }
     }
 
-    /// Where the image comes from; whether the host has to fetch an archive by itself.
-    fn image(&self, fetches: bool) -> Result<ImageSource> {
+    /// Where the image comes from.
+    fn image(&self, formats: &BTreeSet<HostFormat>) -> Result<ImageSource> {
         let archive = self.archive_url.as_ref().map(|_| "--archive-url");
         let archive = archive.or(self.archive.as_ref().map(|_| "--archive"));
         match (&self.image_reference, archive) {
@@ -121,7 +149,17 @@ impl HostArgs {
             (Some(reference), None) => ImageSource::parse_registry(reference)
                 .context("reading --image-reference")
                 .usage(),
-            (None, Some(_)) => self.load_archive(fetches).map(ImageSource::Archive),
+            (None, Some(archive)) if formats.contains(&HostFormat::Kube) => Err(hinted(
+                format!(
+                    "{archive} says where the image comes from, and a cluster fetches no archive"
+                ),
+                "add `--image-reference REGISTRY/REPOSITORY:TAG` instead",
+            ))
+            .usage(),
+            (None, Some(_)) => {
+                let fetches = formats.iter().any(|format| *format != HostFormat::Quadlet);
+                self.load_archive(fetches).map(ImageSource::Archive)
+            }
         }
     }
 
@@ -157,57 +195,48 @@ pub fn write_host_outputs(
     settings: Option<&Checked>,
     at: &dyn Fn(&str) -> PathBuf,
 ) -> Result<Vec<Output>> {
-    let keys = settings
-        .map(Checked::ssh_keys)
-        .transpose()?
-        .unwrap_or_default();
-    let host_settings = settings.map(|settings| HostSettings {
+    let values = settings.map(Checked::values).transpose()?;
+    let known = settings.zip(values.as_ref());
+    let host_settings = known.map(|(settings, values)| HostSettings {
         text: &settings.text,
         authority: settings.authority.as_ref(),
-        keys: &keys,
+        keys: &values.ssh.keys,
+    });
+    let kube_settings = known.map(|(settings, values)| KubeSettings {
+        domain: &values.domain,
+        text: &settings.text,
+        authority: settings.authority.as_ref(),
     });
     let host = Host::new(deployment, host_settings);
     let mut outputs = Vec::new();
     for format in formats {
         let path = at(format.extension());
-        let secret = settings.is_some() && *format != HostFormat::Quadlet;
-        let privacy = if secret {
-            Privacy::Private
-        } else {
-            Privacy::Public
+        let privacy = match settings {
+            Some(_) if format.has_settings() => Privacy::Private,
+            _ => Privacy::Public,
         };
         let output = Output::create(&path, privacy)?;
-        let mut file: &File = output.file();
+        let file = output.file();
         match format {
-            HostFormat::Ignition => file
-                .write_all(ignition_config(&host)?.as_bytes())
-                .map_err(Into::into),
-            HostFormat::Butane => file
-                .write_all(butane_config(&host).as_bytes())
-                .map_err(Into::into),
+            HostFormat::Ignition => write_text(file, &ignition_config(&host)?),
+            HostFormat::Butane => write_text(file, &butane_config(&host)),
             HostFormat::Quadlet => write_quadlet(deployment, file),
+            HostFormat::Kube => match &deployment.image {
+                ImageSource::Registry(image) => {
+                    write_text(file, &kube_objects(image, kube_settings)?)
+                }
+                ImageSource::Archive(_) => bail!("a cluster fetches no archive"),
+            },
         }
         .map_err(|error| explain(error, &path))?;
         if settings.is_some() {
-            tell!("warning: {}", settings_warning(secret, &path));
+            tell!("warning: {}: {}", path.display(), format.settings_warning());
         }
         outputs.push(output);
     }
     Ok(outputs)
 }
 
-/// What becomes of the settings, which people may not expect.
-fn settings_warning(secret: bool, path: &Path) -> String {
-    if secret {
-        format!(
-            "{}: it holds the settings with their secrets. What a host gets as user-data stays \
-             readable in it, for its programs too",
-            path.display()
-        )
-    } else {
-        format!(
-            "{}: it holds no settings; put them on the host as {SETTINGS_FOLDER}/settings.env",
-            path.display()
-        )
-    }
+fn write_text(mut file: &File, text: &str) -> Result<()> {
+    Ok(file.write_all(text.as_bytes())?)
 }

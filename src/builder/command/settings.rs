@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::error::Hint;
 use crate::settings::{
-    AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, SshKey, load_settings, parse_authority,
+    AUTHORITY_KEY, Authority, MAXIMUM_AUTHORITY_BYTES, Settings, load_settings, parse_authority,
     parse_settings, resolve_settings,
 };
 
@@ -24,12 +24,9 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Who may log in.
-    pub fn ssh_keys(&self) -> Result<Vec<SshKey>> {
-        Ok(resolve_settings(&parse_settings(&self.text)?)?
-            .settings
-            .ssh
-            .keys)
+    /// The values that a machine acts on.
+    pub fn values(&self) -> Result<Settings> {
+        Ok(resolve_settings(&parse_settings(&self.text)?)?.settings)
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 /// Spaces of one level.
 const INDENTATION: usize = 2;
 
@@ -94,6 +96,21 @@ impl Yaml {
             }
             Self::Text(value) => text.push_str(&format!("{space}{}\n", quoted(value))),
             Self::Plain(value) => text.push_str(&format!("{space}{value}\n")),
+        }
+    }
+}
+
+impl From<Value> for Yaml {
+    /// The same as JSON; keys are in the order of the alphabet there.
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Object(entries) => {
+                let entries = entries.into_iter();
+                Self::Map(entries.map(|(key, value)| (key, value.into())).collect())
+            }
+            Value::Array(items) => Self::List(items.into_iter().map(Into::into).collect()),
+            Value::String(text) => Self::Text(text),
+            other => Self::Plain(other.to_string()),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! What is written for hosts that run the image as a container.
 
+mod cluster;
 mod engines;
 mod options;
 mod texts;
+
+use std::fs;
+use std::process::Command;
 
 use mailimg::builder::write::ignition::{
     Archive, DataDisk, Deployment, Host, HostSettings, ImageSource, Window,
 };
 use mailimg::settings::{Authority, SshKey};
+use serde_json::Value;
 
 /// Settings with all that could mislead a reader of YAML or of addresses.
 const SETTINGS: &str = "\
@@ -57,6 +62,27 @@ fn images() -> [(&'static str, ImageSource); 3] {
         ),
         ("archive", ImageSource::Archive(archive)),
     ]
+}
+
+/// Reads YAML and prints its documents as JSON.
+const YAML_TO_JSON: &str =
+    "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+
+/// YAML as a reader of Python sees it, document by document.
+fn read_yaml(text: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.yaml");
+    fs::write(&path, text).unwrap();
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", YAML_TO_JSON]);
+    python.stdin(fs::File::open(&path).unwrap());
+    let output = python.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "`apt install python3-yaml` brings the reader: {said}"
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Every combination of options.

@@ -54,6 +54,16 @@ fn what_does_not_fit_together_is_told_before_anything_is_built() {
              hint: add `--format ignition`, `butane` or `quadlet`, or leave the option out",
         ),
         (
+            "--format kube --image-reference a.example/b:c --data-disk /dev/vdb",
+            "error: --data-disk says what a host runs, and no output is for one\n\
+             hint: add `--format ignition`, `butane` or `quadlet`, or leave the option out",
+        ),
+        (
+            "--format kube,quadlet --archive b",
+            "error: --archive says where the image comes from, and a cluster fetches no archive\n\
+             hint: add `--image-reference REGISTRY/REPOSITORY:TAG` instead",
+        ),
+        (
             "--format ignition --image-reference mail:stable",
             "error: reading --image-reference: 'mail:stable' does not begin with a registry\n\
              hint: name a host with a dot, or with a port, before the first slash, such as \
@@ -207,6 +217,38 @@ fn a_host_is_written_with_its_settings_for_nobody_else_to_read() {
 }
 
 #[test]
+fn a_cluster_is_written_with_its_settings_for_nobody_else_to_read() {
+    let bench = Bench::new();
+    bench.write(
+        "settings.env",
+        "DOMAIN=example.org\nHOSTNAME=mail.example.org\n",
+    );
+    let build = [
+        "build",
+        "tiny",
+        "--image-version",
+        "1",
+        "--format",
+        "kube",
+        "--image-reference",
+        "a.example/b:c",
+        "--settings",
+        "settings.env",
+    ];
+    let told = bench.run(&build).done().notes();
+    let warning = "warning: out/tiny_1.kube.yaml: it holds the settings with their secrets.";
+    assert!(told.contains(warning), "{told}");
+    let path = bench.work("out/tiny_1.kube.yaml");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+    let text = fs::read_to_string(path).unwrap();
+    assert!(
+        text.contains("name: \"mail-example-org-settings\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn without_settings_everybody_may_read_it() {
     let bench = Bench::new();
     let build = [
@@ -229,8 +271,6 @@ fn without_settings_everybody_may_read_it() {
         ["tiny_1.ign", "tiny_1.manifest.json"]
     );
     let text = std::str::from_utf8(&outputs["tiny_1.ign"]).unwrap();
-    assert!(
-        !text.contains("null") && !text.contains("settings.env"),
-        "{text}"
-    );
+    assert!(!text.contains("null"), "{text}");
+    assert!(!text.contains("/etc/mailimg/settings.env"), "{text}");
 }
