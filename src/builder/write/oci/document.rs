@@ -11,9 +11,6 @@ use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::OciImage;
-use super::layer::Blob;
-
 pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -149,10 +146,14 @@ pub(super) struct History {
 }
 
 /// What is said of an image, in its manifest and as labels.
-pub(super) fn annotations(image: &OciImage<'_>, created: &str) -> BTreeMap<&'static str, String> {
+pub(super) fn annotations(
+    name: &str,
+    version: &str,
+    created: &str,
+) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        ("org.opencontainers.image.title", image.name.to_owned()),
-        ("org.opencontainers.image.version", image.version.to_owned()),
+        ("org.opencontainers.image.title", name.to_owned()),
+        ("org.opencontainers.image.version", version.to_owned()),
         ("org.opencontainers.image.created", created.to_owned()),
     ])
 }
@@ -163,7 +164,11 @@ pub(super) fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 /// The index of docker's own archives.
-pub(super) fn docker_index(name: &str, config: &Descriptor, layers: &[Blob]) -> Result<Vec<u8>> {
+pub(super) fn docker_index(
+    name: &str,
+    config: &Descriptor,
+    layers: &[Descriptor],
+) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Entry {
@@ -174,6 +179,6 @@ pub(super) fn docker_index(name: &str, config: &Descriptor, layers: &[Blob]) -> 
     to_json(&[Entry {
         config: config.path(),
         repo_tags: [name.to_owned()],
-        layers: layers.iter().map(|layer| layer.descriptor.path()).collect(),
+        layers: layers.iter().map(Descriptor::path).collect(),
     }])
 }

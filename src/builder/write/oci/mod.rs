@@ -77,17 +77,18 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
                 .with_context(|| format!("writing the layer of {}", layer.describe()))
         })
         .collect::<Result<Vec<Blob>>>()?;
+    let descriptors: Vec<Descriptor> = layers
+        .iter()
+        .map(|layer| layer.descriptor.clone())
+        .collect();
     let config = document::to_json(&config(image, &layers, &created))?;
     let config_descriptor = Descriptor::of(document::CONFIG_TYPE, &config);
     let manifest = Manifest {
         schema_version: 2,
         media_type: document::MANIFEST_TYPE,
         config: config_descriptor.clone(),
-        layers: layers
-            .iter()
-            .map(|layer| layer.descriptor.clone())
-            .collect(),
-        annotations: document::annotations(image, &created),
+        layers: descriptors.clone(),
+        annotations: document::annotations(image.name, image.version, &created),
     };
     let manifest = document::to_json(&manifest)?;
     let manifest_descriptor = Descriptor::of(document::MANIFEST_TYPE, &manifest);
@@ -103,7 +104,7 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
     archive.add("index.json", &index)?;
     archive.add(
         "manifest.json",
-        &document::docker_index(&name, &config_descriptor, &layers)?,
+        &document::docker_index(&name, &config_descriptor, &descriptors)?,
     )?;
     archive.add(&config_descriptor.path(), &config)?;
     archive.add(&manifest_descriptor.path(), &manifest)?;
@@ -141,7 +142,7 @@ fn config(image: &OciImage<'_>, layers: &[Blob], created: &str) -> ImageConfig {
             stop_signal: STOP_SIGNAL,
             volumes: ["/var"].map(Document::member).into(),
             exposed_ports: image.container.ports.iter().map(Document::member).collect(),
-            labels: document::annotations(image, created),
+            labels: document::annotations(image.name, image.version, created),
             healthcheck: image
                 .container
                 .health_check
