@@ -230,8 +230,9 @@ fn guess_words(way: Way, source: IpAddr, machine: IpAddr, words: &[Account]) -> 
                     break;
                 }
                 Ok(None) => unheard += 1,
-                // What was judged when Postfix no longer waited for it counts, too.
-                Err(_) if unheard > 0 => return Ok(()),
+                // What was judged when Postfix no longer waited for it counts, too; and the ban
+                // may come before the answer to the last one, which cuts the connection.
+                Err(_) if unheard > 0 || round + 1 == words.len() => return Ok(()),
                 Err(error) => {
                     return Err(error.context(format!("guess {round} from {source}")));
                 }
