@@ -24,7 +24,7 @@ const SCRIPT: &str = include_str!("podman.sh");
 /// What the script says last.
 const READY: &str = "ready for podman";
 /// The controller that would count processes is taken on this side.
-const CONFIGURATION: &str = "[containers]\npids_limit = 0\n";
+const CONFIGURATION: &str = "[containers]\npids_limit = 0\n[engine]\nruntime = \"runc\"\n";
 /// Until a container serves; seconds, but the host may be busy.
 pub const START_LIMIT: Duration = Duration::from_secs(180);
 /// What a container is called.
@@ -41,9 +41,8 @@ pub struct Podman {
 }
 
 impl Podman {
-    /// Makes the place and loads an archive; the error of a host that cannot give it is its
-    /// script's.
-    pub fn start(archive: &Path, tap: u8) -> Result<Self> {
+    /// Makes the place, and says what stopped a host that cannot give it.
+    pub fn start(tap: u8) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-podman-")
             .tempdir_in("/var/tmp")?;
@@ -72,7 +71,7 @@ impl Podman {
             .find(|fields| fields.get(2) == Some(&"cgroup2"))
             .context("finding control groups")?[1]
             .into();
-        let mut podman = Self {
+        let podman = Self {
             process_id: process.id(),
             process,
             folder,
@@ -81,11 +80,16 @@ impl Podman {
             address: machine_address(tap).into(),
         };
         podman.file("containers.conf", CONFIGURATION)?;
-        let archive = archive.to_str().context("reading the archive's name")?;
-        let said = podman.run(&["load", "--quiet", "--input", archive])?;
-        let image = said.trim().rsplit(' ').next().unwrap_or_default();
-        image.clone_into(&mut podman.image);
         Ok(podman)
+    }
+
+    /// Loads the archive that containers are made of.
+    pub fn load(&mut self, archive: &Path) -> Result<()> {
+        let archive = archive.to_str().context("reading the archive's name")?;
+        let said = self.run(&["load", "--quiet", "--input", archive])?;
+        let image = said.trim().rsplit(' ').next().unwrap_or_default();
+        image.clone_into(&mut self.image);
+        Ok(())
     }
 
     /// Where containers are reached.
@@ -123,7 +127,7 @@ impl Podman {
             self.folder.path().join("var").display()
         );
         let network = format!("ns:{}", self.folder.path().join("network").display());
-        let mut arguments = vec!["run", manner, "--name", NAME, "--runtime", "runc"];
+        let mut arguments = vec!["run", manner, "--name", NAME];
         // Those of this side, which a container may not raise.
         arguments.extend([
             "--ulimit",

@@ -76,14 +76,17 @@ pub fn import_settings(place: &Place) -> Result<String> {
         }
         match take(place, source, &sources, stored.as_ref(), &mut imports) {
             Ok(true) => {
-                said = Some(format!("Took settings from the {}.", describe(source.name)));
+                said = Some(format!(
+                    "Took settings from the {}.",
+                    describe(place, source.name)
+                ));
                 break;
             }
             Ok(false) => {}
             Err(error) => {
                 problems.push(format!(
                     "The settings of the {} were not taken.\n{}",
-                    describe(source.name),
+                    describe(place, source.name),
                     render_error(&error)
                 ));
                 break;
@@ -131,11 +134,11 @@ pub fn take_cloud_settings(place: &Place, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn describe(name: &str) -> &'static str {
-    if name == ESP {
-        "EFI system partition"
-    } else {
-        "systemd credential"
+fn describe(place: &Place, name: &str) -> &'static str {
+    match name {
+        ESP => "EFI system partition",
+        _ if place.is_container() => "container engine",
+        _ => "systemd credential",
     }
 }
 

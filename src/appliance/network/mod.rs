@@ -75,9 +75,9 @@ pub fn set_host_name(place: &Place, hostname: &str) -> Result<()> {
     }
 }
 
-/// Takes changed addresses into use.
-pub fn take(_: &Place, settings: &Settings) -> Result<()> {
-    if static_network(settings).is_none() {
+/// Takes changed addresses into use; those of a container are its engine's.
+pub fn take(place: &Place, settings: &Settings) -> Result<()> {
+    if place.is_container() || static_network(settings).is_none() {
         return Ok(());
     }
     run_program("/usr/bin/networkctl", &["reload"]).map(|_| ())

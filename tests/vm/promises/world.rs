@@ -155,7 +155,8 @@ impl Host {
 /// A container that serves, with a way in for the key: rows run their commands over ssh, which
 /// a container leaves to its host.
 fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Result<Podman> {
-    let podman = Podman::start(&image.with_extension("oci.tar"), 0)?;
+    let mut podman = Podman::start(0)?;
+    podman.load(&image.with_extension("oci.tar"))?;
     let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
     let files = [(SETTINGS_NAME, settings), ("mailimg.dns", &root_of_dns)];
     let volumes = files
