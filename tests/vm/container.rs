@@ -49,11 +49,17 @@ pub struct Container {
 }
 
 impl Container {
-    /// Starts the root of an image with these credentials.
-    pub fn start(image: &Path, credentials: &[Credential], tap: u8) -> Result<Self> {
+    /// Starts the root of an image with these credentials, and a volume of its own or this one.
+    pub fn start(
+        image: &Path,
+        credentials: &[Credential],
+        volume: Option<&Path>,
+        tap: u8,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-container-")
             .tempdir_in("/var/tmp")?;
+        let own = folder.path().join("var.ext4");
         let handed_over = folder.path().join("credentials");
         std::fs::create_dir(&handed_over)?;
         for credential in credentials {
@@ -75,6 +81,7 @@ impl Container {
             .arg(image)
             .arg(root.offset().to_string())
             .arg(folder.path())
+            .arg(volume.unwrap_or(&own))
             .arg(format!("veth{tap}"))
             .arg(machine_mac(tap));
         let started = Instant::now();

@@ -3,13 +3,13 @@
 # would: no emulation, so it serves after seconds. What a container is given follows
 # https://systemd.io/CONTAINER_INTERFACE/ and systemd-nspawn(1).
 #
-#   container.sh IMAGE OFFSET FOLDER LINK HARDWARE-ADDRESS
+#   container.sh IMAGE OFFSET FOLDER VOLUME LINK HARDWARE-ADDRESS
 #
 # OFFSET is where the root begins in the image, in bytes. FOLDER has the folder
-# `credentials`, and gets the data partition. LINK is the name of the device on this
+# `credentials`. VOLUME is the data partition, made when it is missing. LINK is the name of the device on this
 # side, which is put on the bridge of the test.
 set -eu
-image=$1 offset=$2 folder=$3 link=$4 hardware_address=$5
+image=$1 offset=$2 folder=$3 volume=$4 link=$5 hardware_address=$6
 bridge=mail0
 
 # A network of its own, with one card that DHCP configures as a machine's.
@@ -25,20 +25,22 @@ mkdir "$groups/$(basename "$folder")"
 echo 0 > "$groups/$(basename "$folder")/cgroup.procs"
 
 # The data partition, of the size and with the options that a machine has.
-truncate -s 5G "$folder/var.ext4"
-mkfs.ext4 -q -i 8192 -L var "$folder/var.ext4"
+if [ ! -e "$volume" ]; then
+    truncate -s 5G "$volume"
+    mkfs.ext4 -q -i 8192 -L var "$volume"
+fi
 
 # Nothing inside sets the clock of this side or changes its kernel.
 exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio \
     nsenter --net="$folder/network" \
     unshare --mount --pid --uts --ipc --cgroup --fork --kill-child --propagation private \
     sh -eu -c '
-image=$1 offset=$2 folder=$3
+image=$1 offset=$2 folder=$3 volume=$4
 root=$folder/root
 mkdir "$root"
 mount -t erofs -o "ro,loop,offset=$offset" "$image" "$root"
-mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$folder/var.ext4" "$root/var"
-rmdir "$root/var/lost+found"
+mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$volume" "$root/var"
+rm -df "$root/var/lost+found"
 mount -t tmpfs -o mode=755,nodev,nosuid tmpfs "$root/run"
 mount -t tmpfs -o mode=1777,nodev,nosuid tmpfs "$root/tmp"
 
@@ -77,4 +79,4 @@ mount --make-rshared /
 echo "starting systemd"
 exec env -i container=other PATH=/usr/sbin:/usr/bin CREDENTIALS_DIRECTORY=/run/host/credentials \
     /usr/lib/systemd/systemd --log-target=console < /dev/null
-' container "$image" "$offset" "$folder"
+' container "$image" "$offset" "$folder" "$volume"

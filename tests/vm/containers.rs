@@ -1,15 +1,18 @@
 //! The life of a container: settings, mail, another image on the same volume, and bad days.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::container::Container;
 use super::imap::{Imap, wait_for_message};
 use super::podman::{Podman, START_LIMIT};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::{Account, Conversation};
+use super::ssh::SshKey;
 use crate::world::network::{CLIENTS, OUTSIDE_CLIENTS, inside};
 use crate::world::process::run;
 use crate::world::wait::until;
@@ -18,6 +21,9 @@ use crate::world::wait::until;
 const IMAGE: &str = "MAILIMG_IMAGE";
 /// An engine waits ten seconds and kills then.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// What makes it the same server to others: its own id, and keys.
+const IDENTITY: &str = "cat /etc/machine-id; sha256sum /var/lib/mailimg/dkim/*/*.txt \
+                        /var/lib/mailimg/ssh/*.pub /var/lib/mailimg/tls/*.pem";
 const PASSWORD: &str = "admin: pa$$ word;";
 
 #[test]
@@ -33,9 +39,81 @@ fn a_container_serves_mail_and_its_volume_outlives_it() -> Result<()> {
     )
 }
 
-fn live(archive: &std::path::Path) -> Result<()> {
+#[test]
+fn a_volume_moves_between_machine_and_container() -> Result<()> {
+    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+        println!("skipped: {IMAGE} names no image");
+        return Ok(());
+    };
+    inside(
+        "containers::a_volume_moves_between_machine_and_container",
+        || move_volume(&image),
+    )
+}
+
+/// From a container to a machine, and back; the machine's root is run without its kernel.
+fn move_volume(image: &Path) -> Result<()> {
     let site = Site::start()?;
-    let mut podman = match Podman::start(0) {
+    let key = SshKey::make()?;
+    let folder = tempfile::tempdir_in("/var/tmp")?;
+    let volume = folder.path().join("var.ext4");
+    let admin = Account {
+        address: format!("postmaster@{DOMAIN}"),
+        password: PASSWORD.to_owned(),
+    };
+    let settings = format!(
+        "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADMIN_USER_INITIAL_PASSWORD={PASSWORD}\n\
+         SSH_AUTHORIZED_KEYS={}\n",
+        key.public
+    );
+    let credential = site.dns.credential();
+    let root_of_dns = String::from_utf8_lossy(credential.value());
+    let in_container = |settings: &str, subject: &str, expected: usize| -> Result<String> {
+        let mut podman = Podman::start(Some(&volume), 0)?;
+        podman.load(&image.with_extension("oci.tar"))?;
+        let secrets = [("settings.env", settings), ("mailimg.dns", &root_of_dns)];
+        let mut options = vec!["--cap-add".to_owned(), "NET_ADMIN".to_owned()];
+        for (name, text) in secrets.iter().filter(|(_, text)| !text.is_empty()) {
+            let file = podman.file(name, text)?;
+            options.push("--volume".to_owned());
+            options.push(format!("{file}:/run/secrets/{name}:ro"));
+        }
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        podman.create(&options)?;
+        podman.wait_for_banner(25)?;
+        podman.shell("mailctl health --settings-needed --timeout 120")?;
+        receive(podman.address(), &admin, subject)?;
+        ensure_messages(podman.address(), &admin, expected)?;
+        let identity = podman.shell(IDENTITY)?;
+        podman.remove()?;
+        Ok(identity)
+    };
+    let first = in_container(&settings, "in a container", 1)?;
+
+    let mut machine = Container::start(image, std::slice::from_ref(&credential), Some(&volume), 0)?;
+    machine.is_possible()?;
+    machine.wait_for_banner(25)?;
+    machine.wait_for_ssh(&key)?;
+    receive(machine.address(), &admin, "on a machine")?;
+    ensure_messages(machine.address(), &admin, 2)?;
+    let second = key.run(machine.address(), IDENTITY)?;
+    machine.power_off(&key)?;
+
+    let third = in_container("", "back in a container", 3)?;
+    ensure!(first == second && second == third, "{first}{second}{third}");
+    Ok(())
+}
+
+fn ensure_messages(address: IpAddr, account: &Account, expected: usize) -> Result<()> {
+    let mut imap = Imap::open(CLIENTS[0].into(), address, HOST_NAME, account)?;
+    let found = imap.messages("INBOX")?.len();
+    ensure!(found == expected, "{found} messages, not {expected}");
+    imap.log_out()
+}
+
+fn live(archive: &Path) -> Result<()> {
+    let site = Site::start()?;
+    let mut podman = match Podman::start(None, 0) {
         Ok(podman) => podman,
         Err(error) => {
             println!("skipped: no containers here: {error:#}");
@@ -100,7 +178,7 @@ fn live(archive: &std::path::Path) -> Result<()> {
         address: format!("postmaster@{DOMAIN}"),
         password: PASSWORD.to_owned(),
     };
-    receive(&podman, &admin, "before")?;
+    receive(podman.address(), &admin, "before")?;
     ensure!(
         podman.shell("cat /etc/machine-id")? == identity,
         "another machine"
@@ -129,7 +207,7 @@ fn live(archive: &std::path::Path) -> Result<()> {
     podman.create(&options)?;
     podman.wait_for_banner(25)?;
     podman.shell("mailctl health --settings-needed --timeout 120")?;
-    receive(&podman, &admin, "after")?;
+    receive(podman.address(), &admin, "after")?;
     podman.run(&["kill", "--signal", "KILL", "mail"])?;
     podman.run(&["start", "mail"])?;
     podman.wait_for_banner(25)?;
@@ -214,22 +292,16 @@ fn refuse(podman: &Podman, options: &[&str]) -> Result<()> {
 }
 
 /// A stranger's message, until it is in the mailbox.
-fn receive(podman: &Podman, account: &Account, subject: &str) -> Result<()> {
+fn receive(address: IpAddr, account: &Account, subject: &str) -> Result<()> {
     let sender = "stranger@friends.example";
     let message = format!(
         "From: {sender}\r\nTo: {}\r\nSubject: {subject}\r\n\
          Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{subject}@test.example>\r\n\r\nHello.\r\n",
         account.address
     );
-    let target = (podman.address(), 25).into();
+    let target = (address, 25).into();
     let (conversation, _) = Conversation::open(OUTSIDE_CLIENTS[0].into(), target)?;
     conversation.deliver(sender, &account.address, &message)?;
-    wait_for_message(
-        CLIENTS[0].into(),
-        podman.address(),
-        HOST_NAME,
-        account,
-        subject,
-    )?;
+    wait_for_message(CLIENTS[0].into(), address, HOST_NAME, account, subject)?;
     Ok(())
 }

@@ -41,16 +41,19 @@ pub struct Podman {
 }
 
 impl Podman {
-    /// Makes the place, and says what stopped a host that cannot give it.
-    pub fn start(tap: u8) -> Result<Self> {
+    /// Makes the place with a volume of its own or this one, and says what stopped a host that
+    /// cannot give it.
+    pub fn start(volume: Option<&Path>, tap: u8) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-podman-")
             .tempdir_in("/var/tmp")?;
         let log = folder.path().join("place.log");
+        let own = folder.path().join("var.ext4");
         let mut command = Command::new("sh");
         command
             .args(["-c", SCRIPT, "podman.sh"])
             .arg(folder.path())
+            .arg(volume.unwrap_or(&own))
             .args([
                 format!("veth{tap}"),
                 machine_mac(tap),

@@ -3,11 +3,12 @@
 # control groups of version 2 alone at /sys/fs/cgroup, and a network with one card. Stays
 # until it is ended; commands are run inside with nsenter(1).
 #
-#   podman.sh FOLDER LINK HARDWARE-ADDRESS ADDRESS GATEWAY ADDRESS6 GATEWAY6
+#   podman.sh FOLDER VOLUME LINK HARDWARE-ADDRESS ADDRESS GATEWAY ADDRESS6 GATEWAY6
 #
-# FOLDER gets the data partition, which is as large as a machine's.
+# VOLUME is a data partition as machines have it, made when it is missing; it is mounted
+# at FOLDER/var.
 set -eu
-folder=$1 link=$2 hardware_address=$3
+folder=$1 volume=$2 link=$3 hardware_address=$4
 bridge=mail0
 
 touch "$folder/network"
@@ -21,10 +22,12 @@ ip link set eth0 up
 ip address add "$1/24" dev eth0
 ip route add default via "$2"
 ip address add "$3/64" dev eth0 nodad
-ip route add default via "$4"' network "$4" "$5" "$6" "$7"
+ip route add default via "$4"' network "$5" "$6" "$7" "$8"
 
-truncate -s 5G "$folder/var.ext4"
-mkfs.ext4 -q -i 8192 -L var "$folder/var.ext4"
+if [ ! -e "$volume" ]; then
+    truncate -s 5G "$volume"
+    mkfs.ext4 -q -i 8192 -L var "$volume"
+fi
 mkdir "$folder/var"
 
 groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
@@ -33,7 +36,7 @@ echo 0 > "$groups/$(basename "$folder")/cgroup.procs"
 exec unshare --mount --cgroup --propagation private sh -eu -c '
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$1/var.ext4" "$1/var"
-rmdir "$1/var/lost+found"
+mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$2" "$1/var"
+rm -df "$1/var/lost+found"
 echo "ready for podman"
-exec sleep infinity' place "$folder"
+exec sleep infinity' place "$folder" "$volume"

@@ -98,7 +98,7 @@ impl Host {
                 site.dns.credential(),
                 Credential::new(SETTINGS_NAME, settings.clone()),
             ];
-            let mut container = Container::start(image, &credentials, 0)?;
+            let mut container = Container::start(image, &credentials, None, 0)?;
             match container.is_possible() {
                 Ok(()) => {
                     container.wait_for_banner(25)?;
@@ -155,7 +155,7 @@ impl Host {
 /// A container that serves, with a way in for the key: rows run their commands over ssh, which
 /// a container leaves to its host.
 fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Result<Podman> {
-    let mut podman = Podman::start(0)?;
+    let mut podman = Podman::start(None, 0)?;
     podman.load(&image.with_extension("oci.tar"))?;
     let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
     let files = [(SETTINGS_NAME, settings), ("mailimg.dns", &root_of_dns)];

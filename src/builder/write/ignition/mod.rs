@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`Deployment`] says which image and when; [`Host`] is all that a machine gets of it. The
-//! container's own needs are in [`quadlet`] alone. Left out: other systems that read
+//! container's own needs are in `quadlet` alone. Left out: other systems that read
 //! Ignition, and hosts that a cluster restarts.
 
 mod archive;

@@ -6,7 +6,7 @@
 //! those lies in it too and names the same blobs:
 //! <https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md#combined-image-json--filesystem-changeset-format>.
 //!
-//! [`layer`] writes one layer, compressed by [`gzip`]; [`document`] has the JSON, in
+//! `layer` writes one layer, compressed by `gzip`; `document` has the JSON, in
 //! structures of our own: those of the crate `oci-spec` keep labels in no order, and equal
 //! inputs have to give equal bytes. `ocipkg`'s archives carry the time at which they were
 //! written, and `oci-spec`'s documents would come with it. Left out: bill of materials and
