@@ -22,7 +22,7 @@ const IMAGE: &str = "MAILIMG_IMAGE";
 /// An engine waits ten seconds and kills then.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What makes it the same server to others: its own id, and keys.
-const IDENTITY: &str = "cat /etc/machine-id; sha256sum /var/lib/mailimg/dkim/*/*.txt \
+const IDENTITY: &str = "cat /var/lib/mailimg/machine-id; sha256sum /var/lib/mailimg/dkim/*/*.txt \
                         /var/lib/mailimg/ssh/*.pub /var/lib/mailimg/tls/*.pem";
 const PASSWORD: &str = "admin: pa$$ word;";
 

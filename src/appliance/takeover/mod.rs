@@ -33,6 +33,7 @@ use super::machine::settings::load_stored;
 use super::postfix::maps::take_into_use;
 use super::services::readers_of_certificate;
 use super::users::mailbox::{human_size, inbox_path};
+use super::users::sessions::await_next_look;
 use super::users::{Account, LockedUsers, Users, load_users};
 use crate::settings::Settings;
 use aliases::choose_aliases;
@@ -91,6 +92,9 @@ pub fn import_workspace(place: &Place, root: &Path, dry_run: bool) -> Result<Str
     }
     let notes = takeover.notes.iter().map(|note| format!("note: {note}"));
     let lines: Vec<String> = takeover.lines.iter().cloned().chain(notes).collect();
+    if !dry_run {
+        await_next_look(place);
+    }
     Ok(lines.join("\n"))
 }
 
