@@ -38,7 +38,7 @@ pub struct HostArgs {
     /// When the host may restart and take updates, in UTC
     #[arg(long, value_name = "DAYS TIME", default_value = "Sun 03:00")]
     update_schedule: String,
-    /// How long it may begin to
+    /// How long that time lasts, such as 90min
     #[arg(long, value_name = "LENGTH", default_value = "2h")]
     update_window: String,
 }
