@@ -70,6 +70,7 @@ fn podman_makes_services_of_every_container() {
             " --cap-add net_admin ",
             " --sdnotify=healthy ",
             " -v mail:/var ",
+            " -v mail-journal:/var/log/journal ",
             " -v /etc/mailimg:/run/secrets:ro,Z ",
             " --stop-timeout 120 ",
             " --systemd=always ",

@@ -78,6 +78,8 @@ PodmanArgs=--no-hosts
 PidsLimit=-1
 # Mail, accounts, keys, certificates.
 Volume=mail.volume:/var
+# The log, which podman would keep in memory.
+Volume=mail-journal:/var/log/journal
 # settings.env lies in this folder, which no other container may read.
 Volume={SETTINGS_FOLDER}:/run/secrets:ro,Z
 # Logs in as a client would. A first start makes keys, which takes minutes.
