@@ -118,7 +118,8 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         .iter()
         .filter_map(OutputFormat::for_host)
         .collect();
-    let deployment = args.host.load(&host_formats)?;
+    let builds_archive = args.format.contains(&OutputFormat::Oci);
+    let plan = args.host.load(&host_formats, builds_archive)?;
     let workbench = Workbench::open(&args.recipe)?;
     check_buildable(&workbench.recipe)?;
     check_version(&workbench.recipe, args.image_version.as_deref())?;
@@ -151,7 +152,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     let base = format!("{}_{}", recipe.name, recipe.version);
     let at = |extension: &str| args.output_dir.join(format!("{base}.{extension}"));
     let mut outputs = Vec::new();
-    if args.format.contains(&OutputFormat::Oci) {
+    if builds_archive {
         let container = make_container(&recipe, &composed, &packages, &lock, &workbench)?;
         let path = at("oci.tar");
         outputs.push(write_archive(
@@ -188,8 +189,10 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
         )?;
         outputs.extend(disk);
     }
-    if let Some(deployment) = &deployment {
-        let written = write_host_outputs(&host_formats, deployment, settings.as_ref(), &at)?;
+    if let Some(plan) = plan {
+        let archive = outputs.iter().find(|output| output.path() == at("oci.tar"));
+        let deployment = plan.deployment(archive.map(Output::file))?;
+        let written = write_host_outputs(&host_formats, &deployment, settings.as_ref(), &at)?;
         outputs.extend(written);
     }
     give_names(&workbench, outputs)?;

@@ -12,8 +12,8 @@ use clap::Args;
 use super::settings::Checked;
 use crate::builder::write::atomic::{Output, Privacy, explain};
 use crate::builder::write::ignition::{
-    Archive, DataDisk, Deployment, Host, HostSettings, ImageSource, SETTINGS_FOLDER, Window,
-    butane_config, check_url, ignition_config, read_archive, write_quadlet,
+    DataDisk, Deployment, Host, HostSettings, ImageSource, SETTINGS_FOLDER, Window, butane_config,
+    check_url, ignition_config, read_archive, write_quadlet,
 };
 use crate::builder::write::kube::{KubeSettings, kube_objects};
 use crate::error::{Hint, hinted};
@@ -29,7 +29,7 @@ pub struct HostArgs {
     /// Without a registry: where the host fetches the OCI archive from
     #[arg(long, value_name = "URL")]
     archive_url: Option<String>,
-    /// The OCI archive that lies there
+    /// The OCI archive that lies there [default: that of this build, with `oci` in --format]
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
     /// Disk of the host that gets a partition for mail, such as /dev/vdb
@@ -88,22 +88,60 @@ impl HostFormat {
     }
 }
 
+/// What is known of a deployment before anything is built.
+#[derive(Debug)]
+pub struct Plan {
+    image: PlannedImage,
+    window: Window,
+    data_disk: Option<DataDisk>,
+}
+
+/// Where the image will come from.
+#[derive(Debug)]
+enum PlannedImage {
+    Known(ImageSource),
+    /// The archive of this very build, fetched from an address if there is one.
+    Built(Option<String>),
+}
+
+impl Plan {
+    /// The deployment, once the archive of this build is whole.
+    pub fn deployment(self, built: Option<&File>) -> Result<Deployment> {
+        let image = match (self.image, built) {
+            (PlannedImage::Known(image), _) => image,
+            (PlannedImage::Built(url), Some(file)) => ImageSource::Archive(
+                read_archive(file, url).context("reading the archive of this build")?,
+            ),
+            (PlannedImage::Built(_), None) => bail!("this build writes no archive"),
+        };
+        Ok(Deployment {
+            image,
+            window: self.window,
+            data_disk: self.data_disk,
+        })
+    }
+}
+
 impl HostArgs {
     /// What a host is to run, checked before anything is built; nothing when no such output
     /// is asked for.
-    pub fn load(&self, formats: &BTreeSet<HostFormat>) -> Result<Option<Deployment>> {
+    pub fn load(
+        &self,
+        formats: &BTreeSet<HostFormat>,
+        builds_archive: bool,
+    ) -> Result<Option<Plan>> {
         let reading = |option: &str| format!("reading {option}");
         self.refuse_without_format(formats)?;
         if formats.is_empty() {
             return Ok(None);
         }
-        let image = self.image(formats)?;
+        let image = self.image(formats, builds_archive)?;
         let data_disk = self.data_disk.as_deref().map(DataDisk::parse);
         let data_disk = data_disk
             .transpose()
             .context(reading("--data-disk"))
             .usage()?;
-        Ok(Some(Deployment {
+        Ok(Some(Plan {
             image,
             window: Window::parse(&self.update_schedule, &self.update_window)?,
             data_disk,
@@ -131,14 +169,16 @@ impl HostArgs {
     }
 
     /// Where the image comes from.
-    fn image(&self, formats: &BTreeSet<HostFormat>) -> Result<ImageSource> {
+    fn image(&self, formats: &BTreeSet<HostFormat>, builds_archive: bool) -> Result<PlannedImage> {
+        let fetches = formats.iter().any(|format| *format != HostFormat::Quadlet);
         let archive = self.archive_url.as_ref().map(|_| "--archive-url");
         let archive = archive.or(self.archive.as_ref().map(|_| "--archive"));
         match (&self.image_reference, archive) {
+            (None, None) if builds_archive && !fetches => Ok(PlannedImage::Built(None)),
             (None, None) => Err(hinted(
                 "nothing says where the host gets the image from",
                 "add `--image-reference REGISTRY/REPOSITORY:TAG`, or without a registry \
-                 `--archive-url URL --archive FILE`",
+                 `--archive-url URL` with `oci` in --format",
             ))
             .usage(),
             (Some(_), Some(archive)) => Err(hinted(
@@ -147,6 +187,7 @@ impl HostArgs {
             ))
             .usage(),
             (Some(reference), None) => ImageSource::parse_registry(reference)
+                .map(PlannedImage::Known)
                 .context("reading --image-reference")
                 .usage(),
             (None, Some(archive)) if formats.contains(&HostFormat::Kube) => Err(hinted(
@@ -156,14 +197,11 @@ impl HostArgs {
                 "add `--image-reference REGISTRY/REPOSITORY:TAG` instead",
             ))
             .usage(),
-            (None, Some(_)) => {
-                let fetches = formats.iter().any(|format| *format != HostFormat::Quadlet);
-                self.load_archive(fetches).map(ImageSource::Archive)
-            }
+            (None, Some(_)) => self.load_archive(fetches, builds_archive),
         }
     }
 
-    fn load_archive(&self, fetches: bool) -> Result<Archive> {
+    fn load_archive(&self, fetches: bool, builds_archive: bool) -> Result<PlannedImage> {
         if let Some(url) = &self.archive_url {
             check_url(url).context("reading --archive-url").usage()?;
         } else if fetches {
@@ -174,17 +212,22 @@ impl HostArgs {
             .usage();
         }
         let Some(path) = &self.archive else {
+            if builds_archive {
+                return Ok(PlannedImage::Built(self.archive_url.clone()));
+            }
             return Err(hinted(
                 "nothing says what lies at --archive-url",
-                "add `--archive FILE`, the archive itself: the host checks its digest",
+                "add `oci` to --format for the archive of this build, or `--archive FILE` for \
+                 another: the host checks its digest",
             ))
             .usage();
         };
         File::open(path)
             .map_err(anyhow::Error::from)
             .and_then(|file| read_archive(&file, self.archive_url.clone()))
+            .map(|archive| PlannedImage::Known(ImageSource::Archive(archive)))
             .with_context(|| format!("reading the OCI archive {}", path.display()))
-            .hint("`--archive` takes a file such as `podman save --format oci-archive` writes")
+            .hint("`--archive` takes what `mailimg build --format oci` writes")
     }
 }
 

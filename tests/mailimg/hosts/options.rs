@@ -1,7 +1,9 @@
 //! Options of `mailimg build` for hosts, and what it writes.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256, Sha512};
@@ -26,7 +28,7 @@ fn what_does_not_fit_together_is_told_before_anything_is_built() {
             "--format ignition",
             "error: nothing says where the host gets the image from\n\
              hint: add `--image-reference REGISTRY/REPOSITORY:TAG`, or without a registry \
-             `--archive-url URL --archive FILE`",
+             `--archive-url URL` with `oci` in --format",
         ),
         (
             "--format butane --image-reference a.example/b:c --archive-url https://a.example/b",
@@ -41,7 +43,8 @@ fn what_does_not_fit_together_is_told_before_anything_is_built() {
         (
             "--format ignition --archive-url https://a.example/b",
             "error: nothing says what lies at --archive-url\n\
-             hint: add `--archive FILE`, the archive itself: the host checks its digest",
+             hint: add `oci` to --format for the archive of this build, or `--archive FILE` for \
+             another: the host checks its digest",
         ),
         (
             "--format ignition --archive b",
@@ -108,7 +111,7 @@ fn a_file_that_is_no_archive() {
             error,
             format!(
                 "error: reading the OCI archive {file}: {wrong}\n\
-                 hint: `--archive` takes a file such as `podman save --format oci-archive` writes"
+                 hint: `--archive` takes what `mailimg build --format oci` writes"
             )
         );
     }
@@ -209,6 +212,45 @@ fn a_host_is_written_with_its_settings_for_nobody_else_to_read() {
     // The same again is the same.
     bench.run(&build).done();
     assert!(bench.outputs() == outputs);
+}
+
+/// Who has no registry needs no second build.
+#[test]
+fn the_archive_of_a_build_is_what_its_hosts_run() {
+    let bench = Bench::new();
+    let container = "[container]\nstrip = []\nservices = []\nports = []\nhealth_check = []\n";
+    bench.write_recipe(&bench.archive.url(), container);
+    let build = ["build", "tiny", "--image-version", "1", "--format"];
+    let url = "https://files.example.org/mail.oci.tar";
+    let fetched = [&build[..], &["ignition,oci", "--archive-url", url]].concat();
+    bench.run(&fetched).done();
+    let outputs = bench.outputs();
+    let config: Value = serde_json::from_slice(&outputs["tiny_1.ign"]).unwrap();
+    let files = config["storage"]["files"].as_array().unwrap();
+    let path = "/var/lib/mailimg/mail.oci.tar";
+    let file = files.iter().find(|file| file["path"] == path).unwrap();
+    let digest = hex::encode(Sha512::digest(&outputs["tiny_1.oci.tar"]));
+    assert_eq!(
+        file["contents"]["verification"]["hash"],
+        format!("sha512-{digest}")
+    );
+
+    // Podman's name for the image is the digest of its configuration.
+    bench.run(&[&build[..], &["oci,quadlet"]].concat()).done();
+    let mut service = String::new();
+    let services = bench.outputs().remove("tiny_1.quadlet.tar").unwrap();
+    let mut services = tar::Archive::new(services.as_slice());
+    let mut first = services.entries().unwrap().next().unwrap().unwrap();
+    first.read_to_string(&mut service).unwrap();
+    let image = service.lines().find_map(|line| line.strip_prefix("Image="));
+    let blob = format!("blobs/sha256/{}", image.unwrap());
+    let mut archive = tar::Archive::new(outputs["tiny_1.oci.tar"].as_slice());
+    let mut entries = archive.entries().unwrap().map(Result::unwrap);
+    let mut blob = entries
+        .find(|entry| entry.path().unwrap() == Path::new(&blob))
+        .unwrap();
+    let config: Value = serde_json::from_reader(&mut blob).unwrap();
+    assert_eq!(config["os"], "linux");
 }
 
 #[test]
