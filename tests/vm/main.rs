@@ -36,6 +36,7 @@ mod podman;
 mod power_cut;
 mod promises;
 mod qmp;
+mod quadlet;
 mod resolver;
 mod self_test;
 mod served;

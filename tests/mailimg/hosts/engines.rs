@@ -74,7 +74,7 @@ fn podman_makes_services_of_every_container() {
             " -v /etc/mailimg:/run/secrets:ro,Z ",
             " --stop-timeout 120 ",
             " --systemd=always ",
-            r#" --health-cmd "[\"/usr/bin/mailctl\",\"health\",\"--timeout\",\"5\"]" "#,
+            r#" --health-cmd "[\"/usr/bin/mailctl\",\"health\",\"--timeout\",\"5\",\"--settings-needed\"]" "#,
         ] {
             assert!(run.contains(option), "{}: {option}: {run}", case.name);
         }

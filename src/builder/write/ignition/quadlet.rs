@@ -82,8 +82,9 @@ Volume=mail.volume:/var
 Volume=mail-journal:/var/log/journal
 # settings.env lies in this folder, which no other container may read.
 Volume={SETTINGS_FOLDER}:/run/secrets:ro,Z
-# Logs in as a client would. A first start makes keys, which takes minutes.
-HealthCmd=[\"/usr/bin/mailctl\",\"health\",\"--timeout\",\"5\"]
+# Logs in as a client would. A first start makes keys, which takes minutes, and before it
+# has found its settings nothing serves.
+HealthCmd=[\"/usr/bin/mailctl\",\"health\",\"--timeout\",\"5\",\"--settings-needed\"]
 HealthInterval=1m
 HealthTimeout=45s
 HealthRetries=3

@@ -152,11 +152,17 @@ fn pull_policy(image: &Reference) -> String {
     }
 }
 
-/// Logs in as a client would.
+/// Logs in as a client would; a pod without settings is not ready.
 fn probe(period: i32, tries: i32) -> Probe {
     Probe {
         exec: Some(ExecAction {
-            command: Some(words(["/usr/bin/mailctl", "health", "--timeout", "5"])),
+            command: Some(words([
+                "/usr/bin/mailctl",
+                "health",
+                "--timeout",
+                "5",
+                "--settings-needed",
+            ])),
         }),
         period_seconds: Some(period),
         timeout_seconds: Some(PROBE_LIMIT),
