@@ -117,7 +117,7 @@ fn a_second_build_under_other_circumstances_is_the_same() {
     Outcome::new(&second.output().unwrap(), &[]).done();
 
     let names = place.outputs("one");
-    let endings = ["listing", "manifest.json", "qcow2", "raw"];
+    let endings = ["listing", "manifest.json", "oci.tar", "qcow2", "raw"];
     assert_eq!(names.len(), endings.len(), "{names:?}");
     for (name, ending) in names.iter().zip(endings) {
         let named = name.starts_with("small_0.1.0-") && name.ends_with(&format!(".{ending}"));

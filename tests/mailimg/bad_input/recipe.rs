@@ -60,8 +60,8 @@ fn an_unknown_key() {
         bench.run(&["build", "tiny"]).error(1),
         "error: reading tiny.toml: line 6, column 3: unknown field `packges`, expected \
          one of `name`, `version`, `architecture`, `sources`, `packages`, `drop`, \
-         `strip`, `effects`, `image`, `update`, `accounts_file`, `scripts_file`, \
-         `blocks_file`, `overlay`\n\
+         `strip`, `effects`, `image`, `container`, `update`, `accounts_file`, \
+         `scripts_file`, `blocks_file`, `overlay`\n\
          hint: recipes/mail.toml shows every key; src/builder/recipe/mod.rs says what they mean"
     );
 }

@@ -20,6 +20,9 @@ use super::gzip::Gzip;
 use crate::builder::compose::{Container, Layer};
 use crate::builder::tree::{Content, Kind, Metadata, Node, Tree, parent_of};
 
+/// When everything in a layer was changed, seconds since 1970. An image's own time is that of
+/// its lock, and would make every layer of the next one new though nothing else differs.
+const TIME: u64 = 0;
 /// An extended attribute in a tar.
 const XATTR: &str = "SCHILY.xattr.";
 
@@ -62,19 +65,14 @@ impl<W: Write> Write for Hashed<W> {
 }
 
 /// Writes a layer to a file without a name in a folder.
-pub(super) fn write_layer(
-    container: &Container,
-    layer: Layer,
-    time: u64,
-    folder: &Path,
-) -> Result<Blob> {
+pub(super) fn write_layer(container: &Container, layer: Layer, folder: &Path) -> Result<Blob> {
     let file = tempfile::tempfile_in(folder)
         .with_context(|| format!("writing to {}", folder.display()))?;
     let compressed = Hashed::new(io::BufWriter::with_capacity(1 << 20, file));
     let tar = Hashed::new(Gzip::new(compressed)?);
     let mut builder = Builder::new(tar);
     for (path, node) in paths(container, layer) {
-        append(&mut builder, &container.tree, path, node, time)
+        append(&mut builder, &container.tree, path, node)
             .with_context(|| format!("writing /{path}"))?;
     }
     let tar = builder.into_inner()?;
@@ -117,18 +115,12 @@ fn paths(container: &Container, layer: Layer) -> Vec<(&str, &Node)> {
     others.into_iter().chain(links).collect()
 }
 
-fn append(
-    builder: &mut Builder<impl Write>,
-    tree: &Tree,
-    path: &str,
-    node: &Node,
-    time: u64,
-) -> Result<()> {
+fn append(builder: &mut Builder<impl Write>, tree: &Tree, path: &str, node: &Node) -> Result<()> {
     let metadata = match &node.kind {
         Kind::HardLink(target) => &tree.get(target).context("finding its file")?.metadata,
         _ => &node.metadata,
     };
-    let mut header = header(metadata, time);
+    let mut header = header(metadata, TIME);
     let attributes = metadata.xattrs.iter();
     let attributes: Vec<(String, &[u8])> = attributes
         .map(|(name, value)| (format!("{XATTR}{name}"), value.as_slice()))

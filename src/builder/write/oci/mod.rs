@@ -51,7 +51,7 @@ pub struct OciImage<'a> {
     pub version: &'a str,
     /// Debian architecture.
     pub architecture: &'a str,
-    /// Time of its files and of itself, seconds since 1970.
+    /// When it was made, seconds since 1970.
     pub time: i64,
 }
 
@@ -73,7 +73,7 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
     let layers = Layer::ALL
         .into_iter()
         .map(|layer| {
-            write_layer(image.container, layer, time, folder)
+            write_layer(image.container, layer, folder)
                 .with_context(|| format!("writing the layer of {}", layer.describe()))
         })
         .collect::<Result<Vec<Blob>>>()?;
