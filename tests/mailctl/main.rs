@@ -5,6 +5,7 @@ mod aliases;
 mod callers;
 mod cert;
 mod cloud;
+mod container;
 mod dkim;
 mod dns;
 mod full_disk;

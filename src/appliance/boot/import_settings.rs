@@ -13,10 +13,11 @@ use crate::appliance::machine::files::{
     PUBLIC, SECRET, ensure_folder, ensure_version, read_optional, remove_file, write_file,
 };
 use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::settings::resolve_here;
 use crate::error::{Hint, render as render_error};
 use crate::settings::{
     AUTHORITY_KEY, Written, blank_secrets, load_settings, named_authority, parse_authority,
-    parse_settings, resolve_settings, restore_secrets,
+    parse_settings, restore_secrets,
 };
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -223,7 +224,7 @@ fn take(
     if written.is_empty() {
         return Ok(false);
     }
-    let resolved = resolve_settings(&written)?;
+    let resolved = resolve_here(place, &written)?;
     for warning in &resolved.warnings {
         tell!("warning: {warning}");
     }

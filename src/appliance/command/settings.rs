@@ -3,8 +3,8 @@
 use crate::appliance::boot::apply::apply_settings;
 use crate::appliance::boot::start::start;
 use crate::appliance::machine::place::{self, Place};
-use crate::appliance::machine::settings::load_stored;
-use crate::settings::{KEYS, describe_settings, load_settings, resolve_settings};
+use crate::appliance::machine::settings::{load_stored, resolve_here};
+use crate::settings::{KEYS, describe_settings, load_settings};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn check_settings(place: &Place, file: Option<&Path>) -> Result<String> {
     let path = file.map_or_else(|| place.path(place::SETTINGS), Path::to_path_buf);
     let written = load_settings(&path)?;
     let resolved =
-        resolve_settings(&written).with_context(|| format!("checking {}", path.display()))?;
+        resolve_here(place, &written).with_context(|| format!("checking {}", path.display()))?;
     let mut lines: Vec<String> = resolved
         .warnings
         .iter()

@@ -2,7 +2,7 @@
 
 use super::place::{self, Place};
 use crate::error::{Hint, hinted};
-use crate::settings::{Problem, Resolved, load_settings, resolve_settings};
+use crate::settings::{Problem, Resolved, Written, load_settings, resolve_settings};
 use anyhow::{Context, Result};
 
 /// The settings in use; that there are none is an error.
@@ -25,16 +25,22 @@ pub fn load_checked(place: &Place, path: &str) -> Result<Option<Resolved>> {
     if written.is_empty() {
         return Ok(None);
     }
-    let mut resolved = resolve_settings(&written)
+    resolve_here(place, &written)
         .with_context(|| format!("checking {}", path.display()))
         .hint(format!(
             "edit {}, then run mailctl settings apply",
             place::SETTINGS
-        ))?;
+        ))
+        .map(Some)
+}
+
+/// Settings with the warnings that hold on this machine.
+pub fn resolve_here(place: &Place, written: &Written) -> Result<Resolved> {
+    let mut resolved = resolve_settings(written)?;
     if place.is_container() {
         // Whoever may use the engine is inside already.
         let key = |warning: &Problem| warning.key.as_deref() == Some("SSH_AUTHORIZED_KEYS");
         resolved.warnings.retain(|warning| !key(warning));
     }
-    Ok(Some(resolved))
+    Ok(resolved)
 }
