@@ -163,31 +163,34 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
             &workbench,
         )?);
     }
-    install_version(&mut composed, &recipe)?;
-    let loaders = install_loaders(&mut composed)?;
-    let bill = install_bill(&mut composed, &packages, &lock)?;
-    if args.listing {
-        write_text(&at("listing"), &composed.tree.listing())?.commit()?;
-    }
-    if args.format.iter().any(OutputFormat::is_of_disk) {
-        let sealed = seal(
-            &recipe,
-            composed,
-            loaders,
-            &workbench.resources,
-            &workbench.cache,
-            lock.time(),
-        )?;
-        let disk = write_outputs(
-            args,
-            &workbench,
-            &recipe,
-            &sealed,
-            &bill,
-            settings.as_ref(),
-            &at,
-        )?;
-        outputs.extend(disk);
+    let is_of_disk = args.format.iter().any(OutputFormat::is_of_disk);
+    if is_of_disk || args.listing {
+        install_version(&mut composed, &recipe)?;
+        let loaders = install_loaders(&mut composed)?;
+        let bill = install_bill(&mut composed, &packages, &lock)?;
+        if args.listing {
+            write_text(&at("listing"), &composed.tree.listing())?.commit()?;
+        }
+        if is_of_disk {
+            let sealed = seal(
+                &recipe,
+                composed,
+                loaders,
+                &workbench.resources,
+                &workbench.cache,
+                lock.time(),
+            )?;
+            let disk = write_outputs(
+                args,
+                &workbench,
+                &recipe,
+                &sealed,
+                &bill,
+                settings.as_ref(),
+                &at,
+            )?;
+            outputs.extend(disk);
+        }
     }
     if let Some(plan) = plan {
         let archive = outputs.iter().find(|output| output.path() == at("oci.tar"));

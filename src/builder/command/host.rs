@@ -1,5 +1,5 @@
-//! `mailimg build` for hosts and clusters that run the image as a container: which options say so, and
-//! what is written of them.
+//! `mailimg build` for hosts and clusters that run the image as a container: which options say
+//! so, and what is written of them.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -39,7 +39,7 @@ pub enum Layer {
 
 impl Layer {
     /// All, from the lowest.
-    pub const ALL: [Self; 4] = [
+    const ALL: [Self; 4] = [
         Self::System,
         Self::Services,
         Self::Program,
@@ -75,6 +75,15 @@ pub struct Container {
 }
 
 impl Container {
+    /// The layers that have something in them, from the lowest.
+    pub fn layers(&self) -> Vec<Layer> {
+        let has_paths = |layer: &Layer| {
+            let mut paths = self.tree.iter();
+            paths.any(|(path, _)| self.layer(path) == *layer)
+        };
+        Layer::ALL.into_iter().filter(has_paths).collect()
+    }
+
     /// The layer of a path; of several names of one file all have the same.
     pub fn layer(&self, path: &str) -> Layer {
         let path = match self.tree.get(path).map(|node| &node.kind) {

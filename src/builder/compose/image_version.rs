@@ -78,6 +78,9 @@ fn content_digest(recipe: &Recipe, composed: &Composed, resources: &Resources) -
     add(&mut total, env!("CARGO_PKG_VERSION").as_bytes());
     add(&mut total, &serde_json::to_vec(&composed.manifest)?);
     add(&mut total, &serde_json::to_vec(&recipe.image)?);
+    // What the container of this image is without.
+    add(&mut total, &serde_json::to_vec(&recipe.container)?);
+    add(&mut total, resources.masked_in_containers());
     add(&mut total, settings_template().as_bytes());
     for tree in [
         &composed.tree,

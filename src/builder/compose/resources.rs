@@ -98,6 +98,13 @@ impl Resources {
         pages.collect()
     }
 
+    /// The list of units that a container masks.
+    pub fn masked_in_containers(&self) -> &[u8] {
+        self.units
+            .get(MASKED_IN_CONTAINER)
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// The files that are laid over the initrd.
     pub fn initrd_tree(&self) -> Result<Tree> {
         let mut tree = Tree::default();
@@ -155,10 +162,8 @@ pub fn install_units(tree: &mut Tree, resources: &Resources) -> Result<()> {
 
 /// Masks the units that own a host.
 pub fn mask_units_of_containers(tree: &mut Tree, resources: &Resources) -> Result<()> {
-    match resources.units.get(MASKED_IN_CONTAINER) {
-        Some(text) => mask_units(tree, &String::from_utf8_lossy(text)),
-        None => Ok(()),
-    }
+    let text = String::from_utf8_lossy(resources.masked_in_containers());
+    mask_units(tree, &text)
 }
 
 fn mask_units(tree: &mut Tree, text: &str) -> Result<()> {

@@ -24,13 +24,13 @@ const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// An object whose members say nothing but that they are there.
-pub(super) type Set = BTreeMap<String, Document>;
+pub(super) type Set = BTreeMap<String, Empty>;
 
 /// An empty object.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Document {}
+pub(super) struct Empty {}
 
-impl Document {
+impl Empty {
     pub(super) fn member(name: impl Into<String>) -> (String, Self) {
         (name.into(), Self {})
     }

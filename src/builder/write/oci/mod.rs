@@ -25,10 +25,10 @@ use anyhow::{Context, Result};
 
 use self::archive::Archive;
 use self::document::{
-    Config, Descriptor, Document, HealthCheck, History, ImageConfig, Index, Manifest, RootFs,
+    Config, Descriptor, Empty, HealthCheck, History, ImageConfig, Index, Manifest, RootFs,
 };
 use self::layer::{Blob, write_layer};
-use crate::builder::compose::{Container, Layer};
+use crate::builder::compose::Container;
 
 /// What the container's first process is: <https://systemd.io/CONTAINER_INTERFACE/>.
 const ENTRY_POINT: &str = "/sbin/init";
@@ -70,9 +70,10 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
     let created = jiff::Timestamp::from_second(image.time)
         .context("writing the image's time")?
         .to_string();
-    let layers = Layer::ALL
-        .into_iter()
-        .map(|layer| {
+    let parts = image.container.layers();
+    let layers = parts
+        .iter()
+        .map(|&layer| {
             write_layer(image.container, layer, folder)
                 .with_context(|| format!("writing the layer of {}", layer.describe()))
         })
@@ -114,8 +115,8 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
     archive.finish()?;
     Ok(Written {
         digest: manifest_descriptor.digest,
-        layers: Layer::ALL
-            .into_iter()
+        layers: parts
+            .iter()
             .zip(&layers)
             .map(|(layer, blob)| (layer.describe(), blob.descriptor.size))
             .collect(),
@@ -123,7 +124,7 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
 }
 
 fn config(image: &OciImage<'_>, layers: &[Blob], created: &str) -> ImageConfig {
-    let history = Layer::ALL.into_iter().map(|layer| History {
+    let history = image.container.layers().into_iter().map(|layer| History {
         created: created.to_owned(),
         created_by: format!("mailimg build {} --format oci", image.name),
         comment: layer.describe(),
@@ -140,8 +141,8 @@ fn config(image: &OciImage<'_>, layers: &[Blob], created: &str) -> ImageConfig {
             ],
             entrypoint: vec![ENTRY_POINT.to_owned()],
             stop_signal: STOP_SIGNAL,
-            volumes: ["/var"].map(Document::member).into(),
-            exposed_ports: image.container.ports.iter().map(Document::member).collect(),
+            volumes: ["/var"].map(Empty::member).into(),
+            exposed_ports: image.container.ports.iter().map(Empty::member).collect(),
             labels: document::annotations(image.name, image.version, created),
             healthcheck: image
                 .container
