@@ -47,7 +47,12 @@ pub fn units(place: &Place, names: &[&str]) -> Vec<UnitState> {
     }
     let mut arguments = vec!["show", "--property=Id,LoadState,ActiveState,SubState"];
     arguments.extend(names);
-    run_program(SYSTEMCTL, &arguments).map_or_else(|_| Vec::new(), |text| parse_units(&text))
+    let left_out: &[&str] = match place.is_container() {
+        true => &["not-found", "masked"],
+        false => &["not-found"],
+    };
+    run_program(SYSTEMCTL, &arguments)
+        .map_or_else(|_| Vec::new(), |text| parse_units(&text, left_out))
 }
 
 fn field(block: &str, key: &str) -> Option<String> {
@@ -57,11 +62,10 @@ fn field(block: &str, key: &str) -> Option<String> {
 }
 
 /// Blocks of `KEY=value` separated by empty lines, one per unit.
-fn parse_units(text: &str) -> Vec<UnitState> {
+fn parse_units(text: &str, left_out: &[&str]) -> Vec<UnitState> {
     text.split("\n\n")
         .filter(|block| {
-            field(block, "LoadState")
-                .is_none_or(|state| !["not-found", "masked"].contains(&state.as_str()))
+            field(block, "LoadState").is_none_or(|state| !left_out.contains(&state.as_str()))
         })
         .filter_map(|block| {
             let name = field(block, "Id")?;
@@ -204,6 +208,7 @@ mod tests {
             "Id=postfix.service\nLoadState=loaded\nActiveState=active\nSubState=running\n\n\
              Id=ssh.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\n\n\
              Id=absent.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\n",
+            &["not-found"],
         );
         assert_eq!(units.len(), 2);
         assert_eq!(

@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 
 use crate::appliance::machine::clock::SYNCHRONIZED;
 use crate::appliance::machine::files::{PUBLIC, ensure_folder, write_file};
-use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::place::Place;
 use crate::appliance::machine::program::run_program;
 
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
@@ -39,8 +39,10 @@ pub fn stand_in(place: &Place) -> Result<()> {
     }
     // Without the right to it the guard says nothing either: mailctl status does.
     if capability_is_in_bounding_set(CapabilitySet::NET_ADMIN).unwrap_or(false) {
-        run_program(NFT, &["-f", LOOPBACK_FILTER])
-            .context("closing the port of users' filters to others")?;
+        // A host whose kernel has no such filter has a mail server all the same.
+        if let Err(error) = run_program(NFT, &["-f", LOOPBACK_FILTER]) {
+            tell!("the port of users' filters is open to all services: {error:#}");
+        }
     }
     // What a machine's consoles show goes to the log.
     let log = "[Service]\nStandardOutput=journal+console\n";
@@ -49,7 +51,7 @@ pub fn stand_in(place: &Place) -> Result<()> {
         // Of all of a sandbox that an engine may forbid, systemd insists on this alone.
         write_drop_in(place, SERVICES, "[Service]\nPrivateUsers=no\n")?;
     }
-    ensure_folder(&place.path(place::CONTAINER), 0o755, None)
+    Ok(())
 }
 
 /// Writes into the file, since nothing can be renamed over a mount.

@@ -60,8 +60,10 @@ fn become_systemd(place: &Place) -> Result<Infallible> {
     ensure_folder(&place.path(place::CONTAINER), 0o755, None)?;
     let credentials = settings::hand_over(place).context("taking settings from the engine")?;
     host::stand_in(place)?;
-    let has_console =
-        console::connect(place).context("connecting systemd's console with the log")?;
+    let has_console = console::connect(place).unwrap_or_else(|error| {
+        tell!("systemd's console does not come to this log: {error:#}");
+        false
+    });
 
     let mut command = Command::new(SYSTEMD);
     command
