@@ -181,15 +181,19 @@ impl Drop for Container {
     }
 }
 
-/// Removes what a container leaves on the host once its processes are gone.
-pub fn remove_control_groups(name: &OsStr) {
+/// Where this side has control groups of version 2.
+pub fn control_groups() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let Some(groups) = mounts
+    mounts
         .lines()
         .map(|line| line.split(' ').collect::<Vec<_>>())
         .find(|fields| fields.get(2) == Some(&"cgroup2"))
         .and_then(|fields| fields.get(1).map(PathBuf::from))
-    else {
+}
+
+/// Removes what a container leaves on the host once its processes are gone.
+pub fn remove_control_groups(name: &OsStr) {
+    let Some(groups) = control_groups() else {
         return;
     };
     // The kernel takes a moment to bury the processes.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::container::remove_control_groups;
+use super::container::{control_groups, remove_control_groups};
 use super::smtp::read_banner;
 use crate::world::network::{GATEWAY, GATEWAY6, machine_address, machine_address6, machine_mac};
 use crate::world::process::{Process, last_lines};
@@ -41,9 +41,23 @@ pub struct Podman {
 }
 
 impl Podman {
+    /// A place with the archive that lies beside a raw image; nothing, and why, on a host that
+    /// has none.
+    pub fn with_archive_of(image: &Path, volume: Option<&Path>) -> Result<Option<Self>> {
+        let mut podman = match Self::start(volume, 0) {
+            Ok(podman) => podman,
+            Err(error) => {
+                println!("skipped: no containers here: {error:#}");
+                return Ok(None);
+            }
+        };
+        podman.load(&image.with_extension("oci.tar"))?;
+        Ok(Some(podman))
+    }
+
     /// Makes the place with a volume of its own or this one, and says what stopped a host that
     /// cannot give it.
-    pub fn start(volume: Option<&Path>, tap: u8) -> Result<Self> {
+    fn start(volume: Option<&Path>, tap: u8) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mailimg-podman-")
             .tempdir_in("/var/tmp")?;
@@ -67,13 +81,7 @@ impl Podman {
             process.check_running()?;
             Ok(std::fs::read_to_string(&log)?.contains(READY).then_some(()))
         })?;
-        let groups = std::fs::read_to_string("/proc/mounts")?;
-        let groups = groups
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .find(|fields| fields.get(2) == Some(&"cgroup2"))
-            .context("finding control groups")?[1]
-            .into();
+        let groups = control_groups().context("finding control groups")?;
         let podman = Self {
             process_id: process.id(),
             process,
@@ -87,7 +95,7 @@ impl Podman {
     }
 
     /// Loads the archive that containers are made of.
-    pub fn load(&mut self, archive: &Path) -> Result<()> {
+    fn load(&mut self, archive: &Path) -> Result<()> {
         let archive = archive.to_str().context("reading the archive's name")?;
         let said = self.run(&["load", "--quiet", "--input", archive])?;
         let image = said.trim().rsplit(' ').next().unwrap_or_default();

@@ -230,8 +230,8 @@ fn never_given_up(world: &World) -> Result<()> {
         let said = world.run(&format!(
             "systemctl show -p LoadState -p OOMPolicy -p Restart -p StartLimitIntervalUSec {unit}"
         ))?;
-        if said.contains("LoadState=masked\n") {
-            // In a container it is the host's.
+        if world.has_engine() && said.contains("LoadState=masked\n") {
+            // What is the host's.
             continue;
         }
         let restarts = if DEBIAN.contains(&unit) {

@@ -155,8 +155,7 @@ impl Host {
 /// A container that serves, with a way in for the key: rows run their commands over ssh, which
 /// a container leaves to its host.
 fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Result<Podman> {
-    let mut podman = Podman::start(None, 0)?;
-    podman.load(&image.with_extension("oci.tar"))?;
+    let podman = Podman::with_archive_of(image, None)?.context("finding a place for podman")?;
     let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
     let files = [(SETTINGS_NAME, settings), ("mailimg.dns", &root_of_dns)];
     let volumes = files
@@ -201,6 +200,11 @@ impl World {
     /// Whether time passes slowly in it.
     pub fn is_emulated(&self) -> bool {
         matches!(self.machine, Host::Machine(_))
+    }
+
+    /// Whether a container engine started it.
+    pub fn has_engine(&self) -> bool {
+        matches!(self.machine, Host::Podman(_))
     }
 
     /// Boots a machine and gives it accounts, aliases and DKIM records.
