@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -15,7 +15,7 @@ use indicatif::DecimalBytes;
 
 use super::cache::{Cache, discard};
 use super::object::{Check, Fetch, Object};
-use super::opener::Opener;
+use super::opener::{Open, Opener};
 use super::options::FetchOptions;
 use super::problem::{Gone, Missing, Problem, Wrong};
 use super::transfer::{Transfer, read_document};
@@ -40,16 +40,27 @@ const LONGEST_NAP: Duration = Duration::from_millis(100);
 pub struct Mirror {
     cache: Cache,
     options: FetchOptions,
-    opener: Opener,
+    opener: Arc<dyn Open>,
     progress: Progress,
 }
 
 impl Mirror {
     /// Fetches into a cache.
     pub fn new(cache: Cache, options: FetchOptions, progress: Progress) -> Self {
+        let opener = Arc::new(Opener::new(options.clone()));
+        Self::through(opener, cache, options, progress)
+    }
+
+    /// The same, with addresses that somebody else opens.
+    pub(crate) fn through(
+        opener: Arc<dyn Open>,
+        cache: Cache,
+        options: FetchOptions,
+        progress: Progress,
+    ) -> Self {
         Self {
             cache,
-            opener: Opener::new(options.clone()),
+            opener,
             options,
             progress,
         }
@@ -154,13 +165,13 @@ impl Mirror {
             return Err(Gone { label, reasons }).context(context);
         }
         if candidates.iter().any(|candidate| candidate.live) {
-            return Err(anyhow!(reasons)).context(context).hint(
-                "check the network and the recipe's mirrors; the next run goes on where this one stopped",
-            );
+            return Err(anyhow!(reasons))
+                .context(context)
+                .hint(self.opener.advice().later);
         }
-        Err(Wrong { reasons }).context(context).hint(
-            "a mirror or a proxy on the way serves something else: name another mirror in the recipe",
-        )
+        Err(Wrong { reasons })
+            .context(context)
+            .hint(self.opener.advice().wrong)
     }
 
     /// Fetches one file from some of its addresses; tells the one that had it,
@@ -187,7 +198,7 @@ impl Mirror {
             counted: 0,
         };
         let result = self.try_all(&object.label, urls, stop, |url| {
-            transfer.run(&self.opener, url).map(|()| url.to_owned())
+            transfer.run(&*self.opener, url).map(|()| url.to_owned())
         });
         match result {
             Ok(url) => claim.commit().map(|()| Some(url)),
@@ -349,7 +360,7 @@ impl Fetch for Mirror {
         let never = AtomicBool::new(false);
         let bytes = self
             .try_all(label, urls, &never, |url| {
-                let bytes = read_document(&self.opener, url, limit)?;
+                let bytes = read_document(&*self.opener, url, limit)?;
                 check(&bytes).map_err(Problem::Refused)?;
                 Ok(bytes)
             })
@@ -389,10 +400,8 @@ impl Fetch for Mirror {
                 .context("fetching packages")
                 .hint("run once without --offline");
         }
-        self.fetch_missing(&missing).map_err(|error| {
-            let hint = "the mirrors moved on: run `mailimg lock`, or build without --locked";
-            hint_when_gone(error, hint)
-        })?;
+        self.fetch_missing(&missing)
+            .map_err(|error| hint_when_gone(error, self.opener.advice().gone))?;
         Ok(paths)
     }
 }

@@ -7,6 +7,7 @@
 
 mod cache;
 mod caching_resolver;
+mod client;
 mod mirror;
 mod object;
 mod opener;
@@ -24,4 +25,7 @@ pub use object::{Check, Fetch, Object};
 pub use options::FetchOptions;
 pub use problem::{Gone, Missing};
 
+pub(crate) use client::make_client;
+pub(crate) use opener::{Advice, Open, Opened};
+pub(crate) use problem::Problem;
 pub(crate) use storage::storage_error;

@@ -2,26 +2,39 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use ureq::http::{Response, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::http::{HeaderMap, header};
 
-use super::caching_resolver::CachingResolver;
+use super::client::make_client;
 use super::options::FetchOptions;
 use super::problem::Problem;
 
-/// Where distributions keep the bundle of trusted CAs: Debian and Arch, Fedora, SUSE.
-const CA_BUNDLES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-];
+/// How many redirects of a mirror are followed.
+const REDIRECTS_MAX: u32 = 10;
+
+/// What opens addresses.
+pub(crate) trait Open: std::fmt::Debug + Send + Sync {
+    /// Opens an address from an offset on.
+    fn open(&self, url: &str, offset: u64) -> Result<Opened, Problem>;
+
+    /// What helps when addresses fail.
+    fn advice(&self) -> Advice;
+}
+
+/// Hints for the ways in which addresses fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Advice {
+    /// They may answer later.
+    pub later: &'static str,
+    /// They serve something else.
+    pub wrong: &'static str,
+    /// None has the file any more.
+    pub gone: &'static str,
+}
 
 /// What an address yields.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     pub reader: Box<dyn Read>,
     /// Where in the file the reader begins: as asked, or 0.
     pub start: u64,
@@ -44,8 +57,30 @@ impl Opener {
         }
     }
 
-    /// Opens an address from an offset on.
-    pub(super) fn open(&self, url: &str, offset: u64) -> Result<Opened, Problem> {
+    fn request(&self, url: &str, offset: u64, tls: bool) -> Result<Opened, Problem> {
+        let client = self.clients[usize::from(tls)]
+            .get_or_init(|| make_client(&self.options, tls, REDIRECTS_MAX))
+            .as_ref()
+            .map_err(|reason| Problem::Bad(reason.clone()))?;
+        let mut request = client.get(url);
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+        }
+        let response = request
+            .call()
+            .map_err(|error| Problem::of_request(&error))?;
+        let (parts, body) = response.into_parts();
+        Opened::answered(
+            parts.status.as_u16(),
+            &parts.headers,
+            offset,
+            Box::new(body.into_reader()),
+        )
+    }
+}
+
+impl Open for Opener {
+    fn open(&self, url: &str, offset: u64) -> Result<Opened, Problem> {
         match url.split_once("://") {
             Some(("file", path)) => open_file(path, offset),
             Some(("http", _)) => self.request(url, offset, false),
@@ -56,104 +91,58 @@ impl Opener {
         }
     }
 
-    fn request(&self, url: &str, offset: u64, tls: bool) -> Result<Opened, Problem> {
-        let client = self.clients[usize::from(tls)]
-            .get_or_init(|| make_client(&self.options, tls))
-            .as_ref()
-            .map_err(|reason| Problem::Bad(reason.clone()))?;
-        let mut request = client.get(url);
-        if offset > 0 {
-            request = request.header(header::RANGE, format!("bytes={offset}-"));
+    fn advice(&self) -> Advice {
+        Advice {
+            later: "check the network and the recipe's mirrors; the next run goes on where this \
+                    one stopped",
+            wrong: "a mirror or a proxy on the way serves something else: name another mirror in \
+                    the recipe",
+            gone: "the mirrors moved on: run `mailimg lock`, or build without --locked",
         }
-        let response = request
-            .call()
-            .map_err(|error| Problem::of_request(&error))?;
-        let (start, total) = match response.status().as_u16() {
-            200 => (0, number(&response, header::CONTENT_LENGTH)),
-            206 => content_range(&response)
+    }
+}
+
+impl Opened {
+    /// Understands an answer to a request for a file from an offset on.
+    pub(crate) fn answered(
+        status: u16,
+        headers: &HeaderMap,
+        offset: u64,
+        reader: Box<dyn Read>,
+    ) -> Result<Self, Problem> {
+        let (start, total) = match status {
+            200 => (0, number(headers, &header::CONTENT_LENGTH)),
+            206 => content_range(headers)
                 .filter(|(start, _)| *start == offset)
                 .ok_or_else(|| Problem::Bad("answered another range than asked".to_owned()))?,
             // Asked beyond the end: the caller compares and begins anew.
-            416 => return Ok(Opened::nothing()),
+            416 => {
+                return Ok(Self {
+                    reader: Box::new(io::empty()),
+                    start: 0,
+                    total: None,
+                });
+            }
             status => {
-                let retry_after = number(&response, header::RETRY_AFTER);
+                let retry_after = number(headers, &header::RETRY_AFTER);
                 return Err(Problem::of_status(status, retry_after));
             }
         };
-        Ok(Opened {
-            reader: Box::new(response.into_body().into_reader()),
+        Ok(Self {
+            reader,
             start,
             total,
         })
     }
 }
 
-impl Opened {
-    fn nothing() -> Self {
-        Self {
-            reader: Box::new(io::empty()),
-            start: 0,
-            total: None,
-        }
-    }
-}
-
-fn make_client(options: &FetchOptions, tls: bool) -> Result<ureq::Agent, String> {
-    let roots = if tls {
-        load_roots(options)?
-    } else {
-        RootCerts::Specific(Arc::new(Vec::new()))
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .user_agent(concat!("mailimg/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(options.connect_timeout))
-        .timeout_recv_response(Some(options.idle_timeout))
-        .timeout_per_read(Some(options.idle_timeout))
-        .timeout_per_call(Some(options.total_timeout))
-        .max_idle_connections(options.threads)
-        .max_idle_connections_per_host(options.threads)
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(roots)
-                .unversioned_rustls_crypto_provider(provider)
-                .build(),
-        )
-        .build();
-    Ok(ureq::Agent::with_parts(
-        config,
-        DefaultConnector::default(),
-        CachingResolver::default(),
-    ))
-}
-
-fn load_roots(options: &FetchOptions) -> Result<RootCerts, String> {
-    let path = match &options.ca_file {
-        Some(path) => path.clone(),
-        None => CA_BUNDLES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-            .ok_or("no trusted CAs on this machine: install ca-certificates or use http://")?,
-    };
-    let pem = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let certificates = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    Ok(RootCerts::Specific(Arc::new(certificates)))
-}
-
-fn number<T>(response: &Response<T>, name: header::HeaderName) -> Option<u64> {
-    response.headers().get(name)?.to_str().ok()?.parse().ok()
+fn number(headers: &HeaderMap, name: &header::HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 /// `bytes 7-99/100` as start and total, RFC 9110 section 14.4.
-fn content_range<T>(response: &Response<T>) -> Option<(u64, Option<u64>)> {
-    let text = response.headers().get(header::CONTENT_RANGE)?;
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let text = headers.get(header::CONTENT_RANGE)?;
     let (range, total) = text
         .to_str()
         .ok()?

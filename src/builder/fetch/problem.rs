@@ -46,7 +46,7 @@ fn list(labels: &[String]) -> String {
 
 /// Why an address did not yield a file.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// It may work in a moment: a connection, a time-out, a busy server.
     Transient {
         /// In words.
@@ -67,7 +67,7 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    pub(super) fn transient(reason: impl Into<String>) -> Self {
+    pub(crate) fn transient(reason: impl Into<String>) -> Self {
         Self::Transient {
             reason: reason.into(),
             retry_after: None,
@@ -76,7 +76,7 @@ impl Problem {
     }
 
     /// Sorts a failed request.
-    pub(super) fn of_request(error: &HttpError) -> Self {
+    pub(crate) fn of_request(error: &HttpError) -> Self {
         match error {
             // A certificate that nobody vouches for arrives as invalid data.
             HttpError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -92,7 +92,7 @@ impl Problem {
     }
 
     /// Sorts an answer that is neither 200 nor 206.
-    pub(super) fn of_status(status: u16, retry_after: Option<u64>) -> Self {
+    pub(crate) fn of_status(status: u16, retry_after: Option<u64>) -> Self {
         let reason = format!("answered {status}");
         match status {
             404 | 410 => Self::Gone(reason),
@@ -106,7 +106,7 @@ impl Problem {
     }
 
     /// Sorts a transfer that broke off.
-    pub(super) fn of_transfer(error: &io::Error, done: u64) -> Self {
+    pub(crate) fn of_transfer(error: &io::Error, done: u64) -> Self {
         Self::transient(format!("broke off after {done} bytes: {}", io_words(error)))
     }
 }
@@ -120,9 +120,9 @@ fn io_words(error: &io::Error) -> String {
 
 fn words(error: &HttpError) -> String {
     match error {
-        HttpError::Timeout(ureq::Timeout::PerRead | ureq::Timeout::RecvResponse) => {
-            "stalled".to_owned()
-        }
+        HttpError::Timeout(
+            ureq::Timeout::PerRead | ureq::Timeout::PerWrite | ureq::Timeout::RecvResponse,
+        ) => "stalled".to_owned(),
         HttpError::Timeout(ureq::Timeout::Connect) => "no connection in time".to_owned(),
         HttpError::Timeout(_) => "too slow".to_owned(),
         HttpError::HostNotFound => "host name not found".to_owned(),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::Claim;
 use super::object::Object;
-use super::opener::Opener;
+use super::opener::Open;
 use super::problem::Problem;
 use super::storage::storage_error;
 use crate::builder::progress::Stage;
@@ -35,7 +35,7 @@ pub(super) struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Brings the file from one address, continuing what is there.
-    pub(super) fn run(&mut self, opener: &Opener, url: &str) -> Result<(), Problem> {
+    pub(super) fn run(&mut self, opener: &dyn Open, url: &str) -> Result<(), Problem> {
         let (mut digest, have) = self.read_part().map_err(Problem::Fatal)?;
         if have == self.object.size && self.is_whole(&digest) {
             return Ok(());
@@ -164,7 +164,7 @@ impl Transfer<'_> {
 }
 
 /// Reads a small file of at most `limit` bytes into memory.
-pub(super) fn read_document(opener: &Opener, url: &str, limit: u64) -> Result<Vec<u8>, Problem> {
+pub(super) fn read_document(opener: &dyn Open, url: &str, limit: u64) -> Result<Vec<u8>, Problem> {
     let opened = opener.open(url, 0)?;
     let mut bytes = Vec::new();
     opened
