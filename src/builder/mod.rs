@@ -9,8 +9,8 @@
 //!
 //! [`archive`] reads what a Debian mirror says of itself, for `lock`. [`elf`] and
 //! [`kmod`] read programs and kernel modules, for `compose` and `seal`. [`bill`]
-//! lists what a composed image holds, before it is sealed. [`registry`] knows how images in
-//! a registry are named.
+//! lists what a composed image holds, before it is sealed. [`registry`] brings images
+//! to registries and back.
 
 pub mod archive;
 pub mod bill;
