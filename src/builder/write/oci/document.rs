@@ -1,20 +1,17 @@
-//! The JSON documents of an image, with members in a fixed order.
+//! The JSON documents of an image but those that registries know too, with members in a fixed
+//! order.
 //!
 //! Specifications: <https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md>,
-//! `manifest.md`, `image-index.md`, `descriptor.md`, `annotations.md` beside it; health
-//! checks are docker's own member:
+//! `annotations.md` beside it; health checks are docker's own member:
 //! <https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md>.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-pub(super) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+use crate::builder::registry::{Annotations, Descriptor, to_json};
+
 /// What the file `oci-layout` says.
 pub(super) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
@@ -22,6 +19,11 @@ pub(super) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole name, by which podman and containerd call what they load.
 const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// Annotations of a manifest: the image's name, its version and its time.
+pub(super) const TITLE: &str = "org.opencontainers.image.title";
+pub(super) const VERSION: &str = "org.opencontainers.image.version";
+pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// An object whose members say nothing but that they are there.
 pub(super) type Set = BTreeMap<String, Empty>;
@@ -36,65 +38,12 @@ impl Empty {
     }
 }
 
-/// Where a blob is found and how large it is.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Descriptor {
-    #[serde(rename = "mediaType")]
-    pub media_type: &'static str,
-    pub digest: String,
-    pub size: u64,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<&'static str, String>,
-}
-
-impl Descriptor {
-    pub(super) fn of(media_type: &'static str, bytes: &[u8]) -> Self {
-        Self::new(
-            media_type,
-            Sha256::digest(bytes).as_slice(),
-            bytes.len() as u64,
-        )
-    }
-
-    pub(super) fn new(media_type: &'static str, sha256: &[u8], size: u64) -> Self {
-        Self {
-            media_type,
-            digest: format!("sha256:{}", hex::encode(sha256)),
-            size,
-            annotations: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn named(mut self, name: &str, tag: &str) -> Self {
-        self.annotations.insert(IMAGE_NAME, name.to_owned());
-        self.annotations.insert(REFERENCE_NAME, tag.to_owned());
-        self
-    }
-
-    /// Where the blob lies in a layout.
-    pub(super) fn path(&self) -> String {
-        format!("blobs/{}", self.digest.replace(':', "/"))
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Index {
-    #[serde(rename = "schemaVersion")]
-    pub schema_version: u32,
-    #[serde(rename = "mediaType")]
-    pub media_type: &'static str,
-    pub manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Manifest {
-    #[serde(rename = "schemaVersion")]
-    pub schema_version: u32,
-    #[serde(rename = "mediaType")]
-    pub media_type: &'static str,
-    pub config: Descriptor,
-    pub layers: Vec<Descriptor>,
-    pub annotations: BTreeMap<&'static str, String>,
+/// A manifest's descriptor as an index has it that names the image.
+pub(super) fn named(mut manifest: Descriptor, name: &str, tag: &str) -> Descriptor {
+    let said = [(IMAGE_NAME, name), (REFERENCE_NAME, tag)];
+    let said = said.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    manifest.annotations.extend(said);
+    manifest
 }
 
 #[derive(Debug, Serialize)]
@@ -115,7 +64,7 @@ pub(super) struct Config {
     pub env: Vec<String>,
     pub entrypoint: Vec<String>,
     pub volumes: Set,
-    pub labels: BTreeMap<&'static str, String>,
+    pub labels: Annotations,
     pub stop_signal: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<HealthCheck>,
@@ -146,21 +95,10 @@ pub(super) struct History {
 }
 
 /// What is said of an image, in its manifest and as labels.
-pub(super) fn annotations(
-    name: &str,
-    version: &str,
-    created: &str,
-) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        ("org.opencontainers.image.title", name.to_owned()),
-        ("org.opencontainers.image.version", version.to_owned()),
-        ("org.opencontainers.image.created", created.to_owned()),
-    ])
-}
-
-/// A document as it is hashed and stored.
-pub(super) fn to_json(document: &impl Serialize) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec(document)?)
+pub(super) fn annotations(name: &str, version: &str, created: &str) -> Annotations {
+    let said = [(TITLE, name), (VERSION, version), (CREATED, created)];
+    said.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 /// The index of docker's own archives.

@@ -15,9 +15,9 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::document::{Descriptor, LAYER_TYPE};
 use super::gzip::Gzip;
 use crate::builder::compose::{Container, Layer};
+use crate::builder::registry::{Descriptor, LAYER_TYPE};
 use crate::builder::tree::{Content, Kind, Metadata, Node, Tree, parent_of};
 
 /// When everything in a layer was changed, seconds since 1970. An image's own time is that of

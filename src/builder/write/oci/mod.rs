@@ -6,7 +6,8 @@
 //! those lies in it too and names the same blobs:
 //! <https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md#combined-image-json--filesystem-changeset-format>.
 //!
-//! `layer` writes one layer, compressed by `gzip`; `document` has the JSON, in
+//! `layer` writes one layer, compressed by `gzip`; `archive` writes the tar around layers,
+//! whoever has them, and `read` takes it apart; `document` has the JSON, in
 //! structures of our own: those of the crate `oci-spec` keep labels in no order, and equal
 //! inputs have to give equal bytes. `ocipkg`'s archives carry the time at which they were
 //! written, and `oci-spec`'s documents would come with it. Left out: bill of materials and
@@ -17,26 +18,25 @@ mod archive;
 mod document;
 mod gzip;
 mod layer;
+mod read;
 
 use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use self::archive::Archive;
-use self::document::{
-    Config, Descriptor, Empty, HealthCheck, History, ImageConfig, Index, Manifest, RootFs,
-};
+use self::document::{Config, Empty, HealthCheck, History, ImageConfig, RootFs};
 use self::layer::{Blob, write_layer};
 use crate::builder::compose::Container;
+use crate::builder::registry::{CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest, to_json};
+
+pub use self::archive::{Named, write_archive};
+pub use self::read::{OciArchive, read_archive};
 
 /// What the container's first process is: <https://systemd.io/CONTAINER_INTERFACE/>.
 const ENTRY_POINT: &str = "/sbin/init";
 /// systemd as first process switches off at this signal, and at no usual one (systemd(1)).
 const STOP_SIGNAL: &str = "SIGRTMIN+3";
-/// Of images that came from no registry, as podman names those that it builds; docker takes it
-/// too, so one name works everywhere.
-const REGISTRY: &str = "localhost";
 /// Nanoseconds, as documents of this kind count time.
 const SECOND: u64 = 1_000_000_000;
 
@@ -66,7 +66,6 @@ pub struct Written {
 
 /// Writes the archive to a file; layers wait in a folder until they are whole.
 pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<Written> {
-    let time = u64::try_from(image.time).context("writing times before 1970")?;
     let created = jiff::Timestamp::from_second(image.time)
         .context("writing the image's time")?
         .to_string();
@@ -82,39 +81,25 @@ pub fn write_oci(image: &OciImage<'_>, folder: &Path, output: &File) -> Result<W
         .iter()
         .map(|layer| layer.descriptor.clone())
         .collect();
-    let config = document::to_json(&config(image, &layers, &created))?;
-    let config_descriptor = Descriptor::of(document::CONFIG_TYPE, &config);
-    let manifest = Manifest {
+    let config = to_json(&config(image, &layers, &created))?;
+    let manifest = to_json(&Manifest {
         schema_version: 2,
-        media_type: document::MANIFEST_TYPE,
-        config: config_descriptor.clone(),
-        layers: descriptors.clone(),
+        media_type: MANIFEST_TYPE.to_owned(),
+        artifact_type: None,
+        config: Descriptor::of(CONFIG_TYPE, &config),
+        layers: descriptors,
+        subject: None,
         annotations: document::annotations(image.name, image.version, &created),
-    };
-    let manifest = document::to_json(&manifest)?;
-    let manifest_descriptor = Descriptor::of(document::MANIFEST_TYPE, &manifest);
-    let name = format!("{REGISTRY}/{}:{}", image.name, image.version);
-    let index = document::to_json(&Index {
-        schema_version: 2,
-        media_type: document::INDEX_TYPE,
-        manifests: vec![manifest_descriptor.clone().named(&name, image.version)],
     })?;
-
-    let mut archive = Archive::new(output, time);
-    archive.add("oci-layout", document::LAYOUT.as_bytes())?;
-    archive.add("index.json", &index)?;
-    archive.add(
-        "manifest.json",
-        &document::docker_index(&name, &config_descriptor, &descriptors)?,
+    let named = Named::of(&manifest)?;
+    write_archive(
+        &named,
+        &config,
+        layers.iter().map(|layer| &layer.file),
+        output,
     )?;
-    archive.add(&config_descriptor.path(), &config)?;
-    archive.add(&manifest_descriptor.path(), &manifest)?;
-    for layer in &layers {
-        archive.add_file(&layer.descriptor.path(), &layer.file, layer.descriptor.size)?;
-    }
-    archive.finish()?;
     Ok(Written {
-        digest: manifest_descriptor.digest,
+        digest: named.descriptor.digest,
         layers: parts
             .iter()
             .zip(&layers)
