@@ -11,6 +11,7 @@ mod hosts;
 mod image;
 mod install;
 mod oci;
+mod registry;
 mod reproducible;
 mod upgrade;
 

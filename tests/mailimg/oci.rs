@@ -16,7 +16,7 @@ use crate::world::bench::{Bench, user};
 use crate::world::golden::assert_golden;
 
 /// The table of a recipe, with one package set apart.
-const CONTAINER: &str = "[container]\nstrip = [\"usr/lib/modules/**\"]\n\
+pub const CONTAINER: &str = "[container]\nstrip = [\"usr/lib/modules/**\"]\n\
     services = [\"postfix*\"]\nports = [\"25/tcp\"]\n\
     health_check = [\"/usr/bin/mailctl\", \"health\"]\n";
 
@@ -24,7 +24,7 @@ const CONTAINER: &str = "[container]\nstrip = [\"usr/lib/modules/**\"]\n\
 type Paths = BTreeMap<String, (EntryType, u32, Vec<u8>)>;
 
 /// A tiny image with the package of a service.
-fn bench(table: &str, smtp: &str) -> Bench {
+pub fn bench(table: &str, smtp: &str) -> Bench {
     let mut bench = Bench::new();
     bench.archive.packages.push(
         Deb::new("postfix-tiny")
@@ -65,7 +65,7 @@ fn build(bench: Bench) -> (Bench, BTreeMap<String, Vec<u8>>) {
 }
 
 /// The files of a tar.
-fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in Archive::new(tar).entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -91,7 +91,7 @@ fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8
     bytes
 }
 
-fn json(bytes: &[u8]) -> Value {
+pub fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 

@@ -15,5 +15,6 @@ pub mod peers;
 pub mod port;
 pub mod process;
 pub mod query;
+pub mod registry;
 pub mod store;
 pub mod wait;

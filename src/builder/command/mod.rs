@@ -14,6 +14,9 @@ pub mod last_known;
 pub mod lock;
 pub mod mailctl;
 pub mod outdated;
+pub mod pull;
+pub mod push;
+pub mod registry;
 pub mod scripts;
 pub mod settings;
 pub mod sign;
@@ -65,6 +68,10 @@ enum Command {
     Key(key::KeyVerb),
     /// Sign an image, and make a folder of it that machines take it from by https
     Sign(sign::SignArgs),
+    /// Send an OCI archive to a registry
+    Push(push::PushArgs),
+    /// Get an OCI archive from a registry, as it was pushed
+    Pull(pull::PullArgs),
     /// Tell what an image consists of
     Inspect(inspect::InspectArgs),
     /// Re-derive every hash of an image
@@ -165,6 +172,8 @@ fn run(command: Command) -> Result<u8> {
         Command::Upgrade(args) => upgrade::run_upgrade(&args),
         Command::Key(verb) => key::run_key(&verb),
         Command::Sign(args) => sign::run_sign(&args),
+        Command::Push(args) => push::run_push(&args),
+        Command::Pull(args) => pull::run_pull(&args),
         Command::Inspect(args) => inspect::run_inspect(&args),
         Command::Verify(args) => inspect::run_verify(&args),
         Command::Diff(args) => diff::run_diff(&args),

@@ -142,7 +142,7 @@ const NOTHING: &str = "no output was left behind\n\
 /// Each command, where it is stopped, and what it says then: the words behind "stopped by signal".
 ///
 /// `boot` has its own test above.
-const STOPPED: [(&str, At, &str); 21] = [
+const STOPPED: [(&str, At, &str); 23] = [
     ("build tiny", Fetching("base_"), NOTHING),
     ("scripts tiny", Fetching("base_"), NOTHING),
     ("why base tiny", Fetching("base_"), NOTHING),
@@ -188,6 +188,12 @@ const STOPPED: [(&str, At, &str); 21] = [
          hint: the line for the recipe stands in the second one",
     ),
     ("sign image --key pipe", Opening, NOTHING),
+    ("push pipe oci://localhost:1/mail:1", Opening, NOTHING),
+    (
+        "pull oci://localhost:1/mail:1 --ca-file pipe",
+        Opening,
+        NOTHING,
+    ),
     ("settings", Printing, NOTHING),
     ("manual", Printing, NOTHING),
     ("completions bash", Printing, NOTHING),
