@@ -5,7 +5,7 @@
 //! [`version_order`]. [`bios`] and [`loader`] are the programs that start it. [`image`] is
 //! what of it another machine needs, and [`delta`] how both speak of that; [`update`] is what
 //! is said of one that lies in a folder, signed as [`minisign`] does it, its bytes in
-//! [`pack`]s. [`packages`] is what became of packages. [`verity`] is how a root is sealed.
+//! [`pack`]s, or in a registry as [`oci`] says. [`packages`] is what became of packages. [`verity`] is how a root is sealed.
 //! [`storage`] is bytes by position,
 //! [`content`] and [`extents`] are bytes by reference.
 
@@ -21,6 +21,7 @@ pub mod image;
 pub mod layout;
 pub mod loader;
 pub mod minisign;
+pub mod oci;
 pub mod pack;
 pub mod packages;
 pub mod storage;

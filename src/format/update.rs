@@ -7,6 +7,9 @@
 //! parts/SHA256.pack        their bytes, see [`super::pack`]
 //! ```
 //!
+//! In a registry of container images it is a manifest with [`ARTIFACT_TYPE`] whose layers
+//! are these files, each with its path for a title ([`super::oci`]).
+//!
 //! All but the first are named by their content. So a folder that is being written is
 //! whole at any moment, for the image before or for this one.
 
@@ -20,6 +23,8 @@ use super::packages::Pinned;
 use super::uki::Described;
 use super::verity::{BLOCK, DIGEST, Superblock};
 
+/// What it is in a registry: <https://github.com/opencontainers/image-spec/blob/v1.1.0/artifacts-guidance.md>.
+pub const ARTIFACT_TYPE: &str = "application/vnd.mailimg.update.v1+json";
 /// Name of what is said.
 pub const UPDATE_FILE: &str = "update.json";
 /// Folder of everything else.

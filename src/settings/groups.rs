@@ -3,7 +3,7 @@
 use super::checked::{Acme, Monitoring, Network, Relay, Ssh, Updates, Web};
 use super::name::{
     DnsUpdate, parse_file_name, parse_https_url, parse_key_name, parse_name_server,
-    parse_relayhost, parse_tsig_algorithm, parse_word,
+    parse_relayhost, parse_tsig_algorithm, parse_update_source, parse_word,
 };
 use super::problem::Problem;
 use super::reader::Reader;
@@ -92,7 +92,7 @@ impl Reader<'_> {
 
     pub fn updates(&mut self) -> Updates {
         let updates = Updates {
-            source: self.parsed("UPDATE_SOURCE", parse_https_url),
+            source: self.parsed("UPDATE_SOURCE", parse_update_source),
             schedule: self.parsed("UPDATE_SCHEDULE", parse_schedule),
             window: self
                 .parsed("UPDATE_WINDOW", parse_window)

@@ -180,7 +180,7 @@ pub const KEYS: &[Key] = &[
     plain(
         "UPDATE_SOURCE",
         "",
-        "Address of a folder of signed updates, for mailctl upgrade: https://HOST/FOLDER/.",
+        "Where signed updates are, for mailctl upgrade: https://HOST/FOLDER/ or oci://REGISTRY/IMAGE:TAG.",
     ),
     plain(
         "UPDATE_SCHEDULE",

@@ -2,6 +2,7 @@
 
 use super::host::parse_host_name;
 use super::value::{Wrong, parse_port};
+use crate::format::oci::{SCHEME, parse_oci_reference};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -126,6 +127,21 @@ pub(super) fn parse_https_url(text: &str) -> Result<String, Wrong> {
             "one that starts with https://",
         )
     })
+}
+
+/// An https folder, or an image in a registry.
+pub(super) fn parse_update_source(text: &str) -> Result<String, Wrong> {
+    if !text.starts_with(SCHEME) {
+        let expected = "one that starts with https:// or oci://";
+        return parse_https_url(text).map_err(|(wrong, _)| (wrong, expected));
+    }
+    match parse_oci_reference(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err((
+            format!("'{text}' names nothing in a registry"),
+            "oci://REGISTRY/REPOSITORY:TAG",
+        )),
+    }
 }
 
 pub(super) fn parse_word(text: &str) -> Result<String, Wrong> {

@@ -222,6 +222,6 @@ fn what_names_no_image_is_wrong_usage_and_what_is_none_is_refused() {
         .error(1);
     insta::assert_snapshot!(error, @r"
     error: reading the OCI archive a.oci.tar: it is no tar: failed to read entire block
-    hint: `mailimg push` takes what `mailimg build --format oci` writes
+    hint: `mailimg push` takes what `mailimg build --format oci` and `mailimg sign` write
     ");
 }

@@ -176,7 +176,8 @@ fn serve(stream: Stream, folder: &std::path::Path, state: &Mutex<State>) -> std:
             state.asked.push(format!("{path} {range:?}"));
             state.manner.clone()
         };
-        let file = folder.join(path.trim_start_matches('/'));
+        let name = path.split('?').next().unwrap_or_default();
+        let file = folder.join(name.trim_start_matches('/'));
         answer(stream.get_mut(), &file, range, &manner, state)?;
     }
 }

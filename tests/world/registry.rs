@@ -3,13 +3,17 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
+use super::folder_server::Server;
 use super::peers::fetched_program;
 use super::port::unused_port;
 use super::process::Process;
@@ -20,6 +24,69 @@ const PASSWORDS: &str = "me:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4Up
 /// The same in a file of podman.
 pub const PAIR: &str = "bWU6c2VjcmV0";
 
+/// Who tokens are for, and who gives them out.
+const SERVICE: &str = "registry.test";
+const ISSUER: &str = "a test";
+
+/// A server that gives everybody the same token, for one repository:
+/// <https://distribution.github.io/distribution/spec/auth/jwt/>.
+pub struct Tokens {
+    folder: tempfile::TempDir,
+    pub server: Server,
+}
+
+impl Tokens {
+    /// Whoever has its token may do all in a repository.
+    pub fn start(repository: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            command.current_dir(folder.path()).args(arguments);
+            assert!(command.output().unwrap().status.success(), "{arguments:?}");
+        };
+        run(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=signer",
+            "-keyout",
+            "signer.key",
+            "-out",
+            "signer.pem",
+        ]);
+        let certificate = fs::read_to_string(path("signer.pem")).unwrap();
+        let lines = certificate.lines().filter(|line| !line.starts_with('-'));
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let head = json!({"typ": "JWT", "alg": "RS256", "x5c": [lines.collect::<String>()]});
+        let claims = json!({
+            "iss": ISSUER, "sub": "", "aud": SERVICE, "jti": "1",
+            "nbf": 0, "iat": 0, "exp": 4_000_000_000_u64,
+            "access": [{"type": "repository", "name": repository, "actions": ["pull", "push"]}],
+        });
+        let signed = format!("{}.{}", encode(head), encode(claims));
+        fs::write(path("signed"), &signed).unwrap();
+        run(&[
+            "dgst",
+            "-sha256",
+            "-sign",
+            "signer.key",
+            "-out",
+            "signature",
+            "signed",
+        ]);
+        let signature = URL_SAFE_NO_PAD.encode(fs::read(path("signature")).unwrap());
+        let token = json!({"token": format!("{signed}.{signature}")});
+        fs::create_dir(path("served")).unwrap();
+        fs::write(path("served/token"), token.to_string()).unwrap();
+        let server = Server::of(path("served"));
+        Self { folder, server }
+    }
+}
+
 /// The registry.
 pub struct Registry {
     folder: tempfile::TempDir,
@@ -28,8 +95,33 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts an empty one.
+    /// Starts an empty one, which knows one user.
     pub fn start() -> Self {
+        Self::with(|folder| {
+            let passwords = folder.join("passwords");
+            fs::write(&passwords, PASSWORDS).unwrap();
+            json!({"htpasswd": {"realm": "test", "path": passwords}})
+        })
+    }
+
+    /// One that asks nobody who it is.
+    pub fn for_everybody() -> Self {
+        Self::with(|_| json!({}))
+    }
+
+    /// One that wants a token, whoever asks.
+    pub fn with_tokens(tokens: &Tokens) -> Self {
+        Self::with(|_| {
+            json!({"token": {
+                "realm": format!("{}token", tokens.server.address()),
+                "service": SERVICE,
+                "issuer": ISSUER,
+                "rootcertbundle": tokens.folder.path().join("signer.pem"),
+            }})
+        })
+    }
+
+    fn with(auth: impl FnOnce(&Path) -> Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -37,7 +129,6 @@ impl Registry {
         let certificate = parameters.self_signed(&key).unwrap();
         fs::write(path("server.pem"), certificate.pem()).unwrap();
         fs::write(path("server.key"), key.serialize_pem()).unwrap();
-        fs::write(path("passwords"), PASSWORDS).unwrap();
         let port = unused_port();
         // JSON is YAML too.
         let configuration = json!({
@@ -48,7 +139,7 @@ impl Registry {
                 "secret": "of this test alone",
                 "tls": {"certificate": path("server.pem"), "key": path("server.key")},
             },
-            "auth": {"htpasswd": {"realm": "test", "path": path("passwords")}},
+            "auth": auth(folder.path()),
         });
         fs::write(path("registry.yml"), configuration.to_string()).unwrap();
         let mut command = fetched_program("docker-registry").unwrap();

@@ -28,8 +28,8 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub struct UpgradeOptions {
     /// A .raw image of `mailimg build`, plain or compressed by zstd; `-` reads it from
-    /// standard input. Or the https address of a folder that `mailimg sign` wrote
-    /// [default: UPDATE_SOURCE].
+    /// standard input. Or where what `mailimg sign` wrote is: the https address of a
+    /// folder, or oci://REGISTRY/REPOSITORY:TAG of a registry [default: UPDATE_SOURCE].
     source: Option<String>,
     /// Say what would come, and change nothing.
     #[arg(long)]
@@ -119,7 +119,7 @@ fn configured_source(place: &Place) -> Result<String> {
     source.ok_or_else(|| {
         hinted(
             "there is nothing to upgrade from",
-            "name an image or the address of a folder, or set UPDATE_SOURCE",
+            "name an image or the address of an update, or set UPDATE_SOURCE",
         )
     })
 }

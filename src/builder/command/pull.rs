@@ -8,13 +8,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 
-use super::registry::{RegistryArgs, parse_oci_reference};
+use super::registry::RegistryArgs;
 use crate::builder::fetch::Cache;
 use crate::builder::progress::Progress;
-use crate::builder::registry::{Checked, Client, DOCUMENT_BYTES_MAX, fetch_blobs, find_image};
+use crate::builder::registry::{Checked, Client, fetch_blobs, find_image};
 use crate::builder::write::atomic::{Privacy, write_output};
 use crate::builder::write::oci::{Named, write_archive};
 use crate::error::{Hint, hinted};
+use crate::format::oci::{DOCUMENT_BYTES_MAX, parse_oci_reference};
 use crate::print::say;
 
 /// Arguments of `mailimg pull`.

@@ -1,19 +1,15 @@
-//! What `mailimg push` and `mailimg pull` have in common: `oci://` references, and how a
-//! registry is spoken with.
+//! What `mailimg push` and `mailimg pull` have in common: how a registry is spoken with.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use crate::builder::fetch::FetchOptions;
 use crate::builder::progress::{Progress, Style};
-use crate::builder::registry::{Client, Reference, find_credentials, parse_reference};
-use crate::error::{Hint, hinted};
-
-/// How a registry's images are named here.
-const SCHEME: &str = "oci://";
+use crate::builder::registry::{Client, find_credentials};
+use crate::format::oci::Reference;
 
 /// Arguments that say how a registry is spoken with.
 #[derive(Args, Debug)]
@@ -64,55 +60,5 @@ impl RegistryArgs {
             also,
             self.options(),
         )
-    }
-}
-
-/// Reads `oci://REGISTRY/REPOSITORY:TAG`.
-pub fn parse_oci_reference(text: &str) -> Result<Reference> {
-    let reading = || format!("reading '{text}'");
-    let rest = text
-        .strip_prefix(SCHEME)
-        .ok_or_else(|| {
-            hinted(
-                "it does not begin with oci://",
-                "write oci://REGISTRY/REPOSITORY:TAG, such as \
-                 oci://registry.example.org/mail:stable",
-            )
-        })
-        .with_context(reading)
-        .usage()?;
-    let reference = parse_reference(rest).with_context(reading).usage()?;
-    if reference.tag.is_none() && reference.digest.is_none() {
-        return Err(hinted(
-            format!("{}: it has no tag", reading()),
-            format!("add one, such as {text}:stable"),
-        ))
-        .usage();
-    }
-    Ok(reference)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_oci_reference;
-    use crate::error::render;
-
-    #[test]
-    fn a_reference_names_an_image_in_a_registry() {
-        let reference = parse_oci_reference("oci://r.example:5000/a/mail:1").unwrap();
-        assert_eq!(reference.to_string(), "r.example:5000/a/mail:1");
-        for (text, wrong) in [
-            ("r.example/mail:1", "does not begin with oci://"),
-            ("docker://r.example/mail:1", "does not begin with oci://"),
-            ("oci://r.example/mail", "it has no tag"),
-            ("oci://mail:1", "does not begin with a registry"),
-            ("oci://", "does not begin with a registry"),
-        ] {
-            let error = render(&parse_oci_reference(text).unwrap_err());
-            assert!(
-                error.contains(wrong) && error.contains("\nhint: "),
-                "{error}"
-            );
-        }
     }
 }

@@ -10,12 +10,11 @@ use serde::Deserialize;
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderMap, HeaderName};
 
-use super::address::{encoded, with_parameter};
-use super::challenge::{Challenge, parse_challenges};
 use super::credentials::{Credentials, Lookup};
 use super::failure::{Failure, words};
 use super::message::{Answer, Asked, Body};
 use crate::error::hinted;
+use crate::format::oci::{Challenge, encoded, parse_challenges, with_parameter};
 
 /// Most bytes of an answer with a token.
 const TOKEN_BYTES_MAX: u64 = 1 << 20;

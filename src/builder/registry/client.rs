@@ -12,19 +12,16 @@ use anyhow::{Context, Result, anyhow};
 use ureq::SendBody;
 use ureq::http::{Method, Request, header};
 
-use super::address::{is_loopback, is_same_server, join};
 use super::authorization::Authorization;
 use super::credentials::Lookup;
 use super::failure::{Failure, Patience, refusal};
 use super::message::{Answer, Asked, Body};
-use super::reference::Reference;
 use crate::builder::fetch::{FetchOptions, Problem, make_client};
 use crate::error::{Hint, hinted};
+use crate::format::oci::{Reference, is_loopback, is_same_server, join};
 
 /// How many redirects are followed.
 const REDIRECTS_MAX: usize = 5;
-/// The registry of Docker Hub, and the host that answers for it.
-const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// Speaks with the registry of one repository.
 pub struct Client {
@@ -68,26 +65,16 @@ impl Client {
             ))
             .usage();
         }
-        let (mut host, mut repository) = (registry.as_str(), reference.repository.clone());
-        if host == DOCKER_HUB.0 {
-            host = DOCKER_HUB.1;
-            if !repository.contains('/') {
-                repository = format!("library/{repository}");
-            }
-        }
         let scheme = if plain { "http" } else { "https" };
         let agent = make_client(&options, !plain, 0)
             .map_err(|reason| anyhow!(reason))
             .context("reading the trusted CAs")
             .hint_where_none("install ca-certificates, or name a file with --ca-file")?;
-        let mut scopes = vec![format!(
-            "repository:{repository}:{}",
-            if writes { "pull,push" } else { "pull" }
-        )];
+        let mut scopes = vec![reference.scope(if writes { "pull,push" } else { "pull" })];
         scopes.extend(also.iter().map(|other| format!("repository:{other}:pull")));
         Ok(Self {
             agent,
-            base: format!("{scheme}://{host}/v2/{repository}"),
+            base: reference.repository_url(scheme),
             plain,
             authorization: Mutex::new(Authorization::new(registry, lookup, scopes)),
             options,

@@ -20,8 +20,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::reference::Reference;
 use crate::error::{Hint, hinted};
+use crate::format::oci::Reference;
 
 /// Names a file instead of the usual ones.
 const FILE_VARIABLE: &str = "REGISTRY_AUTH_FILE";
@@ -283,8 +283,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{files, find_in};
-    use crate::builder::registry::parse_reference;
     use crate::error::render;
+    use crate::format::oci::parse_reference;
 
     fn found(text: &str, reference: &str) -> Result<Option<(String, String)>, String> {
         let folder = tempfile::tempdir().unwrap();

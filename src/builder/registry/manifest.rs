@@ -7,18 +7,21 @@ use ureq::http::Method;
 use ureq::http::header::{self, HeaderName};
 
 use super::client::Client;
-use super::document::{DOCUMENT_BYTES_MAX, Descriptor, INDEX_TYPE, MANIFEST_TYPE};
 use super::failure::{Failure, refusal};
 use super::message::{Asked, Body};
 use crate::builder::fetch::Problem;
 use crate::error::hinted;
+use crate::format::oci::{
+    DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE, DOCUMENT_BYTES_MAX, Descriptor, INDEX_TYPE,
+    MANIFEST_TYPE,
+};
 
 /// The kinds that we want to be told apart: docker's own are those of its older releases.
 const ACCEPTED: [&str; 4] = [
     MANIFEST_TYPE,
     INDEX_TYPE,
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
+    DOCKER_MANIFEST_TYPE,
+    DOCKER_LIST_TYPE,
 ];
 
 /// A manifest or an index.
@@ -28,6 +31,15 @@ pub(super) struct Found {
     pub kind: String,
     /// As it is hashed.
     pub bytes: Vec<u8>,
+}
+
+impl Found {
+    /// What the document says that it is; some registries say nothing by the header.
+    pub fn kind(&self) -> String {
+        let inside: Option<serde_json::Value> = serde_json::from_slice(&self.bytes).ok();
+        let inside = inside.and_then(|value| Some(value.get("mediaType")?.as_str()?.to_owned()));
+        inside.unwrap_or_else(|| self.kind.clone())
+    }
 }
 
 /// Gets what a tag or a digest names, checked if it is a digest.

@@ -15,20 +15,16 @@ use ureq::http::Method;
 use ureq::http::header::{self, HeaderName};
 
 use super::client::Client;
-use super::document::{Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest};
-use super::manifest::{Found, get_manifest};
+use super::manifest::get_manifest;
 use super::message::{Asked, Body};
-use super::reference::Reference;
 use crate::builder::fetch::{
     Advice, Cache, Fetch, FetchOptions, Mirror, Object, Open, Opened, Problem,
 };
 use crate::builder::progress::Progress;
 use crate::error::hinted;
-
-/// The machines that our images are for.
-const PLATFORM: [&str; 2] = ["linux", "amd64"];
-/// An index as docker wrote it before the specification.
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+use crate::format::oci::{
+    DOCKER_LIST_TYPE, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Platform, Reference,
+};
 
 impl Open for Client {
     fn open(&self, url: &str, offset: u64) -> Result<Opened, Problem> {
@@ -89,15 +85,15 @@ pub fn find_image(client: &Client, reference: &Reference) -> Result<Vec<u8>> {
             "check the reference: registry, repository and tag have to be there",
         )
     })?;
-    let found = match kind_of(&found).as_str() {
-        INDEX_TYPE | DOCKER_LIST => {
+    let found = match found.kind().as_str() {
+        INDEX_TYPE | DOCKER_LIST_TYPE => {
             let chosen = choose(&found.bytes)?;
             let inner = get_manifest(client, &chosen.digest)?;
             inner.with_context(|| format!("its manifest {} is not there", chosen.digest))?
         }
         _ => found,
     };
-    match kind_of(&found).as_str() {
+    match found.kind().as_str() {
         MANIFEST_TYPE => Ok(found.bytes),
         other => Err(hinted(
             format!("it is of the kind '{other}'; expected {MANIFEST_TYPE}"),
@@ -106,39 +102,28 @@ pub fn find_image(client: &Client, reference: &Reference) -> Result<Vec<u8>> {
     }
 }
 
-/// What a document says that it is; some registries say nothing by the header.
-fn kind_of(found: &Found) -> String {
-    let inside: Option<serde_json::Value> = serde_json::from_slice(&found.bytes).ok();
-    let inside = inside.and_then(|value| Some(value.get("mediaType")?.as_str()?.to_owned()));
-    inside.unwrap_or_else(|| found.kind.clone())
-}
-
 fn choose(bytes: &[u8]) -> Result<Descriptor> {
     let index: Index = serde_json::from_slice(bytes).context("reading its index")?;
-    let is_ours = |one: &&Descriptor| {
-        one.platform
-            .as_ref()
-            .is_some_and(|of| [of.os.as_str(), of.architecture.as_str()] == PLATFORM)
-    };
+    let ours = Platform::ours();
+    let is_ours = |one: &&Descriptor| one.platform.as_ref() == Some(&ours);
     if let Some(chosen) = index.manifests.iter().find(is_ours) {
         chosen.sha256()?;
         return Ok(chosen.clone());
     }
+    let none = Platform::none();
     let there = index
         .manifests
         .iter()
-        .filter_map(|one| one.platform.as_ref());
-    let there: Vec<String> = there
-        .map(|of| format!("{}/{}", of.os, of.architecture))
-        .collect();
+        .filter_map(|one| one.platform.as_ref())
+        .filter(|of| **of != none);
+    let there: Vec<String> = there.map(Platform::to_string).collect();
     Err(hinted(
         format!(
-            "it is for {}, and not for {}",
+            "it is for {}, and not for {ours}",
             match there.as_slice() {
                 [] => "no machine that it names".to_owned(),
                 there => there.join(", "),
             },
-            PLATFORM.join("/")
         ),
         "check the reference: images of mailimg are for one kind of machine",
     ))
@@ -172,8 +157,8 @@ pub fn fetch_blobs(
     Mirror::through(opener, cache.clone(), options.clone(), progress.clone()).objects(&objects)
 }
 
-/// A blob of the cache on its way into an archive; its end fails when it is not what its name
-/// says, as after a power cut.
+/// A file that is read as a blob; its end fails when it is not what its name says, as after a
+/// power cut.
 pub struct Checked<R> {
     reader: R,
     digest: sha2::Sha256,
@@ -196,7 +181,11 @@ impl<R: Read> Checked<R> {
         let digest = sha2::Digest::finalize(self.digest.clone());
         let found = Descriptor::new("", &digest, self.length);
         if (&found.digest, found.size) != (&self.descriptor.digest, self.descriptor.size) {
-            bail!("{} is damaged in the cache", self.descriptor.digest);
+            bail!(
+                "it is {}; expected {}",
+                found.digest,
+                self.descriptor.digest
+            );
         }
         Ok(())
     }

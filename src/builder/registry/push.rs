@@ -2,7 +2,8 @@
 //!
 //! Specification:
 //! <https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#push>. The tag
-//! comes last, so whoever follows it sees a whole image with all that belongs to it.
+//! comes last, so whoever follows it sees a whole image with all that belongs to it. Two
+//! who give the same tag to different things at the same time may lose one of them from it.
 //! Registries without an API for referrers have a tag instead that lists them; two who
 //! write it at the same time may lose one entry, which the next push brings back.
 
@@ -11,48 +12,49 @@ use ureq::http::Method;
 use ureq::http::header::{self, HeaderName};
 
 use super::client::Client;
-use super::document::{
-    Annotations, Descriptor, EMPTY_TYPE, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, to_json,
-};
 use super::failure::refusal;
 use super::manifest::{Found, get_manifest};
 use super::message::{Answer, Asked, Body};
+use super::tagged::Tagged;
 use super::upload::{Blob, Outcome, Source, Uploader};
 use crate::builder::fetch::Cache;
 use crate::builder::progress::Progress;
 use crate::error::hinted;
+use crate::format::oci::{
+    Annotations, Descriptor, EMPTY_TYPE, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, TITLE, to_json,
+};
 
 /// A configuration that says nothing.
 const EMPTY: &[u8] = b"{}";
-/// The name of a file in what is about an image.
-const TITLE: &str = "org.opencontainers.image.title";
 /// The header by which a registry says that it lists what is about an image.
 const TAKES_SUBJECTS: &str = "oci-subject";
 
-/// An image that is pushed.
-pub struct Image<'a> {
+/// An image that is pushed, or another thing that a registry keeps as one.
+pub struct Artifact<'a> {
     /// Its manifest.
     pub manifest: &'a [u8],
-    /// The manifest's descriptor.
+    /// The manifest's descriptor, as an index tells it apart from others under the same tag.
     pub descriptor: Descriptor,
     /// What the manifest names.
     pub blobs: Vec<Blob<'a>>,
+    /// Files about it.
+    pub attachments: &'a [Attachment],
 }
 
 /// A file about an image.
-pub struct Attachment<'a> {
+pub struct Attachment {
     /// What it is, as a media type.
-    pub kind: &'a str,
+    pub kind: &'static str,
     /// The file's name.
-    pub name: &'a str,
+    pub name: String,
     /// The file.
-    pub bytes: &'a [u8],
+    pub bytes: Vec<u8>,
     /// What else is said of it.
     pub annotations: Annotations,
 }
 
 /// What a push came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// Bytes of blobs that were sent.
     pub sent: u64,
@@ -60,6 +62,8 @@ pub struct Pushed {
     pub kept: u64,
     /// Bytes that came from another repository of the registry.
     pub mounted: u64,
+    /// What else the tag had, and has.
+    pub stayed: Vec<Descriptor>,
 }
 
 /// Pushes to a repository.
@@ -77,28 +81,48 @@ pub struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Pushes an image with what is about it, and gives it its tag.
-    pub fn run(
-        &self,
-        image: &Image<'_>,
-        attachments: &[Attachment<'_>],
-        tag: Option<&str>,
-    ) -> Result<Pushed> {
+    /// Pushes images with what is about them, and gives all of them one tag.
+    ///
+    /// What else the tag has stays, unless one of these takes its place.
+    pub fn run(&self, artifacts: &[Artifact<'_>], tag: Option<&str>) -> Result<Pushed> {
         let mut pushed = Pushed::default();
-        self.send_blobs("push", &image.blobs, &mut pushed)?;
-        let digest = &image.descriptor.digest;
-        self.put_manifest(digest, MANIFEST_TYPE, image.manifest)
-            .context("sending the manifest")?;
-        for attachment in attachments {
-            self.attach(&image.descriptor, attachment, &mut pushed)
-                .with_context(|| format!("attaching {}", attachment.name))?;
+        for artifact in artifacts {
+            self.send_blobs("push", &artifact.blobs, &mut pushed)?;
+            let digest = &artifact.descriptor.digest;
+            self.put_manifest(digest, MANIFEST_TYPE, artifact.manifest)
+                .context("sending the manifest")?;
+            for attachment in artifact.attachments {
+                self.attach(&artifact.descriptor, attachment, &mut pushed)
+                    .with_context(|| format!("attaching {}", attachment.name))?;
+            }
         }
         if let Some(tag) = tag {
-            self.put_manifest(tag, MANIFEST_TYPE, image.manifest)
+            self.give_tag(tag, artifacts, &mut pushed)
                 .with_context(|| format!("giving it the tag {tag}"))?;
         }
         pushed.sent = self.client.sent();
         Ok(pushed)
+    }
+
+    fn give_tag(&self, tag: &str, artifacts: &[Artifact<'_>], pushed: &mut Pushed) -> Result<()> {
+        let before = get_manifest(self.client, tag)?;
+        let new = artifacts.iter().map(|artifact| artifact.descriptor.clone());
+        let tagged = Tagged::of(before.as_ref())?.with(new.collect());
+        pushed.stayed = tagged.stayed;
+        if let ([image], [only]) = (artifacts, tagged.entries.as_slice())
+            && only.artifact_type.is_none()
+        {
+            // The tag of an image alone is the image's own, which every program takes.
+            self.put_manifest(tag, MANIFEST_TYPE, image.manifest)?;
+            return Ok(());
+        }
+        let index = Index {
+            schema_version: 2,
+            media_type: INDEX_TYPE.to_owned(),
+            manifests: tagged.entries,
+        };
+        self.put_manifest(tag, INDEX_TYPE, &to_json(&index)?)?;
+        Ok(())
     }
 
     fn send_blobs(&self, name: &str, blobs: &[Blob<'_>], pushed: &mut Pushed) -> Result<()> {
@@ -108,7 +132,7 @@ impl Push<'_> {
             mount_from: self.mount_from,
             piece: self.piece,
         };
-        let before = (self.client.sent(), *pushed);
+        let before = (self.client.sent(), pushed.kept + pushed.mounted);
         let total = blobs.iter().map(|blob| blob.descriptor.size).sum();
         let stage = self.progress.bytes(name, total);
         for blob in blobs {
@@ -121,7 +145,7 @@ impl Push<'_> {
         stage.finish(&format!(
             "{} bytes sent, {} were there",
             self.client.sent() - before.0,
-            pushed.kept + pushed.mounted - before.1.kept - before.1.mounted
+            pushed.kept + pushed.mounted - before.1
         ));
         Ok(())
     }
@@ -154,19 +178,19 @@ impl Push<'_> {
     fn attach(
         &self,
         subject: &Descriptor,
-        attachment: &Attachment<'_>,
+        attachment: &Attachment,
         pushed: &mut Pushed,
     ) -> Result<()> {
-        let mut file = Descriptor::of(attachment.kind, attachment.bytes);
-        let title = (TITLE.to_owned(), attachment.name.to_owned());
+        let mut file = Descriptor::of(attachment.kind, &attachment.bytes);
+        let title = (TITLE.to_owned(), attachment.name.clone());
         file.annotations.extend([title]);
         let config = Descriptor::of(EMPTY_TYPE, EMPTY);
         let blob = |descriptor: &Descriptor, bytes| Blob {
             descriptor: descriptor.clone(),
             source: Source::Bytes(bytes),
         };
-        let blobs = [blob(&config, EMPTY), blob(&file, attachment.bytes)];
-        self.send_blobs(attachment.name, &blobs, pushed)?;
+        let blobs = [blob(&config, EMPTY), blob(&file, &attachment.bytes)];
+        self.send_blobs(&attachment.name, &blobs, pushed)?;
         let manifest = to_json(&Manifest {
             schema_version: 2,
             media_type: MANIFEST_TYPE.to_owned(),

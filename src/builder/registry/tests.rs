@@ -12,13 +12,16 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use super::{
-    Annotations, Attachment, Blob, CONFIG_TYPE, Client, Credentials, Descriptor, INDEX_TYPE, Image,
-    LAYER_TYPE, Lookup, MANIFEST_TYPE, Manifest, Push, Pushed, Reference, Source, fetch_blobs,
-    find_image, parse_reference, to_json,
+    Artifact, Attachment, Blob, Client, Credentials, Lookup, Push, Pushed, Source, fetch_blobs,
+    find_image,
 };
 use crate::builder::fetch::{Cache, FetchOptions};
 use crate::builder::progress::Progress;
 use crate::error::render;
+use crate::format::oci::{
+    Annotations, CONFIG_TYPE, Descriptor, INDEX_TYPE, Index, LAYER_TYPE, MANIFEST_TYPE, Manifest,
+    Reference, parse_reference, to_json,
+};
 use server::{Asked, Registry, Reply, digest};
 
 const PIECE: u64 = 1000;
@@ -98,7 +101,7 @@ impl Setup {
         registry: &Registry,
         parts: &Parts,
         mount_from: Option<&str>,
-        attachments: &[Attachment<'_>],
+        attachments: &[Attachment],
     ) -> Result<Pushed> {
         let client = self.client(registry, true);
         let push = Push {
@@ -117,12 +120,13 @@ impl Setup {
         };
         // Lives as long as the test.
         let kept = parts.0.iter().map(|part| &*part.clone().leak());
-        let image = Image {
+        let image = Artifact {
             manifest: &text,
             descriptor: Descriptor::of(MANIFEST_TYPE, &text),
             blobs: blobs.zip(kept).map(blob).collect(),
+            attachments,
         };
-        push.run(&image, attachments, Some("1"))
+        push.run(&[image], Some("1"))
     }
 
     fn push(&self, registry: &Registry, parts: &Parts) -> Result<Pushed, String> {
@@ -235,10 +239,10 @@ fn layers_of_another_repository_are_not_sent() {
 #[test]
 fn what_is_about_an_image_is_listed_by_a_tag_where_nothing_else_does() {
     let (setup, registry, parts) = (Setup::new(), Registry::new(), Parts::new(6));
-    let attachment = |name, bytes| Attachment {
+    let attachment = |name: &str, bytes: &[u8]| Attachment {
         kind: "application/x",
-        name,
-        bytes,
+        name: name.to_owned(),
+        bytes: bytes.to_vec(),
         annotations: Annotations::new(),
     };
     let attachments = [attachment("a.json", b"1"), attachment("b.json", b"2")];
@@ -251,7 +255,7 @@ fn what_is_about_an_image_is_listed_by_a_tag_where_nothing_else_does() {
     let image = to_json(&parts.manifest()).unwrap();
     let (kind, index) = &state.manifests[&digest(&image).replace(':', "-")];
     assert_eq!(kind, INDEX_TYPE);
-    let index: super::Index = serde_json::from_slice(index).unwrap();
+    let index: Index = serde_json::from_slice(index).unwrap();
     assert_eq!(index.manifests.len(), 2);
     for (descriptor, bytes) in index.manifests.iter().zip([b"1", b"2"]) {
         let manifest = &state.manifests[&descriptor.digest].1;

@@ -17,13 +17,12 @@ use anyhow::{Context, Result};
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderName};
 
-use super::address::{encoded, join, with_parameter};
 use super::client::Client;
-use super::document::Descriptor;
 use super::failure::{Failure, refusal};
 use super::message::{Answer, Asked, Body};
 use crate::builder::fetch::Cache;
 use crate::builder::progress::Stage;
+use crate::format::oci::{Descriptor, encoded, join, with_parameter};
 
 /// Bytes that go in one request.
 pub const PIECE_BYTES: u64 = 8 << 20;

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use mailimg::builder::registry::{Reference, parse_reference};
 use mailimg::builder::write::kube::{KubeSettings, kube_objects};
+use mailimg::format::oci::{Reference, parse_reference};
 use mailimg::settings::Authority;
 
 use super::{SETTINGS, read_yaml};

@@ -3,6 +3,7 @@
 
 mod firmware;
 mod from_folder;
+mod from_registry;
 mod loaders;
 pub mod machine;
 mod over_ssh;

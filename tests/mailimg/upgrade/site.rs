@@ -10,6 +10,7 @@ use super::firmware::Firmware;
 use super::machine::Machine;
 use crate::world::bench::outcome::Outcome;
 use crate::world::folder_server::Server;
+use crate::world::registry::Registry;
 
 /// The machine and the server.
 pub struct Site {
@@ -71,6 +72,30 @@ impl Site {
     pub fn upgrade_from(&self, address: &str, more: &[&str]) -> Outcome {
         let arguments = ["upgrade", address, "--patience", "2"];
         self.machine.mailctl(&[&arguments, more].concat())
+    }
+
+    /// `mailimg push` of the folder, and of what else is named, by a registry's clients.
+    pub fn push(&self, registry: &Registry, more: &[&str], reference: &str) -> Outcome {
+        let authority = self.machine.bench.work("authorities.pem");
+        fs::write(&authority, self.trusted(registry)).unwrap();
+        let mut command = self.machine.bench.command();
+        command
+            .arg("push")
+            .args(more)
+            .args([reference, "--ca-file"])
+            .arg(authority)
+            .env("REGISTRY_AUTH_FILE", registry.credentials());
+        self.machine.bench.finish(&mut command)
+    }
+
+    /// Lets the machine trust a registry, and this server.
+    pub fn trust(&self, registry: &Registry) {
+        self.put("run/mailimg/trust.pem", &self.trusted(registry));
+    }
+
+    fn trusted(&self, registry: &Registry) -> String {
+        let registry = fs::read_to_string(registry.authority()).unwrap();
+        format!("{}{registry}", self.server.authority)
     }
 
     /// A path of the folder.

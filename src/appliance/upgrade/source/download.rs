@@ -1,22 +1,26 @@
-//! Files of an https folder, from a server that may be slow, gone or not what it seems.
+//! Files of an update, from a server that may be slow, gone or not what it seems.
 //!
 //! Everything has an end: a size that is known beforehand, a time without a byte, a pace
 //! below which it is given up. A large file is read from front to back in stretches
 //! (`Range`, RFC 9110, section 14.2, <https://www.rfc-editor.org/rfc/rfc9110#section-14.2>);
 //! a server that knows no ranges sends it whole, and what is not wanted is passed over.
-//! Left out: passwords, proxies, http.
+//! Who asks for pauses (`Retry-After`) gets them. Where the files lie is said by a
+//! [`Shelf`]. Left out: passwords, proxies, http.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
-use ureq::http::header;
+use ureq::http::Response;
+use ureq::http::header::{self, HeaderName};
 
+use super::shelf::Shelf;
 use crate::appliance::certificate::trust::roots_path;
 use crate::appliance::machine::place::Place;
 use crate::appliance::wire::http::{client, trusting};
 use crate::error::{Hint, hinted};
+use crate::format::oci::DOCUMENT_BYTES_MAX;
 use crate::format::update::Part;
 
 /// Redirects that are followed, to https alone.
@@ -27,31 +31,28 @@ const PACE: u64 = 1024;
 const TRIES: u32 = 3;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Largest answer with a token, in bytes.
+const TOKEN_LIMIT: u64 = 1 << 20;
 /// What helps when a server does not do as it should.
 const NOTHING_LOST: &str =
     "what runs is untouched; try again later, what has come is kept and not fetched again";
 
-/// A folder of a web server.
+/// The longest pause that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// An update on a server.
 pub struct Download {
     client: ureq::Agent,
-    /// Its address, with a slash at the end.
-    base: String,
+    shelf: Shelf,
     patience: Duration,
     /// Bytes that came.
     pub travelled: u64,
 }
 
 impl Download {
-    /// A folder by its address; servers have this long for a word.
+    /// An update by its address; servers have this long for a word.
     pub fn of(place: &Place, address: &str, patience: Duration) -> Result<Self> {
-        let rest = address.strip_prefix("https://").unwrap_or_default();
-        let host = rest.split('/').next().unwrap_or_default();
-        if host.is_empty() || host.contains('@') || address.contains(['?', '#', ' ']) {
-            return Err(hinted(
-                format!("'{address}' is no address of a folder"),
-                "an address is like https://updates.example.org/mail/, without user or password",
-            ));
-        }
+        let shelf = Shelf::of(address)?;
         let roots = roots_path(place);
         let pem = std::fs::read(&roots).with_context(|| format!("reading {}", roots.display()))?;
         let config = client()
@@ -62,38 +63,66 @@ impl Download {
             .timeout_per_read(Some(patience))
             .tls_config(trusting(&pem))
             .build();
-        Ok(Self {
+        let mut download = Self {
             client: ureq::Agent::new_with_config(config),
-            base: format!("{}/", address.trim_end_matches('/')),
+            shelf,
             patience,
             travelled: 0,
-        })
+        };
+        download.look_up().hint_where_none(NOTHING_LOST)?;
+        Ok(download)
+    }
+
+    /// Asks a registry which of its blobs are the files.
+    fn look_up(&mut self) -> Result<()> {
+        let Shelf::Registry(registry) = &self.shelf else {
+            return Ok(());
+        };
+        let files = registry.clone().find_files(&mut |url, kinds| {
+            let answer = self.get(url, &[(header::ACCEPT, kinds)])?;
+            answer
+                .map(|answer| self.read_whole(answer, DOCUMENT_BYTES_MAX))
+                .transpose()
+        })?;
+        if let Shelf::Registry(registry) = &mut self.shelf {
+            registry.take_files(files);
+        }
+        Ok(())
     }
 
     /// The address of a file.
     pub fn address(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        self.shelf.address(path)
+    }
+
+    /// What helps where files are missing or are not what they should be.
+    pub fn advice(&self) -> &'static str {
+        self.shelf.advice()
     }
 
     /// A small file, if there is one.
     pub fn small(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let mut read = || -> Result<Option<Vec<u8>>> {
-            let Some(answer) = self.ask(path, None)? else {
-                return Ok(None);
-            };
-            let mut bytes = Vec::new();
-            let mut body = answer.body.take(limit + 1);
-            body.read_to_end(&mut bytes)?;
-            self.travelled += bytes.len() as u64;
-            ensure!(
-                bytes.len() as u64 <= limit,
-                "it has more than {limit} bytes"
-            );
-            Ok(Some(bytes))
+            let answer = self.ask(path, None)?;
+            answer
+                .map(|answer| self.read_whole(answer, limit))
+                .transpose()
         };
         let read = read();
         read.with_context(|| format!("fetching {}", self.address(path)))
             .hint_where_none(NOTHING_LOST)
+    }
+
+    fn read_whole(&mut self, answer: Answer, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut body = answer.body.take(limit + 1);
+        body.read_to_end(&mut bytes)?;
+        self.travelled += bytes.len() as u64;
+        ensure!(
+            bytes.len() as u64 <= limit,
+            "it has more than {limit} bytes"
+        );
+        Ok(bytes)
     }
 
     /// A file whose content is known by its digest.
@@ -109,56 +138,101 @@ impl Download {
                 "fetching {}: what came is not what was signed",
                 self.address(&path)
             ),
-            "the folder is damaged or half copied: copy it again, update.json last",
+            self.advice(),
         ))
     }
 
     fn missing(&self, path: &str) -> anyhow::Error {
         hinted(
             format!("fetching {}: it is not there", self.address(path)),
-            "copy the whole folder that `mailimg sign --into` wrote, update.json last",
+            self.advice(),
         )
     }
 
     /// Asks for a file, or what of it begins somewhere; nothing when there is none.
-    fn ask(&self, path: &str, range: Option<(u64, u64)>) -> Result<Option<Answer>> {
-        let mut request = self.client.get(self.address(path));
-        // Compressed once more it would have other places.
-        request = request.header(header::ACCEPT_ENCODING, "identity");
-        if let Some((start, end)) = range {
-            request = request.header(header::RANGE, format!("bytes={start}-{}", end - 1));
-        }
-        let response = request.call().map_err(explain)?;
-        let start = match (response.status().as_u16(), range) {
-            (200, _) => None,
-            (206, Some((start, _))) => {
-                let sent = response.headers().get(header::CONTENT_RANGE);
-                let sent = sent.and_then(|value| value.to_str().ok());
-                let begins = format!("bytes {start}-");
-                ensure!(
-                    sent.is_some_and(|sent| sent.starts_with(&begins)),
-                    "it answers another range than was asked for"
-                );
-                Some(start)
-            }
-            (404 | 410, _) => return Ok(None),
-            (status @ (401 | 403), _) => {
-                return Err(hinted(
-                    format!("the server answers {status}"),
-                    "a folder of updates is for everybody to read: nothing in it is secret",
-                ));
-            }
-            _ => return Err(anyhow!("the server answers {}", response.status())),
+    fn ask(&mut self, path: &str, range: Option<(u64, u64)>) -> Result<Option<Answer>> {
+        let Some(url) = self.shelf.url(path) else {
+            return Ok(None);
         };
-        Ok(Some(Answer {
-            start,
-            body: Steady {
-                reader: Box::new(response.into_body().into_reader()),
-                began: Instant::now(),
-                bytes: 0,
-                patience: self.patience,
-            },
-        }))
+        let range_text = range.map(|(start, end)| format!("bytes={start}-{}", end - 1));
+        // Compressed once more it would have other places.
+        let mut headers = vec![(header::ACCEPT_ENCODING, "identity")];
+        headers.extend(range_text.as_deref().map(|text| (header::RANGE, text)));
+        let Some(mut answer) = self.get(&url, &headers)? else {
+            return Ok(None);
+        };
+        if let (Some(sent), Some((start, _))) = (answer.range.take(), range) {
+            ensure!(
+                sent.starts_with(&format!("bytes {start}-")),
+                "it answers another range than was asked for"
+            );
+            answer.start = Some(start);
+        }
+        Ok(Some(answer))
+    }
+
+    /// Asks once, and again where a server wants to wait or to know who asks.
+    fn get(&mut self, url: &str, headers: &[(HeaderName, &str)]) -> Result<Option<Answer>> {
+        let mut tries = 1;
+        let mut knows_us = false;
+        loop {
+            let mut request = self.client.get(url);
+            for (name, value) in headers {
+                request = request.header(name, *value);
+            }
+            if let Some(token) = self.shelf.token(url) {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            }
+            let response = request.call().map_err(explain)?;
+            match response.status().as_u16() {
+                200 => return Ok(Some(Answer::of(response, None, self.patience))),
+                206 => {
+                    let range = response.headers().get(header::CONTENT_RANGE);
+                    let range = range.and_then(|value| value.to_str().ok());
+                    let range = range.unwrap_or_default().to_owned();
+                    return Ok(Some(Answer::of(response, Some(range), self.patience)));
+                }
+                404 | 410 => return Ok(None),
+                401 if !knows_us && self.introduce(&response)? => knows_us = true,
+                status @ (401 | 403) => {
+                    return Err(hinted(
+                        format!("the server answers {status}"),
+                        "updates are for everybody to read: nothing in them is secret",
+                    ));
+                }
+                429 | 503 if tries < TRIES => {
+                    let pause = response.headers().get(header::RETRY_AFTER);
+                    let pause = pause.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                    let pause = Duration::from_secs(pause.unwrap_or(1));
+                    ensure!(
+                        pause <= RETRY_AFTER_MAX,
+                        "the server asks to wait {} seconds",
+                        pause.as_secs()
+                    );
+                    std::thread::sleep(pause.max(PAUSE.min(self.patience)));
+                    tries += 1;
+                }
+                _ => return Err(anyhow!("the server answers {}", response.status())),
+            }
+        }
+    }
+
+    /// Gets the token that a registry gives to everybody; tells whether there is one.
+    fn introduce(&mut self, response: &Response<ureq::Body>) -> Result<bool> {
+        let Shelf::Registry(registry) = &mut self.shelf else {
+            return Ok(false);
+        };
+        let Some(url) = registry.token_url(response.headers()) else {
+            return Ok(false);
+        };
+        let given = self.client.get(&url).call().map_err(explain)?;
+        if given.status() != 200 {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        let body = given.into_body().into_reader();
+        body.take(TOKEN_LIMIT).read_to_end(&mut bytes)?;
+        Ok(registry.take_token(&bytes))
     }
 
     /// Reads a large file in stretches.
@@ -195,7 +269,24 @@ fn explain(error: ureq::Error) -> anyhow::Error {
 struct Answer {
     /// Where in the file it begins; nothing when it is all of it, asked for or not.
     start: Option<u64>,
+    /// What it says of that.
+    range: Option<String>,
     body: Steady,
+}
+
+impl Answer {
+    fn of(response: Response<ureq::Body>, range: Option<String>, patience: Duration) -> Self {
+        Self {
+            start: None,
+            range,
+            body: Steady {
+                reader: Box::new(response.into_body().into_reader()),
+                began: Instant::now(),
+                bytes: 0,
+                patience,
+            },
+        }
+    }
 }
 
 /// Gives up what comes too slowly.

@@ -1,4 +1,5 @@
-//! An https folder that `mailimg sign` wrote, see [`crate::format::update`].
+//! A folder that `mailimg sign` wrote, on a web server or in a registry, see
+//! [`crate::format::update`].
 //!
 //! The server is trusted with nothing: what is said of the image is signed by a key that
 //! the running image has, everything else has its digest there, and the root its root hash.
@@ -228,8 +229,8 @@ fn check_signatures(download: &mut Download, text: &[u8], keys: &[PublicKey]) ->
                 "{} is not signed as it is there",
                 download.address(UPDATE_FILE)
             ),
-            "`mailimg sign FOLDER --key FILE` signs it; a folder that was copied in part is \
-             copied again, update.json last",
+            "`mailimg sign FOLDER --key FILE` signs it; what was copied or pushed in part is \
+             copied or pushed again, update.json last",
         )
     })?;
     let address = download.address(&path);
@@ -325,6 +326,7 @@ fn fetch_units(
 ) -> Result<()> {
     let places = index.places();
     let stretches = stretches(index, wanted);
+    let advice = download.advice();
     let mut reader = download.stretches(&packed.pack, PACK);
     for frame in index.frames_of(wanted) {
         let at = places[frame];
@@ -334,7 +336,7 @@ fn fetch_units(
         let bytes = index
             .unpack(frame, &bytes)
             .with_context(|| format!("reading {}", packed.pack.path(PACK)))
-            .hint("the folder is damaged or half copied: copy it again, update.json last")?;
+            .hint(advice)?;
         for (unit, bytes) in index.wanted_in(frame, &bytes, wanted) {
             take(unit, bytes)?;
         }

@@ -1,9 +1,12 @@
-//! Where an image comes from: a file here, a peer that has it, or an https folder.
+//! Where an image comes from: a file here, a peer that has it, or a folder on a server,
+//! which may be a registry of container images.
 
 mod download;
 pub mod folder;
 pub mod image_file;
 pub mod peer;
+mod registry;
+mod shelf;
 
 use std::collections::HashMap;
 use std::ops::Range;

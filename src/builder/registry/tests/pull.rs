@@ -4,8 +4,9 @@ use std::fs;
 
 use super::server::{Registry, Reply, digest};
 use super::{Parts, Setup, pushed};
-use crate::builder::registry::{INDEX_TYPE, MANIFEST_TYPE, find_image, parse_reference, to_json};
+use crate::builder::registry::find_image;
 use crate::error::render;
+use crate::format::oci::{INDEX_TYPE, MANIFEST_TYPE, parse_reference, to_json};
 
 #[test]
 fn a_registry_that_says_nothing_is_given_up() {

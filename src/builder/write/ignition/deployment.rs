@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, anyhow};
 
 use super::window::Window;
-use crate::builder::registry::{Reference, parse_reference};
 use crate::error::{Hint, hinted};
+use crate::format::oci::{Reference, parse_reference};
 
 /// What a host is to run.
 #[derive(Clone, Debug)]

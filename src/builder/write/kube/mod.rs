@@ -14,8 +14,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, Service, ServicePort, ServiceSpec};
 use serde::Serialize;
 
-use crate::builder::registry::Reference;
 use crate::builder::write::yaml::Yaml;
+use crate::format::oci::Reference;
 use crate::settings::Authority;
 use name::{labels, metadata, object_name, secret_name};
 use set::stateful_set;

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::name::{labels, metadata, secret_name};
-use crate::builder::registry::Reference;
+use crate::format::oci::Reference;
 
 /// Room for mail, unless somebody edits it.
 const DATA_SIZE: &str = "20Gi";

@@ -9,13 +9,14 @@ use std::io::{BufWriter, Read, Write};
 use anyhow::{Context, Result, bail, ensure};
 use tar::Builder;
 
-use super::document::{CREATED, LAYOUT, TITLE, VERSION, docker_index, named};
+use super::document::{LAYOUT, docker_index, named};
 use super::layer::header;
 use crate::builder::recipe::check_names;
-use crate::builder::registry::{
-    CONFIG_TYPE, Descriptor, INDEX_TYPE, Index, LAYER_TYPE, MANIFEST_TYPE, Manifest, to_json,
-};
 use crate::builder::tree::Metadata;
+use crate::format::oci::{
+    CONFIG_TYPE, CREATED, Descriptor, INDEX_TYPE, Index, LAYER_TYPE, MANIFEST_TYPE, Manifest,
+    TITLE, VERSION, to_json,
+};
 
 /// Of images that came from no registry, as podman names those that it builds; docker takes it
 /// too, so one name works everywhere.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::builder::registry::{Annotations, Descriptor, to_json};
+use crate::format::oci::{Annotations, CREATED, Descriptor, TITLE, VERSION, to_json};
 
 /// What the file `oci-layout` says.
 pub(super) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -19,11 +19,6 @@ pub(super) const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole name, by which podman and containerd call what they load.
 const IMAGE_NAME: &str = "io.containerd.image.name";
-
-/// Annotations of a manifest: the image's name, its version and its time.
-pub(super) const TITLE: &str = "org.opencontainers.image.title";
-pub(super) const VERSION: &str = "org.opencontainers.image.version";
-pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// An object whose members say nothing but that they are there.
 pub(super) type Set = BTreeMap<String, Empty>;

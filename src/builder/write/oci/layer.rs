@@ -17,8 +17,8 @@ use tar::{Builder, EntryType, Header};
 
 use super::gzip::Gzip;
 use crate::builder::compose::{Container, Layer};
-use crate::builder::registry::{Descriptor, LAYER_TYPE};
 use crate::builder::tree::{Content, Kind, Metadata, Node, Tree, parent_of};
+use crate::format::oci::{Descriptor, LAYER_TYPE};
 
 /// When everything in a layer was changed, seconds since 1970. An image's own time is that of
 /// its lock, and would make every layer of the next one new though nothing else differs.

@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use self::document::{Config, Empty, HealthCheck, History, ImageConfig, RootFs};
 use self::layer::{Blob, write_layer};
 use crate::builder::compose::Container;
-use crate::builder::registry::{CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest, to_json};
+use crate::format::oci::{CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest, to_json};
 
 pub use self::archive::{Named, write_archive};
 pub use self::read::{OciArchive, read_archive};

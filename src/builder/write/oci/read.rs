@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::archive::Named;
-use crate::builder::registry::{DOCUMENT_BYTES_MAX, Descriptor, Index, MANIFEST_TYPE};
+use crate::format::oci::{DOCUMENT_BYTES_MAX, Descriptor, Index, MANIFEST_TYPE};
 
 /// An archive in a file.
 #[derive(Debug)]
@@ -114,11 +114,11 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::{OciArchive, read_archive};
-    use crate::builder::registry::{
-        CONFIG_TYPE, Descriptor, LAYER_TYPE, MANIFEST_TYPE, Manifest, to_json,
-    };
     use crate::builder::write::oci::document::annotations;
     use crate::builder::write::oci::{Named, write_archive};
+    use crate::format::oci::{
+        CONFIG_TYPE, Descriptor, LAYER_TYPE, MANIFEST_TYPE, Manifest, to_json,
+    };
 
     const CONFIG: &[u8] = b"{\"os\":\"linux\"}";
     const LAYER: &[u8] = b"a layer";

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ureq::http::Uri;
 
 /// Whether a host, which may have a port, is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let host = match host.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => host,
         _ => host,
@@ -21,7 +21,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// Where a `Location` leads, seen from another address.
-pub(super) fn join(from: &str, location: &str) -> Option<String> {
+pub fn join(from: &str, location: &str) -> Option<String> {
     if location.starts_with("https://") || location.starts_with("http://") {
         return Some(location.to_owned());
     }
@@ -36,7 +36,7 @@ pub(super) fn join(from: &str, location: &str) -> Option<String> {
 }
 
 /// Scheme, host and port: what credentials belong to.
-pub(super) fn origin(url: &str) -> Option<(String, String, u16)> {
+pub fn origin(url: &str) -> Option<(String, String, u16)> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();
     let usual = match scheme.as_str() {
@@ -53,18 +53,18 @@ pub(super) fn origin(url: &str) -> Option<(String, String, u16)> {
 }
 
 /// Whether two addresses are of the same server.
-pub(super) fn is_same_server(one: &str, other: &str) -> bool {
+pub fn is_same_server(one: &str, other: &str) -> bool {
     origin(one).is_some_and(|one| Some(one) == origin(other))
 }
 
 /// An address with one more parameter.
-pub(super) fn with_parameter(url: &str, name: &str, value: &str) -> String {
+pub fn with_parameter(url: &str, name: &str, value: &str) -> String {
     let joint = if url.contains('?') { '&' } else { '?' };
     format!("{url}{joint}{name}={}", encoded(value))
 }
 
 /// A text as a parameter may have it.
-pub(super) fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {

@@ -9,9 +9,14 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::error::hinted;
+use crate::error::{Hint, hinted};
+
+/// How the address of an image in a registry begins.
+pub const SCHEME: &str = "oci://";
+/// The registry of Docker Hub, and the host that answers for it.
+pub const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// Most characters of registry and repository together, which other programs take.
 const NAME_LENGTH_MAX: usize = 255;
@@ -46,6 +51,35 @@ impl fmt::Display for Reference {
             write!(formatter, "@{digest}")?;
         }
         Ok(())
+    }
+}
+
+impl Reference {
+    /// The address of its repository in the registry's interface.
+    pub fn repository_url(&self, scheme: &str) -> String {
+        let (host, hub) = DOCKER_HUB;
+        let repository = &self.repository;
+        if self.registry != host {
+            return format!("{scheme}://{}/v2/{repository}", self.registry);
+        }
+        let owner = if repository.contains('/') {
+            ""
+        } else {
+            "library/"
+        };
+        format!("{scheme}://{hub}/v2/{owner}{repository}")
+    }
+
+    /// What it is called for who gives out tokens.
+    pub fn scope(&self, actions: &str) -> String {
+        let url = self.repository_url("");
+        let path = url.split_once("/v2/").map_or("", |(_, path)| path);
+        format!("repository:{path}:{actions}")
+    }
+
+    /// The name of the manifest: the digest, or the tag.
+    pub fn manifest_name(&self) -> Option<&str> {
+        self.digest.as_deref().or(self.tag.as_deref())
     }
 }
 
@@ -114,6 +148,31 @@ pub fn parse_reference(text: &str) -> Result<Reference> {
     })
 }
 
+/// Reads `oci://REGISTRY/REPOSITORY:TAG`.
+pub fn parse_oci_reference(text: &str) -> Result<Reference> {
+    let reading = || format!("reading '{text}'");
+    let rest = text
+        .strip_prefix(SCHEME)
+        .ok_or_else(|| {
+            hinted(
+                "it does not begin with oci://",
+                "write oci://REGISTRY/REPOSITORY:TAG, such as \
+                 oci://registry.example.org/mail:stable",
+            )
+        })
+        .with_context(reading)
+        .usage()?;
+    let reference = parse_reference(rest).with_context(reading).usage()?;
+    if reference.manifest_name().is_none() {
+        return Err(hinted(
+            format!("{}: it has no tag", reading()),
+            format!("add one, such as {text}:stable"),
+        ))
+        .usage();
+    }
+    Ok(reference)
+}
+
 /// A host, with a dot or a port: anything else would be taken for a part of the repository.
 fn is_registry(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
@@ -172,7 +231,7 @@ fn is_digest(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reference, parse_reference};
+    use super::{Reference, parse_oci_reference, parse_reference};
     use crate::error::render;
 
     fn digest() -> String {
@@ -279,6 +338,25 @@ mod tests {
             let error = render(&parse_reference(text).unwrap_err());
             assert!(error.contains(wrong), "{text}: {error}");
             assert!(error.contains("\nhint: "), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_reference_names_an_image_in_a_registry() {
+        let reference = parse_oci_reference("oci://r.example:5000/a/mail:1").unwrap();
+        assert_eq!(reference.to_string(), "r.example:5000/a/mail:1");
+        for (text, wrong) in [
+            ("r.example/mail:1", "does not begin with oci://"),
+            ("docker://r.example/mail:1", "does not begin with oci://"),
+            ("oci://r.example/mail", "it has no tag"),
+            ("oci://mail:1", "does not begin with a registry"),
+            ("oci://", "does not begin with a registry"),
+        ] {
+            let error = render(&parse_oci_reference(text).unwrap_err());
+            assert!(
+                error.contains(wrong) && error.contains("\nhint: "),
+                "{error}"
+            );
         }
     }
 }

@@ -6,6 +6,7 @@
 //! their data in them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,16 @@ pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Media type of a configuration that says nothing.
 pub const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// A manifest as docker wrote it before the specification.
+pub const DOCKER_MANIFEST_TYPE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// An index as docker wrote it then.
+pub const DOCKER_LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// The annotation with a thing's name; of a file, the file's.
+pub const TITLE: &str = "org.opencontainers.image.title";
+/// The annotation with its version.
+pub const VERSION: &str = "org.opencontainers.image.version";
+/// The annotation that says when it was made.
+pub const CREATED: &str = "org.opencontainers.image.created";
 /// Most bytes of a document, which registries have to take.
 pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 
@@ -58,6 +69,35 @@ pub struct Platform {
     /// Of their system.
     #[serde(default)]
     pub os: String,
+    /// Which of these processors, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)
+    }
+}
+
+impl Platform {
+    /// The machines that our images are for.
+    pub fn ours() -> Self {
+        Self {
+            architecture: "amd64".to_owned(),
+            os: "linux".to_owned(),
+            variant: None,
+        }
+    }
+
+    /// Of what no engine should run.
+    pub fn none() -> Self {
+        Self {
+            architecture: "unknown".to_owned(),
+            os: "unknown".to_owned(),
+            variant: None,
+        }
+    }
 }
 
 /// What an image, or a thing about one, is made of.

@@ -7,7 +7,7 @@
 
 /// One way to say who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// Name and password.
     Basic,
     /// A token, which another server gives out.
@@ -20,7 +20,7 @@ pub(super) enum Challenge {
 }
 
 /// Reads the challenges of one header that are known.
-pub(super) fn parse_challenges(header: &str) -> Vec<Challenge> {
+pub fn parse_challenges(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<(String, Vec<(String, String)>)> = Vec::new();
     for part in split(header) {
         let (name, value) = match part.split_once('=') {
