@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::container::Container;
+use super::engine::{Engine, Kind, START_LIMIT};
 use super::imap::{Imap, wait_for_message};
-use super::podman::{Podman, START_LIMIT};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use super::smtp::{Account, Conversation};
 use super::ssh::SshKey;
@@ -34,8 +34,20 @@ fn a_container_serves_mail_and_its_volume_outlives_it() -> Result<()> {
     };
     inside(
         "containers::a_container_serves_mail_and_its_volume_outlives_it",
-        || live(&image),
+        || live(Kind::Podman, &image),
     )
+}
+
+#[test]
+#[ignore = "the same as under podman, of an engine that CI has not; ci/full"]
+fn docker_runs_it_as_well() -> Result<()> {
+    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+        println!("skipped: {IMAGE} names no image");
+        return Ok(());
+    };
+    inside("containers::docker_runs_it_as_well", || {
+        live(Kind::Docker, &image)
+    })
 }
 
 #[test]
@@ -68,24 +80,24 @@ fn move_volume(image: &Path) -> Result<()> {
     let credential = site.dns.credential();
     let root_of_dns = String::from_utf8_lossy(credential.value());
     let in_container = |settings: &str, subject: &str, expected: usize| -> Result<Option<String>> {
-        let Some(podman) = Podman::with_archive_of(image, Some(&volume))? else {
+        let Some(engine) = Engine::with_archive_of(Kind::Podman, image, Some(&volume))? else {
             return Ok(None);
         };
         let secrets = [("settings.env", settings), ("mailimg.dns", &root_of_dns)];
         let mut options = vec!["--cap-add".to_owned(), "NET_ADMIN".to_owned()];
         for (name, text) in secrets.iter().filter(|(_, text)| !text.is_empty()) {
-            let file = podman.file(name, text)?;
+            let file = engine.file(name, text)?;
             options.push("--volume".to_owned());
             options.push(format!("{file}:/run/secrets/{name}:ro"));
         }
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        podman.create(&options)?;
-        podman.wait_for_banner(25)?;
-        podman.shell("mailctl health --settings-needed --timeout 120")?;
-        receive(podman.address(), &admin, subject)?;
-        ensure_messages(podman.address(), &admin, expected)?;
-        let identity = podman.shell(IDENTITY)?;
-        podman.remove()?;
+        engine.create(&options)?;
+        engine.wait_for_banner(25)?;
+        engine.shell("mailctl health --settings-needed --timeout 120")?;
+        receive(engine.address(), &admin, subject)?;
+        ensure_messages(engine.address(), &admin, expected)?;
+        let identity = engine.shell(IDENTITY)?;
+        engine.remove()?;
         Ok(Some(identity))
     };
     let Some(first) = in_container(&settings, "in a container", 1)? else {
@@ -113,44 +125,44 @@ fn ensure_messages(address: IpAddr, account: &Account, expected: usize) -> Resul
     imap.log_out()
 }
 
-fn live(image: &Path) -> Result<()> {
+fn live(kind: Kind, image: &Path) -> Result<()> {
     let site = Site::start()?;
-    let Some(podman) = Podman::with_archive_of(image, None)? else {
+    let Some(engine) = Engine::with_archive_of(kind, image, None)? else {
         return Ok(());
     };
-    let root_of_dns = podman.file(
+    let root_of_dns = engine.file(
         "mailimg.dns",
         &String::from_utf8_lossy(site.dns.credential().value()),
     )?;
     let root_of_dns = format!("{root_of_dns}:/run/secrets/mailimg.dns:ro");
 
     // Without settings it waits, and says in the log what it waits for.
-    podman.create(&["--volume", &root_of_dns])?;
+    engine.create(&["--volume", &root_of_dns])?;
     until("what is missing", START_LIMIT, || {
-        let log = podman.log()?;
+        let log = engine.log()?;
         Ok((log.contains("DOMAIN") && log.contains("--env-file")).then_some(()))
     })?;
-    let healthy = podman.output(&["exec", "mail", "mailctl", "health", "--settings-needed"])?;
+    let healthy = engine.output(&["exec", "mail", "mailctl", "health", "--settings-needed"])?;
     ensure!(!healthy.status.success(), "healthy without settings");
-    let identity = podman.shell("cat /etc/machine-id")?;
-    podman.remove()?;
+    let identity = engine.shell("cat /etc/machine-id")?;
+    engine.remove()?;
     println!("waits for settings, and says so");
 
     // With a wrong one as well.
-    podman.create(&[
+    engine.create(&[
         "--env",
         &format!("DOMAIN={DOMAIN}"),
         "--env",
         "HOSTNAME=wrong_",
     ])?;
     until("what is wrong", START_LIMIT, || {
-        Ok(podman.log()?.contains("HOSTNAME").then_some(()))
+        Ok(engine.log()?.contains("HOSTNAME").then_some(()))
     })?;
-    podman.remove()?;
+    engine.remove()?;
 
     // With settings in the environment it serves; a kill in the middle of the first start
     // costs nothing.
-    let settings = podman.file(
+    let settings = engine.file(
         "settings.env",
         &format!("DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADMIN_USER_INITIAL_PASSWORD={PASSWORD}\n"),
     )?;
@@ -162,82 +174,82 @@ fn live(image: &Path) -> Result<()> {
         "--volume",
         &root_of_dns,
     ];
-    podman.create(&options)?;
+    engine.create(&options)?;
     until("the first key", START_LIMIT, || {
-        let made = podman.output(&["exec", "mail", "test", "-e", "/run/mailimg/configured"])?;
+        let made = engine.output(&["exec", "mail", "test", "-e", "/run/mailimg/configured"])?;
         Ok(made.status.success().then_some(()))
     })?;
-    podman.run(&["kill", "--signal", "KILL", "mail"])?;
-    podman.run(&["start", "mail"])?;
-    podman.wait_for_banner(25)?;
-    podman.shell("mailctl health --settings-needed --timeout 120")?;
+    engine.run(&["kill", "--signal", "KILL", "mail"])?;
+    engine.run(&["start", "mail"])?;
+    engine.wait_for_banner(25)?;
+    engine.shell("mailctl health --settings-needed --timeout 120")?;
     let admin = Account {
         address: format!("postmaster@{DOMAIN}"),
         password: PASSWORD.to_owned(),
     };
-    receive(podman.address(), &admin, "before")?;
+    receive(engine.address(), &admin, "before")?;
     ensure!(
-        podman.shell("cat /etc/machine-id")? == identity,
+        engine.shell("cat /etc/machine-id")? == identity,
         "another machine"
     );
-    let failed = podman.shell("systemctl --failed --plain --no-legend")?;
+    let failed = engine.shell("systemctl --failed --plain --no-legend")?;
     ensure!(failed.trim().is_empty(), "failed units:\n{failed}");
-    let environment = podman.shell("tr '\\0' '\\n' </proc/1/environ")?;
+    let environment = engine.shell("tr '\\0' '\\n' </proc/1/environ")?;
     ensure!(
         !environment.contains(PASSWORD),
         "the first process shows the password"
     );
     ensure!(
-        !podman.log()?.contains(PASSWORD),
+        !engine.log()?.contains(PASSWORD),
         "the log shows the password"
     );
-    let status = podman.shell("mailctl status")?;
+    let status = engine.shell("mailctl status")?;
     ensure!(!status.contains("Not running"), "{status}");
     println!("serves, with every unit and its own id");
 
-    let took = podman.stop()?;
+    let took = engine.stop()?;
     println!("stopped in {:.1} s", took.as_secs_f64());
     ensure!(took < STOP_LIMIT, "stopping took {took:?}");
-    podman.remove()?;
+    engine.remove()?;
 
     // Another container has the mail; a kill loses none.
-    podman.create(&options)?;
-    podman.wait_for_banner(25)?;
-    podman.shell("mailctl health --settings-needed --timeout 120")?;
-    receive(podman.address(), &admin, "after")?;
-    podman.run(&["kill", "--signal", "KILL", "mail"])?;
-    podman.run(&["start", "mail"])?;
-    podman.wait_for_banner(25)?;
-    podman.shell("mailctl health --settings-needed --timeout 120")?;
+    engine.create(&options)?;
+    engine.wait_for_banner(25)?;
+    engine.shell("mailctl health --settings-needed --timeout 120")?;
+    receive(engine.address(), &admin, "after")?;
+    engine.run(&["kill", "--signal", "KILL", "mail"])?;
+    engine.run(&["start", "mail"])?;
+    engine.wait_for_banner(25)?;
+    engine.shell("mailctl health --settings-needed --timeout 120")?;
     for subject in ["before", "after"] {
         wait_for_message(
             CLIENTS[0].into(),
-            podman.address(),
+            engine.address(),
             HOST_NAME,
             &admin,
             subject,
         )
         .with_context(|| format!("looking for the message {subject}"))?;
     }
-    podman.remove()?;
+    engine.remove()?;
     println!("another container has the mail");
 
-    take_over(&podman, &options)?;
-    refuse(&podman, &options)
+    take_over(&engine, &options)?;
+    refuse(&engine, &options)
 }
 
 /// The workspace of a container of t-lo/mailserver, mounted where that had it.
-fn take_over(podman: &Podman, options: &[&str]) -> Result<()> {
+fn take_over(engine: &Engine, options: &[&str]) -> Result<()> {
     let inbox = format!("workspace/mail/inboxes/{DOMAIN}/old@{DOMAIN}/Maildir");
-    podman.file(&format!("{inbox}/tmp/.keep"), "")?;
-    podman.file(
+    engine.file(&format!("{inbox}/tmp/.keep"), "")?;
+    engine.file(
         &format!("{inbox}/cur/1700000000.M1P1.seed:2,S"),
         "From: a@friends.example\nSubject: from the seed\n\nHello.\n",
     )?;
     // doveadm pw -s SHA512-CRYPT, as the seed does it; openssl passwd -6 makes the same.
     let hash = run(Command::new("openssl").args(["passwd", "-6", PASSWORD]))?;
     let home = format!("/host/mail/inboxes/{DOMAIN}/old@{DOMAIN}");
-    let accounts = podman.file(
+    let accounts = engine.file(
         "workspace/etc/dovecot/passwd",
         &format!(
             "old@{DOMAIN}:{{SHA512-CRYPT}}{}:2001:2001:{home}::\n",
@@ -245,21 +257,21 @@ fn take_over(podman: &Podman, options: &[&str]) -> Result<()> {
         ),
     )?;
     let line = format!("old@{DOMAIN} {HOST_NAME}/user/Maildir/\n");
-    podman.file("workspace/etc/postfix/vuser", &line)?;
+    engine.file("workspace/etc/postfix/vuser", &line)?;
     let workspace = accounts.trim_end_matches("/etc/dovecot/passwd");
     let mount = format!("{workspace}:/host:ro");
     let options = [options, &["--volume", &mount]].concat();
-    podman.create(&options)?;
-    podman.wait_for_banner(25)?;
+    engine.create(&options)?;
+    engine.wait_for_banner(25)?;
     until("what was taken over", START_LIMIT, || {
-        Ok(podman.log()?.contains("Imported /host").then_some(()))
+        Ok(engine.log()?.contains("Imported /host").then_some(()))
     })
-    .with_context(|| podman.log().unwrap_or_default())?;
+    .with_context(|| engine.log().unwrap_or_default())?;
     let old = Account {
         address: format!("old@{DOMAIN}"),
         password: PASSWORD.to_owned(),
     };
-    let mut imap = Imap::open(CLIENTS[0].into(), podman.address(), HOST_NAME, &old)?;
+    let mut imap = Imap::open(CLIENTS[0].into(), engine.address(), HOST_NAME, &old)?;
     let messages = imap.messages("INBOX")?;
     ensure!(
         messages.len() == 1,
@@ -268,19 +280,19 @@ fn take_over(podman: &Podman, options: &[&str]) -> Result<()> {
     );
     imap.log_out()?;
     println!("the seed's workspace was taken over");
-    podman.remove()
+    engine.remove()
 }
 
 /// What cannot be, each with a sentence in the log.
-fn refuse(podman: &Podman, options: &[&str]) -> Result<()> {
-    let said = podman.refusal(":ro", &[])?;
+fn refuse(engine: &Engine, options: &[&str]) -> Result<()> {
+    let said = engine.refusal(":ro", &[])?;
     ensure!(said.contains("/var is read-only"), "{said}");
-    let said = podman.refusal("", &["--systemd", "false"])?;
+    let said = engine.plain_refusal()?;
     ensure!(said.contains("hint: podman does it by itself"), "{said}");
-    podman.create(options)?;
-    podman.shell("echo 99 >/var/lib/mailimg/state-version")?;
-    podman.remove()?;
-    let said = podman.refusal("", &[])?;
+    engine.create(options)?;
+    engine.shell("echo 99 >/var/lib/mailimg/state-version")?;
+    engine.remove()?;
+    let said = engine.refusal("", &[])?;
     ensure!(
         said.contains("the state in /var/lib/mailimg has version 99"),
         "{said}"

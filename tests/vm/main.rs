@@ -10,7 +10,7 @@
 //! A test begins with [`world::network::inside`]; [`site::Site`] is the world around
 //! the machines, [`disk::Disk`] and [`machine::Machine`] are the machines.
 //! [`container::Container`] is the image without a machine, and without emulation;
-//! [`podman::Podman`] has the image for container engines.
+//! [`engine::Engine`] has the image for container engines.
 
 mod bios;
 mod boots_and_delivers;
@@ -24,6 +24,7 @@ mod dhcp;
 mod disk;
 mod dkim;
 mod dns;
+mod engine;
 mod hello;
 mod hostile;
 mod https;
@@ -32,7 +33,6 @@ mod install;
 mod machine;
 mod managesieve;
 mod pebble;
-mod podman;
 mod power_cut;
 mod promises;
 mod qmp;

@@ -1,5 +1,5 @@
 //! The container that a host's service starts: our files, through podman's generator, to the
-//! real podman. What a host without systemd lacks is left out: being notified, and timers.
+//! real engine. What a host without systemd lacks is left out: being notified, and timers.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use mailimg::builder::write::ignition::{
     Deployment, ImageSource, Window, quadlet_files, read_archive,
 };
 
-use super::podman::{Podman, START_LIMIT};
+use super::engine::{Engine, Kind, START_LIMIT};
 use super::site::{DOMAIN, HOST_NAME, Site};
 use crate::world::network::inside;
 use crate::world::peers::program;
@@ -35,49 +35,49 @@ fn the_service_of_a_host_runs_the_image() -> Result<()> {
 
 fn live(image: &Path) -> Result<()> {
     let site = Site::start()?;
-    let Some(podman) = Podman::with_archive_of(image, None)? else {
+    let Some(engine) = Engine::with_archive_of(Kind::Podman, image, None)? else {
         return Ok(());
     };
-    let settings = podman.file(
+    let settings = engine.file(
         "secrets/settings.env",
         &format!("DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\n"),
     )?;
     set_permissions(&settings, Permissions::from_mode(0o600))?;
     let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
-    podman.file("secrets/mailimg.dns", &root_of_dns)?;
+    engine.file("secrets/mailimg.dns", &root_of_dns)?;
 
     let words = command_line(&image.with_extension("oci.tar"))?;
     let (image, words) = words.split_last().context("reading the command line")?;
-    podman
+    engine
         .run(&["image", "exists", image])
         .context("looking for the image by the name that the service has for it")?;
     let folder = settings.trim_end_matches("settings.env");
     let options = options(words, folder);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     println!("podman run {}", options.join(" "));
-    serve(&podman, &options)?;
-    podman.shell("echo told before | systemd-cat")?;
-    podman.stop()?;
-    podman.remove()?;
+    serve(&engine, &options)?;
+    engine.shell("echo told before | systemd-cat")?;
+    engine.stop()?;
+    engine.remove()?;
 
-    serve(&podman, &options)?;
-    let log = podman.shell("journalctl --no-pager --quiet --output cat")?;
+    serve(&engine, &options)?;
+    let log = engine.shell("journalctl --no-pager --quiet --output cat")?;
     ensure!(
         log.contains("told before"),
         "the log ended with its container"
     );
-    podman.remove()
+    engine.remove()
 }
 
 /// Starts it, and waits for its own check of health.
-fn serve(podman: &Podman, options: &[&str]) -> Result<()> {
-    podman.create(options)?;
+fn serve(engine: &Engine, options: &[&str]) -> Result<()> {
+    engine.create(options)?;
     until("a healthy container", START_LIMIT, || {
-        podman.check_running()?;
-        let health = podman.output(&["healthcheck", "run", "mail"])?;
+        engine.check_running()?;
+        let health = engine.output(&["healthcheck", "run", "mail"])?;
         Ok(health.status.success().then_some(()))
     })
-    .with_context(|| podman.log().unwrap_or_default())
+    .with_context(|| engine.log().unwrap_or_default())
 }
 
 /// What the generated service runs, word by word.

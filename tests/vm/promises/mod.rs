@@ -36,6 +36,7 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 
 use super::boots_and_delivers::IMAGE;
+use super::engine;
 use crate::world::network::inside;
 use world::{Kind, World};
 
@@ -102,7 +103,14 @@ fn all_on_a_machine() -> Result<()> {
 #[test]
 #[ignore = "the same rows as without podman; ci/full"]
 fn in_podman() -> Result<()> {
-    try_all("in_podman", Kind::Podman, &AREAS)
+    try_all("in_podman", Kind::Engine(engine::Kind::Podman), &AREAS)
+}
+
+/// And under docker.
+#[test]
+#[ignore = "the same rows as without docker; ci/full"]
+fn in_docker() -> Result<()> {
+    try_all("in_docker", Kind::Engine(engine::Kind::Docker), &AREAS)
 }
 
 fn try_all(test: &str, kind: Kind, areas: &[Area]) -> Result<()> {

@@ -11,9 +11,9 @@ use mailimg::builder::command::boot::credentials::{Credential, SETTINGS_NAME};
 use super::super::cloud::Drives;
 use super::super::container::Container;
 use super::super::disk::Disk;
+use super::super::engine::{self, Engine};
 use super::super::imap::{Imap, wait_in};
 use super::super::machine::{BOOT_LIMIT, Machine, Start};
-use super::super::podman::Podman;
 use super::super::site::{DOMAIN, FRIENDS_DOMAIN, HOST_NAME, SECOND_DOMAIN, Site};
 use super::super::smtp::{Account, Conversation, Reply};
 use super::super::ssh::SshKey;
@@ -63,8 +63,8 @@ pub enum Kind {
     Machine,
     /// The kernel of this side, where it gives what that needs.
     Container,
-    /// The archive beside the image, under podman.
-    Podman,
+    /// The archive beside the image, under a container engine.
+    Engine(engine::Kind),
 }
 
 /// What runs the image.
@@ -74,7 +74,7 @@ pub enum Host {
     /// The kernel of this side.
     Container(Container),
     /// A container of podman's.
-    Podman(Podman),
+    Engine(Engine),
 }
 
 impl Host {
@@ -87,11 +87,9 @@ impl Host {
         key: &SshKey,
         settings: String,
     ) -> Result<(Self, Option<Drives>)> {
-        if kind == Kind::Podman {
-            return Ok((
-                Self::Podman(start_podman(image, site, key, &settings)?),
-                None,
-            ));
+        if let Kind::Engine(engine) = kind {
+            let container = start_engine(engine, image, site, key, &settings)?;
+            return Ok((Self::Engine(container), None));
         }
         if kind == Kind::Container {
             let credentials = [
@@ -131,7 +129,7 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.address(),
             Self::Container(container) => container.address(),
-            Self::Podman(podman) => podman.address(),
+            Self::Engine(container) => container.address(),
         }
     }
 
@@ -139,7 +137,7 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.check_running(),
             Self::Container(container) => container.check_running(),
-            Self::Podman(podman) => podman.check_running(),
+            Self::Engine(container) => container.check_running(),
         }
     }
 
@@ -147,15 +145,22 @@ impl Host {
         match self {
             Self::Machine(machine) => machine.power_off(),
             Self::Container(container) => container.power_off(key),
-            Self::Podman(podman) => podman.stop().map(|_| ()),
+            Self::Engine(container) => container.stop().map(|_| ()),
         }
     }
 }
 
 /// A container that serves, with a way in for the key: rows run their commands over ssh, which
 /// a container leaves to its host.
-fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Result<Podman> {
-    let podman = Podman::with_archive_of(image, None)?.context("finding a place for podman")?;
+fn start_engine(
+    kind: engine::Kind,
+    image: &Path,
+    site: &Site,
+    key: &SshKey,
+    settings: &str,
+) -> Result<Engine> {
+    let container =
+        Engine::with_archive_of(kind, image, None)?.context("finding a place for it")?;
     let root_of_dns = String::from_utf8_lossy(site.dns.credential().value()).into_owned();
     let files = [(SETTINGS_NAME, settings), ("mailimg.dns", &root_of_dns)];
     let volumes = files
@@ -163,7 +168,7 @@ fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Resu
         .map(|(name, text)| {
             Ok(format!(
                 "{}:/run/secrets/{name}:ro",
-                podman.file(name, text)?
+                container.file(name, text)?
             ))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -171,16 +176,16 @@ fn start_podman(image: &Path, site: &Site, key: &SshKey, settings: &str) -> Resu
     for volume in &volumes {
         options.extend(["--volume", volume]);
     }
-    podman.create(&options)?;
-    podman.wait_for_banner(25)?;
-    podman.shell(
+    container.create(&options)?;
+    container.wait_for_banner(25)?;
+    container.shell(
         "rm /etc/systemd/system/ssh.service && systemctl daemon-reload && systemctl start ssh",
     )?;
     until("ssh", BOOT_LIMIT, || {
-        let output = key.output(podman.address(), "true")?;
+        let output = key.output(container.address(), "true")?;
         Ok(output.status.success().then_some(()))
     })?;
-    Ok(podman)
+    Ok(container)
 }
 
 /// Everything that a row may use.
@@ -204,7 +209,7 @@ impl World {
 
     /// Whether a container engine started it.
     pub fn has_engine(&self) -> bool {
-        matches!(self.machine, Host::Podman(_))
+        matches!(self.machine, Host::Engine(_))
     }
 
     /// Boots a machine and gives it accounts, aliases and DKIM records.

@@ -3,7 +3,7 @@
 # control groups of version 2 alone at /sys/fs/cgroup, and a network with one card. Stays
 # until it is ended; commands are run inside with nsenter(1).
 #
-#   podman.sh FOLDER VOLUME LINK HARDWARE-ADDRESS ADDRESS GATEWAY ADDRESS6 GATEWAY6
+#   engine.sh FOLDER VOLUME LINK HARDWARE-ADDRESS ADDRESS GATEWAY ADDRESS6 GATEWAY6
 #
 # VOLUME is a data partition as machines have it, made when it is missing; it is mounted
 # at FOLDER/var.
@@ -38,5 +38,5 @@ umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t ext4 -o loop,noatime,nodev,nosuid,noexec "$2" "$1/var"
 rm -df "$1/var/lost+found"
-echo "ready for podman"
+echo "ready for an engine"
 exec sleep infinity' place "$folder" "$volume"
