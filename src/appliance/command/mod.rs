@@ -24,6 +24,7 @@ use super::boot::health::{self, HealthOptions};
 use super::boot::{clock, console, container, fallback, import_settings, provision, render, start};
 use super::certificate::acme;
 use super::dovecot::dh;
+use super::dovecot::reload::{self, ReloadOptions};
 use super::dovecot::share::{self, AdmitOptions};
 use super::machine::place::{GUARD_PORT, Place};
 use super::postfix::queue;
@@ -180,6 +181,9 @@ enum Verb {
     /// Let a user in who has no more than a share of the sessions; Dovecot's, after each login.
     #[command(hide = true)]
     Admit(AdmitOptions),
+    /// Let Dovecot take its configuration anew.
+    #[command(hide = true)]
+    DovecotReload(ReloadOptions),
     /// Serve web pages to authorities, mail servers and mail programs, until stopped.
     #[command(hide = true)]
     Web,
@@ -239,6 +243,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Tlsrpt(options) => sts::send_reports(&place, options)?.into(),
         Verb::Guard { listen } => guard::run_guard(&place, *listen)?.into(),
         Verb::Admit(options) => share::admit(options)?.into(),
+        Verb::DovecotReload(options) => reload::reload(options)?.into(),
         Verb::Web => web::run_web(&place)?.into(),
     };
     if !said.text.is_empty() {

@@ -33,8 +33,8 @@ pub fn no_bans(place: &Place) -> Option<String> {
     if !place.is_container() {
         return None;
     }
-    if let Ok(address) = std::fs::read_to_string(place.path(place::HIDDEN_CLIENTS)) {
-        return Some(format!("every client comes as {}", address.trim()));
+    if let Ok(why) = std::fs::read_to_string(place.path(place::NO_BANS)) {
+        return Some(why.trim().to_owned());
     }
     let has = capability_is_in_bounding_set(CapabilitySet::NET_ADMIN).unwrap_or(true);
     (!has).then(|| "add --cap-add NET_ADMIN".to_owned())

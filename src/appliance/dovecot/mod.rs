@@ -1,6 +1,7 @@
-//! Dovecot: its configuration, its Diffie-Hellman group, and who gets how many sessions.
+//! Dovecot: its configuration, its Diffie-Hellman group, its reload, and who gets how many sessions.
 
 pub mod dh;
+pub mod reload;
 pub mod share;
 
 use super::certificate;

@@ -78,6 +78,12 @@ impl Firewall {
     }
 }
 
+/// Whether the kernel lets nobody here change rules.
+pub fn is_forbidden(error: &anyhow::Error) -> bool {
+    // EPERM in the words of the C locale, in which nft speaks here.
+    format!("{error:#}").contains("Operation not permitted")
+}
+
 /// Makes table, sets and chains as they should be, with exactly these bans.
 ///
 /// Open connections are those that the kernel keeps track of. It does so for these ports only: its

@@ -110,16 +110,27 @@ impl<'a> Keeper<'a> {
         let clock = Clock::start();
         let now = clock.now();
         let rules = Rules::restore(load_bans(place), now);
-        firewall
-            .apply(&script_all(&rules.running(now), now))
-            .context("making the table of bans")?;
-        Ok(Self {
+        let mut keeper = Self {
             place,
             firewall,
             clock,
             rules,
             behind: false,
-        })
+        };
+        let made = firewall.apply(&script_all(&keeper.rules.running(now), now));
+        match made.context("making the table of bans") {
+            // The network of a host is not its rootless engine's to guard, whatever rights the
+            // container was given.
+            Err(error) if place.is_container() && firewall::is_forbidden(&error) => {
+                keeper.firewall = Firewall::Absent;
+                keeper.tell_no_bans(
+                    "the container may not filter packets of its network, which a rootless \
+                     engine has from its host",
+                );
+            }
+            made => made?,
+        }
+        Ok(keeper)
     }
 
     async fn keep(&mut self, mut attempts: Receiver<Attempt>, mut requests: Receiver<Asked>) {
@@ -153,7 +164,16 @@ impl<'a> Keeper<'a> {
         };
         if engine::hides_clients(self.place, ban.address) {
             self.rules.lift(ban.address, now);
-            self.tell_hidden(&ban);
+            self.tell_no_bans(&format!("every client comes as {}", ban.address));
+            return;
+        }
+        if self.firewall == Firewall::Absent && self.place.is_container() {
+            self.rules.lift(ban.address, now);
+            tell!(
+                "somebody at {} guesses passwords of {:?} and stays, since nobody can be banned",
+                ban.address,
+                ban.account
+            );
             return;
         }
         tell!(
@@ -168,16 +188,10 @@ impl<'a> Keeper<'a> {
     }
 
     /// Says that nobody can be kept out, in the journal and for `mailctl status`.
-    fn tell_hidden(&self, ban: &Ban) {
-        tell!(
-            "nobody is banned: the container engine shows every client as {}, one of whom guesses \
-             passwords of {:?}; give the container the host's network",
-            ban.address,
-            ban.account
-        );
-        let path = self.place.path(place::HIDDEN_CLIENTS);
-        let line = format!("{}\n", ban.address);
-        if let Err(error) = ensure_file(&path, line.as_bytes(), PUBLIC, None) {
+    fn tell_no_bans(&self, why: &str) {
+        tell!("nobody is banned: {why}");
+        let path = self.place.path(place::NO_BANS);
+        if let Err(error) = ensure_file(&path, format!("{why}\n").as_bytes(), PUBLIC, None) {
             tell!("{error:#}");
         }
     }

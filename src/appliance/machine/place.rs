@@ -41,8 +41,8 @@ pub const FILTERS_DAEMON: &str = "sieve";
 pub const OWN_DAEMON: &str = "own";
 /// Socket over which bans are listed and lifted, root's alone.
 pub const GUARD_SOCKET: &str = "/run/mailimg-guard/control.sock";
-/// The address as which a container's engine shows all clients, once somebody guessed.
-pub const HIDDEN_CLIENTS: &str = "/run/mailimg-guard/hidden-clients";
+/// Why a container can ban nobody, once it knows.
+pub const NO_BANS: &str = "/run/mailimg-guard/no-bans";
 /// Where Dovecot reports every login, on loopback.
 pub const GUARD_PORT: u16 = 8479;
 /// Bans that outlive a restart.
