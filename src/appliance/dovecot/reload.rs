@@ -79,7 +79,7 @@ mod tests {
         let mut master = Command::new("/bin/sh")
             .args([
                 "-c",
-                "\"$1\" 60 & sleep 60 & read end; kill $!; kill %1",
+                "\"$1\" 60 & one=$!; sleep 60 & read end; kill $! $one",
                 "sh",
             ])
             .arg(&program)

@@ -51,7 +51,7 @@ impl RegistryArgs {
 
     /// Speaks with the registry of a repository.
     pub fn client(&self, reference: &Reference, writes: bool, also: &[&str]) -> Result<Client> {
-        let lookup = find_credentials(reference)?;
+        let lookup = find_credentials(reference, Duration::from_secs(self.timeout))?;
         Client::new(
             reference,
             lookup,

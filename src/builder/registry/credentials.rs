@@ -11,9 +11,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine;
@@ -27,6 +28,10 @@ use crate::format::oci::Reference;
 const FILE_VARIABLE: &str = "REGISTRY_AUTH_FILE";
 /// Docker Hub, as references name it, and under what docker keeps its credentials.
 const DOCKER_HUB: [&str; 2] = ["docker.io", "https://index.docker.io/v1/"];
+/// Most bytes that a program answers which keeps credentials.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// How often its end is looked for.
+const INTERVAL: Duration = Duration::from_millis(10);
 /// The name that stands for a token instead of a password.
 const TOKEN_USER: &str = "<token>";
 
@@ -93,9 +98,11 @@ struct Answer {
 }
 
 /// Looks for the credentials of a repository's registry.
-pub fn find_credentials(reference: &Reference) -> Result<Lookup> {
+///
+/// A program that is asked for them has so long to answer.
+pub fn find_credentials(reference: &Reference, patience: Duration) -> Result<Lookup> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    find_in(files(&variable), reference)
+    find_in(files(&variable), reference, patience)
 }
 
 /// The files in their order.
@@ -121,7 +128,7 @@ fn files(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> 
     .collect()
 }
 
-fn find_in(looked: Vec<PathBuf>, reference: &Reference) -> Result<Lookup> {
+fn find_in(looked: Vec<PathBuf>, reference: &Reference, patience: Duration) -> Result<Lookup> {
     for path in &looked {
         let reading = || format!("reading the credentials in {}", path.display());
         let text = match fs::read(path) {
@@ -140,7 +147,7 @@ fn find_in(looked: Vec<PathBuf>, reference: &Reference) -> Result<Lookup> {
                 "`podman login {}` writes it anew once it is moved away",
                 reference.registry
             ))?;
-        if let Some(found) = file.look(path, reference).with_context(reading)? {
+        if let Some(found) = file.look(path, reference, patience).with_context(reading)? {
             return Ok(Lookup {
                 found: Some(found),
                 looked,
@@ -154,10 +161,15 @@ fn find_in(looked: Vec<PathBuf>, reference: &Reference) -> Result<Lookup> {
 }
 
 impl AuthFile {
-    fn look(&self, path: &Path, reference: &Reference) -> Result<Option<Credentials>> {
+    fn look(
+        &self,
+        path: &Path,
+        reference: &Reference,
+        patience: Duration,
+    ) -> Result<Option<Credentials>> {
         let registry = reference.registry.as_str();
         if let Some(helper) = self.cred_helpers.get(registry) {
-            return ask_helper(helper, registry);
+            return ask_helper(helper, registry, patience);
         }
         for name in names(reference) {
             let entries = self.auths.iter();
@@ -177,7 +189,7 @@ impl AuthFile {
         } else {
             registry
         };
-        ask_helper(&self.creds_store, server)
+        ask_helper(&self.creds_store, server, patience)
     }
 }
 
@@ -232,9 +244,10 @@ fn plain_name(key: &str) -> &str {
 }
 
 /// Asks a program that keeps credentials; nothing when it has none.
-fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
+fn ask_helper(name: &str, server: &str, patience: Duration) -> Result<Option<Credentials>> {
     let program = format!("docker-credential-{name}");
     let asking = || format!("asking {program}");
+    let working = format!("`echo {server} | {program} get` has to work");
     ensure!(
         !name.is_empty() && !name.contains('/'),
         "'{name}' names no program that keeps credentials"
@@ -253,21 +266,41 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
         // One that does not read its question says so by its answer.
         let _ = writeln!(input, "{server}");
     }
-    let output = child.wait_with_output().with_context(asking)?;
-    if !output.status.success() {
+    let stdout = child.stdout.take();
+    let said = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(stdout) = stdout {
+            // What cannot be read is no answer.
+            let _ = stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut said);
+        }
+        said
+    });
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().with_context(asking)? {
+            break status;
+        }
+        if began.elapsed() > patience {
+            // It may wait for somebody to open a vault, who is not there.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(hinted(format!("{program} does not answer"), working));
+        }
+        std::thread::sleep(INTERVAL);
+    };
+    let said = said.join().unwrap_or_default();
+    if !status.success() {
         // It tells on standard output why not.
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&said);
         if said.contains("not found") {
             return Ok(None);
         }
-        return Err(hinted(
-            format!("{program} ended with {}", output.status),
-            format!("`echo {server} | {program} get` has to work"),
-        ));
+        return Err(hinted(format!("{program} ended with {status}"), working));
     }
     // What it answered is secret: no error quotes it.
-    let answer: Answer = serde_json::from_slice(&output.stdout)
-        .map_err(|_| anyhow!("{program} answered something else than credentials"))?;
+    let answer: Answer = serde_json::from_slice(&said)
+        .map_err(|_| anyhow!("{program} answered something else than credentials"))
+        .hint(working)?;
     let is_token = answer.username == TOKEN_USER;
     Ok(Some(Credentials {
         user: answer.username,
@@ -281,6 +314,7 @@ fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use super::{files, find_in};
     use crate::error::render;
@@ -291,7 +325,7 @@ mod tests {
         let path = folder.path().join("auth.json");
         fs::write(&path, text).unwrap();
         let looked = vec![folder.path().join("none.json"), path];
-        match find_in(looked, &parse_reference(reference).unwrap()) {
+        match find_in(looked, &parse_reference(reference).unwrap(), Duration::ZERO) {
             Ok(lookup) => Ok(lookup.found.map(|found| (found.user, found.password))),
             Err(error) => Err(render(&error).replace(folder.path().to_str().unwrap(), "FOLDER")),
         }

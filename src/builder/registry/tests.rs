@@ -266,6 +266,25 @@ fn what_is_about_an_image_is_listed_by_a_tag_where_nothing_else_does() {
     }
 }
 
+#[test]
+fn what_is_about_an_image_needs_no_tag_where_the_registry_lists_it() {
+    let (setup, registry, parts) = (Setup::new(), Registry::new(), Parts::new(16));
+    registry.state().lists = true;
+    let attachment = Attachment {
+        kind: "application/x",
+        name: "a.json".to_owned(),
+        bytes: b"1".to_vec(),
+        annotations: Annotations::new(),
+    };
+    setup
+        .push_with(&registry, &parts, None, &[attachment])
+        .unwrap();
+    let state = registry.state();
+    let names = state.manifests.keys();
+    assert!(!names.clone().any(|name| name.starts_with("sha256-")));
+    assert_eq!(names.count(), 3);
+}
+
 fn asks_for_password(asked: &Asked) -> Option<Reply> {
     let known = asked.header("authorization") == "Basic bWU6c2VjcmV0";
     let asks = Reply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
@@ -328,6 +347,30 @@ fn tokens_are_fetched_with_the_password_and_used_for_the_registry_alone() {
             .iter()
             .all(|asked| asked.header("authorization").is_empty())
     );
+}
+
+#[test]
+fn a_token_that_stands_for_the_password_gets_others() {
+    let tokens = Registry::with(|asked| {
+        let form = String::from_utf8_lossy(&asked.body);
+        let good = asked.line.starts_with("POST")
+            && form.contains("grant_type=refresh_token")
+            && form.contains("&refresh_token=long%20lived&")
+            && asked.header("authorization").is_empty();
+        let given = Reply::status(200).body(b"{\"access_token\":\"abc\"}");
+        Some(if good { given } else { Reply::status(400) })
+    });
+    let realm = format!("http://127.0.0.1:{}/token", tokens.port);
+    let registry = Registry::with(move |asked| {
+        let asks = format!("Bearer realm=\"{realm}\",service=\"s\"");
+        (asked.header("authorization") != "Bearer abc")
+            .then(|| Reply::status(401).header("WWW-Authenticate", asks))
+    });
+    let mut setup = Setup::new().with_password();
+    let known = setup.lookup.found.as_mut().unwrap();
+    known.identity_token = Some("long lived".to_owned());
+    setup.push(&registry, &Parts::new(17)).unwrap();
+    assert_eq!(tokens.lines("POST").len(), 1);
 }
 
 /// What a push says to a registry that answers everything so.

@@ -342,6 +342,31 @@ mod tests {
     }
 
     #[test]
+    fn docker_hub_answers_under_another_name() {
+        for (text, url, scope) in [
+            (
+                "docker.io/mail:1",
+                "https://registry-1.docker.io/v2/library/mail",
+                "repository:library/mail:pull",
+            ),
+            (
+                "docker.io/team/mail:1",
+                "https://registry-1.docker.io/v2/team/mail",
+                "repository:team/mail:pull",
+            ),
+            (
+                "r.example:5000/a/mail:1",
+                "https://r.example:5000/v2/a/mail",
+                "repository:a/mail:pull",
+            ),
+        ] {
+            let reference = parse_reference(text).unwrap();
+            assert_eq!(reference.repository_url("https"), url);
+            assert_eq!(reference.scope("pull"), scope);
+        }
+    }
+
+    #[test]
     fn a_reference_names_an_image_in_a_registry() {
         let reference = parse_oci_reference("oci://r.example:5000/a/mail:1").unwrap();
         assert_eq!(reference.to_string(), "r.example:5000/a/mail:1");

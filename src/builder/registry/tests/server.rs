@@ -69,6 +69,8 @@ pub struct State {
     pub cut: Option<usize>,
     /// Whether blobs are only there for who mounts them.
     pub elsewhere: bool,
+    /// Whether it lists what is about an image by itself.
+    pub lists: bool,
 }
 
 type Manner = dyn Fn(&Asked) -> Option<Reply> + Send + Sync;
@@ -192,7 +194,13 @@ fn answer(asked: &Asked, state: &mut State) -> Option<Reply> {
             let digest = digest(&asked.body);
             state.manifests.insert(digest.clone(), stored.clone());
             state.manifests.insert(name, stored);
-            return Some(Reply::status(201).header("Docker-Content-Digest", digest));
+            let stored = Reply::status(201).header("Docker-Content-Digest", digest);
+            let subject = state.lists && asked.body.windows(9).any(|part| part == b"\"subject\"");
+            return Some(if subject {
+                stored.header("OCI-Subject", "x")
+            } else {
+                stored
+            });
         }
         let Some((kind, bytes)) = state.manifests.get(&name) else {
             return none;
