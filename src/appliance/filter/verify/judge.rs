@@ -8,7 +8,7 @@ use super::dmarc::{Disposition, Findings, Judgement, judge};
 use super::headers::Headers;
 use super::organisation::Organisations;
 use super::policy::find_policy;
-use super::report::{header_value, refusal};
+use super::report::{header_value, refusal, summary};
 use crate::appliance::filter::iprev::Iprev;
 use crate::appliance::filter::lookup::{Lookup, NoAnswer};
 use crate::appliance::filter::spf::Spf;
@@ -115,6 +115,8 @@ pub async fn decide(
         .collect();
     // The strictest decides (RFC 7489 section 6.6.1), and is named first.
     judgements.sort_by_key(|judgement| std::cmp::Reverse(judgement.disposition));
+    // Figures are made of it.
+    tell!("judged {}", summary(&judgements, &findings));
     let strictest = judgements
         .first()
         .filter(|first| first.disposition >= Disposition::Defer);

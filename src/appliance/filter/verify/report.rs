@@ -102,6 +102,23 @@ fn push_reason(value: &mut String, reason: Option<&str>) {
     }
 }
 
+/// A word for each check, none of them of the message; the best of its signatures counts.
+pub fn summary(judgements: &[Judgement], findings: &Findings) -> String {
+    let spf = findings
+        .spf
+        .as_ref()
+        .map_or("none", |spf| spf.verdict.word());
+    let mut dkim = findings.dkim.iter().map(|signed| signed.verdict.word());
+    let dkim = dkim.find(|word| *word == "pass").or_else(|| {
+        let first = findings.dkim.first();
+        first.map(|signed| signed.verdict.word())
+    });
+    let dmarc = judgements
+        .first()
+        .map_or("none", |judgement| judgement.verdict.word());
+    format!("spf={spf} dkim={} dmarc={dmarc}", dkim.unwrap_or("none"))
+}
+
 /// The reply to a message that its domain does not stand behind.
 pub fn refusal(judgement: &Judgement, findings: &Findings) -> String {
     let domain = &judgement.domain;
@@ -161,7 +178,7 @@ mod tests {
     use super::super::dkim::{Signed, Verdict};
     use super::super::dmarc;
     use super::super::policy::Wish;
-    use super::{Disposition, Findings, Judgement, header_value, refusal};
+    use super::{Disposition, Findings, Judgement, header_value, refusal, summary};
     use crate::appliance::filter::spf::{self, Spf};
 
     fn findings(domain: Option<&str>) -> Findings {
@@ -205,6 +222,24 @@ mod tests {
             "mx.example; dmarc=none (no domain in From);\n spf=none;\n \
              dkim=neutral (unknown version);\n arc=fail (a seal is broken)"
         );
+    }
+
+    #[test]
+    fn figures_are_made_of_three_words() {
+        let reject = judgement(Disposition::Reject, Some(Wish::Reject));
+        let mut found = findings(None);
+        assert_eq!(
+            summary(&[reject], &found),
+            "spf=softfail dkim=neutral dmarc=fail"
+        );
+        found.dkim.push(Signed {
+            verdict: Verdict::Pass,
+            signature: None,
+        });
+        assert_eq!(summary(&[], &found), "spf=softfail dkim=pass dmarc=none");
+        found.dkim.clear();
+        found.spf = None;
+        assert_eq!(summary(&[], &found), "spf=none dkim=none dmarc=none");
     }
 
     #[test]
