@@ -16,7 +16,8 @@
 //!
 //! Three verbs are services that stay: `filter`, which Postfix asks about every
 //! message, `sts`, which it asks about every domain it sends to, and `guard`, to
-//! which Dovecot reports every login. A fourth is the web server, `web`.
+//! which Dovecot reports every login. A fourth is the web server, `web`, a fifth tells how all of
+//! this is, `metrics`.
 //!
 //! State lives under `/var/lib/mailimg` and mail under `/var/vmail`; all
 //! configuration is rendered into `/run/mailimg` from the image's own
@@ -35,6 +36,7 @@ mod dovecot;
 mod filter;
 mod guard;
 mod machine;
+mod monitoring;
 mod network;
 mod postfix;
 mod probe;

@@ -6,8 +6,8 @@
 use super::machine::place::{self, Place};
 use super::probe::Probe;
 use super::{
-    certificate, dkim, dns, dovecot, filter, guard, network, postfix, ssh, sts, unbound, updates,
-    web,
+    certificate, dkim, dns, dovecot, filter, guard, monitoring, network, postfix, ssh, sts,
+    unbound, updates, web,
 };
 use crate::settings::Settings;
 use anyhow::Result;
@@ -65,7 +65,7 @@ const PLAIN: Service = Service {
 
 /// All of them. Names are answered before others ask for some, and Dovecot knows who may
 /// log in before Postfix, which asks it as soon as it is back.
-pub const SERVICES: [Service; 15] = [
+pub const SERVICES: [Service; 17] = [
     Service {
         name: "network",
         daemon: Some("systemd-networkd.service"),
@@ -171,6 +171,21 @@ pub const SERVICES: [Service; 15] = [
         name: "updates",
         jobs: &[updates::TIMER],
         configure: updates::configure,
+        ..PLAIN
+    },
+    Service {
+        name: "metrics",
+        daemon: Some(monitoring::UNIT),
+        jobs: &monitoring::TIMERS,
+        configure: monitoring::configure,
+        takes: Takes::Own(monitoring::take),
+        ..PLAIN
+    },
+    Service {
+        name: "store",
+        daemon: Some(monitoring::store::UNIT),
+        configure: monitoring::store::configure,
+        takes: Takes::Own(monitoring::store::take),
         ..PLAIN
     },
 ];

@@ -82,7 +82,11 @@ pub const KEYS: &[Key] = &[
         "mailserver",
         "Selector of the DKIM keys: SELECTOR._domainkey.DOMAIN.",
     ),
-    plain("METRICS", "true", "Monitoring on or off (true, false)."),
+    plain(
+        "METRICS",
+        "true",
+        "Monitoring on or off (true, false): figures of the machine, kept for 60 days.",
+    ),
     plain(
         "GF_SECURITY_ADMIN_USER",
         "mail",

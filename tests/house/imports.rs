@@ -22,6 +22,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
             "upgrade",
             "services",
             // One service a folder; each may look at those below it.
+            "monitoring",
             "updates",
             "dns",
             "web",

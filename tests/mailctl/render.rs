@@ -7,7 +7,7 @@ use crate::world::machine::Machine;
 use std::fmt::Write;
 
 /// New at each boot.
-const RANDOM: [&str; 3] = ["guard-key", "dovecot/guard.conf", "probe"];
+const RANDOM: [&str; 4] = ["guard-key", "dovecot/guard.conf", "probe", "store-key"];
 
 fn rendered(machine: &Machine) -> String {
     let root = machine.path("run/mailimg");

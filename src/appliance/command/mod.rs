@@ -27,7 +27,13 @@ use super::dovecot::dh;
 use super::dovecot::reload::{self, ReloadOptions};
 use super::dovecot::share::{self, AdmitOptions};
 use super::machine::place::{GUARD_PORT, Place};
+use super::monitoring::measured::dns::{DnsOptions, measure_dns};
+use super::monitoring::measured::mail::measure_mail;
+use super::monitoring::measured::queue::measure_queue;
+use super::monitoring::metrics::{MetricsOptions, run_metrics};
+use super::monitoring::store;
 use super::postfix::queue;
+use super::services::SERVICES;
 use super::unbound::resolver;
 use super::upgrade::conclusion;
 use super::{filter, guard, sts, takeover, web};
@@ -187,6 +193,21 @@ enum Verb {
     /// Serve web pages to authorities, mail servers and mail programs, until stopped.
     #[command(hide = true)]
     Web,
+    /// Answer with the figures of this machine, until stopped.
+    #[command(hide = true)]
+    Metrics(MetricsOptions),
+    /// Measure Postfix's queue for `metrics`.
+    #[command(hide = true)]
+    MeasureQueue,
+    /// Measure the mailboxes for `metrics`.
+    #[command(hide = true)]
+    MeasureMail,
+    /// Look at the records in DNS for `metrics`.
+    #[command(hide = true)]
+    MeasureDns(DnsOptions),
+    /// Move what the store of figures cannot open aside; its unit's, when it has ended.
+    #[command(hide = true)]
+    StoreEnded,
 }
 
 #[derive(Debug, Subcommand)]
@@ -245,6 +266,14 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::Admit(options) => share::admit(options)?.into(),
         Verb::DovecotReload(options) => reload::reload(options)?.into(),
         Verb::Web => web::run_web(&place)?.into(),
+        Verb::Metrics(options) => {
+            let units = SERVICES.iter().filter_map(|service| service.daemon);
+            run_metrics(&place, *options, units.collect())?.into()
+        }
+        Verb::MeasureQueue => measure_queue(&place)?.into(),
+        Verb::MeasureMail => measure_mail(&place)?.into(),
+        Verb::MeasureDns(options) => measure_dns(&place, options)?.into(),
+        Verb::StoreEnded => store::note_end(&place)?.into(),
     };
     if !said.text.is_empty() {
         say(&format!("{}\n", said.text.trim_end()))?;

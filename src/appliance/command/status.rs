@@ -400,6 +400,7 @@ mod tests {
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound opendkim dovecot postfix
                      mailimg-filter mailimg-guard mailimg-sts mailimg-web
+                     mailimg-metrics mailimg-store
         Not running  ssh is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x

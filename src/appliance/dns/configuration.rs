@@ -45,70 +45,60 @@ pub fn load_configuration(place: &Place) -> Result<Settings> {
 
 fn environment(settings: &Settings) -> Option<String> {
     let update = settings.dns_update.as_ref()?;
-    let optional = |value: Option<String>| value.unwrap_or_default();
-    let interface = |interface: &Option<Interface>| {
-        interface
-            .as_ref()
-            .map(|interface| format!("{}/{}", interface.address, interface.prefix))
-    };
     let server = if update.host.contains(':') {
         format!("[{}]:{}", update.host, update.port)
     } else {
         format!("{}:{}", update.host, update.port)
     };
+    let secret = base64::engine::general_purpose::STANDARD.encode(&update.secret);
     let lines = [
+        ("DNS_UPDATE_SERVER", server),
+        ("DNS_UPDATE_KEY", update.key.clone()),
+        ("DNS_UPDATE_ALGORITHM", update.algorithm.clone()),
+        ("DNS_UPDATE_SECRET", secret),
+    ];
+    Some(public_environment(settings) + &written(&lines))
+}
+
+/// What records are made of, without any secret, as lines of a settings file.
+pub fn public_environment(settings: &Settings) -> String {
+    let optional = |value: Option<String>| value.unwrap_or_default();
+    let interface = |interface: &Option<Interface>| {
+        let interface = interface.as_ref();
+        optional(interface.map(|one| format!("{}/{}", one.address, one.prefix)))
+    };
+    let network = &settings.network;
+    let sts = match settings.sts_mode {
+        StsMode::Enforce => "enforce",
+        StsMode::Testing => "testing",
+        StsMode::None => "none",
+    };
+    written(&[
         ("DOMAIN", settings.domain.clone()),
         ("HOSTNAME", settings.hostname.clone()),
         ("ADDITIONAL_DOMAINS", settings.additional_domains.join(",")),
         ("ADMIN_EMAIL", settings.admin_email.to_string()),
         ("DKIM_KEY_SELECTOR", settings.dkim_selector.clone()),
-        (
-            "MTA_STS",
-            match settings.sts_mode {
-                StsMode::Enforce => "enforce",
-                StsMode::Testing => "testing",
-                StsMode::None => "none",
-            }
-            .to_owned(),
-        ),
+        ("MTA_STS", sts.to_owned()),
         ("ACME_DIRECTORY_URL", settings.acme.directory_url.clone()),
         ("HTTPS_PORT", settings.web.https_port.to_string()),
         ("RELAYHOST", optional(settings.relay.host.clone())),
         (
             "PUBLIC_IPV4",
-            optional(
-                settings
-                    .network
-                    .public_ipv4
-                    .map(|address| address.to_string()),
-            ),
+            optional(network.public_ipv4.map(|address| address.to_string())),
         ),
         (
             "PUBLIC_IPV6",
-            optional(
-                settings
-                    .network
-                    .public_ipv6
-                    .map(|address| address.to_string()),
-            ),
+            optional(network.public_ipv6.map(|address| address.to_string())),
         ),
-        ("IPV4_ADDRESS", optional(interface(&settings.network.ipv4))),
-        ("IPV6_ADDRESS", optional(interface(&settings.network.ipv6))),
-        ("DNS_UPDATE_SERVER", server),
-        ("DNS_UPDATE_KEY", update.key.clone()),
-        ("DNS_UPDATE_ALGORITHM", update.algorithm.clone()),
-        (
-            "DNS_UPDATE_SECRET",
-            base64::engine::general_purpose::STANDARD.encode(&update.secret),
-        ),
-    ];
-    Some(
-        lines
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| format!("{key}={value}\n"))
-            .collect(),
-    )
+        ("IPV4_ADDRESS", interface(&network.ipv4)),
+        ("IPV6_ADDRESS", interface(&network.ipv6)),
+    ])
+}
+
+fn written(lines: &[(&str, String)]) -> String {
+    let set = lines.iter().filter(|(_, value)| !value.is_empty());
+    set.map(|(key, value)| format!("{key}={value}\n")).collect()
 }
 
 #[cfg(test)]

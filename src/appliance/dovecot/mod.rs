@@ -39,6 +39,7 @@ struct Values<'a> {
     deliveries_per_user: u32,
     folder_escape: char,
     filters_port: u16,
+    figures: bool,
 }
 
 /// Writes its configuration.
@@ -60,6 +61,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
         deliveries_per_user: DELIVERIES_PER_USER,
         folder_escape: FOLDER_ESCAPE,
         filters_port: place::FILTERS_MAIL_PORT,
+        figures: settings.monitoring.enabled,
     };
     for name in ["dovecot/dovecot.conf", "dovecot/junk.sieve"] {
         ensure_rendered(place, name, &values)?;

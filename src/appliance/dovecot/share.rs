@@ -12,6 +12,7 @@
 //! a moment ago are not on it yet, so a few more may come in at once. Without anvil there is no
 //! list, and everybody is let in.
 
+use crate::appliance::machine::place::DOVECOT_SESSIONS;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
@@ -22,8 +23,6 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Answers who is in.
-const ANVIL: &str = "/run/dovecot/anvil";
 /// It answers at once; nobody waits longer for it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Longer than any list: a line is shorter than 512 bytes, and there are 320 processes, beside
@@ -93,12 +92,26 @@ pub fn admit(options: &AdmitOptions) -> Result<String> {
 }
 
 fn count(user: &str, protocol: Protocol) -> Result<usize> {
-    let mut stream = UnixStream::connect(ANVIL).with_context(|| format!("asking {ANVIL}"))?;
+    let mut stream = UnixStream::connect(DOVECOT_SESSIONS)
+        .with_context(|| format!("asking {DOVECOT_SESSIONS}"))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     // The empty line says that this is nobody who could be given commands.
     stream.write_all(b"VERSION\tanvil-client\t2\t0\n\nCONNECT-DUMP\n")?;
     count_in(BufReader::new(stream.take(LONGEST_LIST)), user, protocol)
         .context("reading anvil's list of sessions")
+}
+
+/// The services of all sessions in anvil's list, as it calls them.
+pub fn count_sessions(list: &str) -> impl Iterator<Item = &str> {
+    let lines = list.lines().skip(2).take_while(|line| !line.is_empty());
+    lines.filter_map(|line| {
+        let service = line.split('\t').nth(2)?;
+        Some(
+            service
+                .split_once('-')
+                .map_or(service, |(service, _)| service),
+        )
+    })
 }
 
 /// Version, names of columns that vary, then a line for each session, then an empty one.
@@ -141,6 +154,8 @@ mod tests {
         assert_eq!(count("a@b.example", Protocol::Imap), 2);
         assert_eq!(count("a@b.example", Protocol::Sieve), 1);
         assert_eq!(count("b@b.example", Protocol::Imap), 0);
+        let services: Vec<&str> = super::count_sessions(LIST).collect();
+        assert_eq!(services, ["imap", "imap", "managesieve", "imap", "lmtp"]);
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub fn ensure_key(place: &Place) -> Result<()> {
     )
 }
 
-fn random_hex() -> String {
+/// A secret of 128 bits.
+pub fn random_hex() -> String {
     let mut bytes = [0; 16];
     rand::rng().fill(&mut bytes);
     hex::encode(bytes)

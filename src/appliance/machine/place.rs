@@ -88,6 +88,16 @@ pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
 pub const STS_CONFIGURATION: &str = "/run/mailimg/sts.json";
 /// The settings that records are made of, with the key that publishes them.
 pub const DNS_CONFIGURATION: &str = "/run/mailimg/dns.env";
+/// What monitoring knows of the settings, which is no secret.
+pub const METRICS_CONFIGURATION: &str = "/run/mailimg/metrics.env";
+/// What was counted of the journal, and up to where.
+pub const METRICS_RECORD: &str = "/var/lib/mailimg/metrics/record.json";
+/// Where the exporter of figures answers, on loopback.
+pub const METRICS_PORT: u16 = 9117;
+/// Where Dovecot shows what it counted, to the exporter alone.
+pub const DOVECOT_FIGURES: &str = "/run/dovecot/figures";
+/// Where Dovecot says who is logged in, to vmail's group.
+pub const DOVECOT_SESSIONS: &str = "/run/dovecot/anvil";
 /// Socket over which Postfix asks for the MTA-STS policy of a domain (RFC 8461).
 pub const STS_SOCKET: &str = "/run/mailimg-sts/policy.sock";
 /// Socket to which Postfix reports the outcome of TLS (RFC 8460).

@@ -34,18 +34,50 @@ pub fn inbox_size(place: &Place, address: &MailAddress) -> Option<u64> {
 
 /// Bytes on disk below a folder; what vanishes meanwhile counts nothing.
 pub fn disk_usage(folder: &Path) -> u64 {
+    mailbox_use(folder).bytes
+}
+
+/// What is in a mailbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MailboxUse {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Messages in all folders.
+    pub messages: u64,
+    /// Messages in the inbox that nobody has read.
+    pub unread: u64,
+}
+
+/// Looks through a Maildir; what vanishes meanwhile counts nothing.
+pub fn mailbox_use(maildir: &Path) -> MailboxUse {
     let mut seen = BTreeSet::new();
-    walkdir::WalkDir::new(folder)
+    let mut found = MailboxUse::default();
+    for entry in walkdir::WalkDir::new(maildir)
         .into_iter()
         .filter_map(Result::ok)
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(|metadata| {
-            metadata.nlink() < 2
-                || metadata.is_dir()
-                || seen.insert((metadata.dev(), metadata.ino()))
-        })
-        .map(|metadata| metadata.blocks() * STAT_BLOCK_BYTES)
-        .sum()
+    {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let is_first = metadata.nlink() < 2
+            || metadata.is_dir()
+            || seen.insert((metadata.dev(), metadata.ino()));
+        if is_first {
+            found.bytes += metadata.blocks() * STAT_BLOCK_BYTES;
+        }
+        let folder = entry.path().parent().and_then(Path::file_name);
+        let is_new = folder.is_some_and(|folder| folder == "new");
+        if metadata.is_file() && (is_new || folder.is_some_and(|folder| folder == "cur")) {
+            found.messages += 1;
+            // The inbox is the folder itself: `cur/NAME:2,FLAGS`.
+            let name = entry.file_name().to_string_lossy();
+            let is_read = name
+                .rsplit_once(":2,")
+                .is_some_and(|(_, flags)| flags.contains('S'));
+            found.unread += u64::from(entry.depth() == 2 && (is_new || !is_read));
+        }
+    }
+    found
 }
 
 /// Whether there is mail to purge, also mail that an interrupted run set aside.
