@@ -3,7 +3,8 @@
 //! One machine is made and provisioned; then every row runs, whatever became of
 //! the others, and the failures are told together at the end. Rows share the
 //! machine, not the accounts or client addresses that would disturb others.
-//! `MAILIMG_PROMISES` names words; only rows that say one of them run.
+//! `MAILIMG_PROMISES` names words; only rows that say one of them run. `MAILIMG_JOURNAL` names a
+//! file for what Postfix said meanwhile, of which the corpus of its lines is made.
 //!
 //! The table runs on the image's own systemd without emulation ([`Container`]); on a
 //! machine run the rows that need drives, a clock, limits of memory or the image's kernel.
@@ -15,6 +16,7 @@ mod accounts;
 mod bad_input;
 mod bans;
 mod boot;
+mod figures;
 mod guessing;
 mod limits;
 mod mailboxes;
@@ -42,6 +44,8 @@ use world::{Kind, World};
 
 /// Chooses rows by comma-separated words.
 const CHOICE: &str = "MAILIMG_PROMISES";
+/// Takes Postfix's part of the journal.
+const JOURNAL: &str = "MAILIMG_JOURNAL";
 
 /// One guarantee.
 pub struct Promise {
@@ -55,7 +59,7 @@ pub struct Promise {
 type Area = (&'static str, &'static [Promise]);
 
 /// All rows but those for machines, those that hurt the machine last.
-const AREAS: [Area; 16] = [
+const AREAS: [Area; 17] = [
     ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
@@ -71,6 +75,7 @@ const AREAS: [Area; 16] = [
     ("accounts", accounts::PROMISES),
     ("bad input and bad days", bad_input::PROMISES),
     ("brute force", bans::PROMISES),
+    ("figures", figures::PROMISES),
     ("services", services::PROMISES),
 ];
 
@@ -164,6 +169,9 @@ fn run(image: &Path, kind: Kind, areas: &[Area]) -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     ensure!(count > 0, "no promise says {choice:?}");
+    if let Some(path) = std::env::var_os(JOURNAL) {
+        std::fs::write(path, world.run("journalctl -o json -u postfix")?)?;
+    }
     if failures.is_empty() {
         return world.end();
     }

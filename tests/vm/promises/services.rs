@@ -22,7 +22,7 @@ const RETURN_LIMIT: Duration = Duration::from_secs(150);
 /// Postfix would let the port rest by itself.
 const SUBMISSION_LIMIT: Duration = Duration::from_secs(30);
 /// All services of mail that stay.
-const STAYING: [&str; 8] = [
+const STAYING: [&str; 10] = [
     "unbound.service",
     "opendkim.service",
     "dovecot.service",
@@ -31,6 +31,8 @@ const STAYING: [&str; 8] = [
     "mailimg-guard.service",
     "mailimg-sts.service",
     "mailimg-web.service",
+    "mailimg-metrics.service",
+    "mailimg-store.service",
 ];
 /// What else stays, with Debian's units.
 const DEBIAN: [&str; 4] = [
@@ -40,7 +42,7 @@ const DEBIAN: [&str; 4] = [
     "ssh.service",
 ];
 /// Some services that this limit is for, lest none be found.
-const CONFINED: [&str; 8] = [
+const CONFINED: [&str; 13] = [
     "postfix.service",
     "dovecot.service",
     "opendkim.service",
@@ -49,6 +51,11 @@ const CONFINED: [&str; 8] = [
     "mailimg-web.service",
     "mailimg-sts.service",
     "mailimg-dns.service",
+    "mailimg-metrics.service",
+    "mailimg-store.service",
+    "mailimg-measure-queue.service",
+    "mailimg-measure-mail.service",
+    "mailimg-measure-dns.service",
 ];
 
 /// Containers have the clock of the host, and none of its limits of memory.
