@@ -30,7 +30,7 @@ const DAMAGED: &str = "/var/lib/mailimg/store/damaged";
 const FAILURES: &str = "/run/mailimg-store/failures";
 /// So many failures are not by chance.
 const MOST_FAILURES: usize = 3;
-/// Within so many seconds; its unit waits two between two starts.
+/// Within so many seconds; its unit waits two, then four, then eleven before it starts again.
 const FAILURE_WINDOW: i64 = 60;
 /// With less room than this it fails for want of it.
 const ENOUGH_ROOM: u64 = 100 << 20;

@@ -4,7 +4,7 @@
 //! them on as JSON, a line each. The place where reading stopped, its cursor, is kept together
 //! with what was counted until there, so that after a restart of any kind nothing is counted
 //! twice and nothing is left out. A journal that is gone or was cut off is read from where it
-//! begins now.
+//! begins now; where the place cannot be found any more, from its end.
 
 use super::record::Record;
 use crate::appliance::machine::place::Place;
@@ -110,7 +110,7 @@ pub fn follow(shared: &Shared, reads: &AtomicBool) {
             }
         }
         if failures >= MOST_FAILURES {
-            tell!("beginning where the journal begins now");
+            tell!("going on with what is written from now on");
             lock(shared).cursor = None;
             failures = 0;
         }
@@ -123,14 +123,21 @@ pub fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Record> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(cursor: Option<&str>, on_and_on: bool) -> Result<Child> {
-    let mut command = Command::new(JOURNALCTL);
-    command.args(["--quiet", "--all", "--no-tail", "--output=json", FIELDS]);
-    match cursor {
-        Some(cursor) => command.arg(format!("--after-cursor={cursor}")),
+/// Where reading begins.
+fn beginning(record: &Record) -> Vec<String> {
+    match &record.cursor {
+        Some(cursor) => vec!["--no-tail".to_owned(), format!("--after-cursor={cursor}")],
         // Who had no figures until now gets those of this boot.
-        None => command.arg("--boot"),
-    };
+        None if record.is_new() => vec!["--no-tail".to_owned(), "--boot".to_owned()],
+        // Rather not counted than twice.
+        None => vec!["--lines=0".to_owned()],
+    }
+}
+
+fn start(beginning: &[String], on_and_on: bool) -> Result<Child> {
+    let mut command = Command::new(JOURNALCTL);
+    command.args(["--quiet", "--all", "--output=json", FIELDS]);
+    command.args(beginning);
     if on_and_on {
         command.arg("--follow");
     }
@@ -143,8 +150,8 @@ fn start(cursor: Option<&str>, on_and_on: bool) -> Result<Child> {
 
 /// Runs journalctl to its end.
 fn read_once(shared: &Shared, on_and_on: bool) -> Result<()> {
-    let cursor = lock(shared).cursor.clone();
-    let mut child = start(cursor.as_deref(), on_and_on)?;
+    let beginning = beginning(&lock(shared));
+    let mut child = start(&beginning, on_and_on)?;
     let output = child.stdout.take().context("reading the journal")?;
     let mut lines = 0_u64;
     let result = read_lines(BufReader::new(output), |line| {
@@ -184,7 +191,7 @@ fn read_lines(mut input: impl BufRead, mut take: impl FnMut(&[u8])) -> std::io::
 
 #[cfg(test)]
 mod tests {
-    use super::{read_lines, take_line};
+    use super::{beginning, read_lines, take_line};
     use crate::appliance::monitoring::metrics::record::Record;
 
     /// Printed by journalctl 257; the last one has a byte that is no UTF-8.
@@ -203,6 +210,10 @@ mod tests {
         assert_eq!(count("postfix_connections_total", &["smtpd"]), 2);
         assert_eq!(count("postfix_lines_total", &[]), 3);
         assert_eq!(count("postfix_unparsed_lines_total", &[]), 1);
+        assert_eq!(beginning(&record), ["--no-tail", "--after-cursor=s=1;i=4"]);
+        record.cursor = None;
+        assert_eq!(beginning(&record), ["--lines=0"]);
+        assert_eq!(beginning(&Record::default()), ["--no-tail", "--boot"]);
         for wrong in ["", "{", "[]", "null"] {
             assert!(take_line(wrong.as_bytes(), &mut record).is_err());
         }

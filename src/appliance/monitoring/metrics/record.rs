@@ -42,6 +42,11 @@ impl Record {
         })
     }
 
+    /// Whether nothing was ever counted.
+    pub fn is_new(&self) -> bool {
+        self.counters == Counters::default()
+    }
+
     /// Keeps it.
     pub fn save(&self, place: &Place) -> Result<()> {
         let mut text = serde_json::to_string(self).context("writing JSON")?;
