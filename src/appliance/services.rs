@@ -65,7 +65,7 @@ const PLAIN: Service = Service {
 
 /// All of them. Names are answered before others ask for some, and Dovecot knows who may
 /// log in before Postfix, which asks it as soon as it is back.
-pub const SERVICES: [Service; 17] = [
+pub const SERVICES: [Service; 18] = [
     Service {
         name: "network",
         daemon: Some("systemd-networkd.service"),
@@ -147,6 +147,13 @@ pub const SERVICES: [Service; 17] = [
         daemon: Some("mailimg-web.service"),
         configure: web::configure,
         takes: Takes::WatchesAllBut(web::load_ports),
+        ..PLAIN
+    },
+    Service {
+        name: "monitoring",
+        daemon: Some(monitoring::pages::configuration::UNIT),
+        configure: monitoring::pages::configuration::configure,
+        takes: Takes::Own(monitoring::pages::configuration::take),
         ..PLAIN
     },
     Service {
@@ -286,6 +293,8 @@ mod tests {
             let Some(unit) = unit.and_then(|unit| unit.strip_suffix(".service")) else {
                 continue;
             };
+            // Of one that systemd starts for each connection there may be many.
+            let unit = unit.trim_end_matches('@');
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let mut starts = text
                 .lines()

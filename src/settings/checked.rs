@@ -1,6 +1,7 @@
 //! Checked settings: the values that the machine acts on.
 
 use super::address::MailAddress;
+use super::monitoring::Monitoring;
 use super::name::{DnsUpdate, StsMode};
 use super::problem::Problem;
 use super::schedule::Schedule;
@@ -87,19 +88,6 @@ pub struct Relay {
     pub host: Option<String>,
     /// `RELAYHOST_USER` and `RELAYHOST_PASSWORD`.
     pub login: Option<(String, String)>,
-}
-
-/// The monitoring pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Monitoring {
-    /// `METRICS`.
-    pub enabled: bool,
-    /// `GF_SECURITY_ADMIN_USER`.
-    pub user: String,
-    /// `GF_SECURITY_ADMIN_PASSWORD`.
-    pub password: Option<String>,
-    /// `GF_SERVER_ROOT_URL`.
-    pub url: String,
 }
 
 /// The web server.

@@ -1,6 +1,7 @@
 //! The groups of keys that belong together, each with what must fit together in it.
 
-use super::checked::{Acme, Monitoring, Network, Relay, Ssh, Updates, Web};
+use super::checked::{Acme, Network, Relay, Ssh, Updates, Web};
+use super::monitoring::Monitoring;
 use super::name::{
     DnsUpdate, parse_file_name, parse_https_url, parse_key_name, parse_name_server,
     parse_relayhost, parse_tsig_algorithm, parse_update_source, parse_word,

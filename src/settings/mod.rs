@@ -15,6 +15,7 @@ mod file;
 mod groups;
 mod host;
 mod key;
+mod monitoring;
 mod name;
 mod problem;
 mod reader;

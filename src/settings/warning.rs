@@ -2,6 +2,7 @@
 
 use super::checked::Settings;
 use super::key::{find_key, nearest_key};
+use super::monitoring::PATH_UNUSABLE;
 use super::problem::Problem;
 use super::written::{Entry, Written};
 
@@ -41,6 +42,9 @@ pub(super) fn warnings(written: &Written, settings: &Settings) -> Vec<Problem> {
             "HOSTNAME",
             "is a mail domain too: its MX record points to itself, which works and is unusual",
         );
+    }
+    if settings.monitoring.own_path().is_none() {
+        warn("GF_SERVER_ROOT_URL", PATH_UNUSABLE);
     }
     if settings.relay.login.is_some() && settings.relay.host.is_none() {
         warn("RELAYHOST_USER", "has no effect without RELAYHOST");

@@ -24,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 2] = [
             // One service a folder; each may look at those below it.
             "monitoring",
             "updates",
+            "monitoring",
             "dns",
             "web",
             "dovecot",

@@ -11,6 +11,7 @@ mod dns;
 mod full_disk;
 mod guard;
 mod import;
+mod monitoring;
 mod render;
 mod settings;
 mod state;

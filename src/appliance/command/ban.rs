@@ -65,6 +65,15 @@ impl From<&Ban> for Shown {
     }
 }
 
+/// The bans that run, as a value.
+pub fn facts(place: &Place) -> Result<serde_json::Value> {
+    let bans: Vec<Shown> = ask(place, &ControlRequest::List, GLANCE_LIMIT)?
+        .iter()
+        .map(Shown::from)
+        .collect();
+    serde_json::to_value(bans).context("writing JSON")
+}
+
 /// Lists the bans that run, as text or JSON.
 fn list_bans(place: &Place, json: bool) -> Result<String> {
     let bans: Vec<Shown> = ask(place, &ControlRequest::List, GUARD_LIMIT)?

@@ -61,7 +61,7 @@ pub enum DnsVerb {
 }
 
 /// What all of them know.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Common {
     /// The machine's address on the internet instead of the one found; one for each family.
     #[arg(long = "address", value_name = "ADDRESS")]
@@ -153,6 +153,28 @@ pub fn run_verb(place: &Place, verb: &DnsVerb) -> Result<(String, bool)> {
             runtime.block_on(publish_records(&facts, update, resolver, *dry_run))
         }
     }
+}
+
+/// Records and checks of all domains, as a value.
+pub fn facts(place: &Place) -> Result<serde_json::Value> {
+    let common = Common::default();
+    let resolver = std::env::var("MAILCTL_RESOLVER").ok();
+    let resolver = resolver
+        .and_then(|text| text.parse().ok())
+        .or(common.resolver(place))
+        .ok_or_else(no_resolver)?;
+    let facts = load_facts(place, &common)?;
+    let runtime = start_runtime(BLOCKING_THREADS)?;
+    let records = expected_records(&facts);
+    let domains = facts.domains.clone();
+    let (apexes, report) = runtime.block_on(async {
+        let apexes = find_apexes(resolver, &records);
+        let (apexes, report) = tokio::join!(apexes, check_records(facts, resolver));
+        anyhow::Ok((apexes, report?))
+    })?;
+    let zones = Zones::group(&records, &apexes, &domains);
+    let records: serde_json::Value = serde_json::from_str(&zones.json()?)?;
+    Ok(serde_json::json!({"report": report, "records": records}))
 }
 
 fn load_facts(place: &Place, common: &Common) -> Result<Facts> {

@@ -10,8 +10,10 @@ pub mod certificate_status;
 pub mod dkim;
 pub mod dkim_rotate;
 pub mod dns;
+pub mod facts;
 pub mod manual;
 pub mod peer;
+pub mod queue_change;
 pub mod settings;
 pub mod status;
 pub mod status_facts;
@@ -36,7 +38,7 @@ use super::postfix::queue;
 use super::services::SERVICES;
 use super::unbound::resolver;
 use super::upgrade::conclusion;
-use super::{filter, guard, sts, takeover, web};
+use super::{filter, guard, monitoring, sts, takeover, web};
 use crate::error::{EXIT_DONE, EXIT_FAILED};
 use crate::print::say;
 use crate::version::VERSION_MARKER;
@@ -208,6 +210,15 @@ enum Verb {
     /// Move what the store of figures cannot open aside; its unit's, when it has ended.
     #[command(hide = true)]
     StoreEnded,
+    /// Serve the pages of monitoring to the web server, until stopped.
+    #[command(hide = true)]
+    Monitoring(monitoring::MonitoringOptions),
+    /// Answer the pages of monitoring what only root may read.
+    #[command(hide = true)]
+    Facts,
+    /// Do with a message of the queue what the pages of monitoring ask for.
+    #[command(hide = true)]
+    QueueChange,
 }
 
 #[derive(Debug, Subcommand)]
@@ -274,6 +285,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         Verb::MeasureMail => measure_mail(&place)?.into(),
         Verb::MeasureDns(options) => measure_dns(&place, options)?.into(),
         Verb::StoreEnded => store::note_end(&place)?.into(),
+        Verb::Monitoring(options) => monitoring::run_monitoring(&place, options)?.into(),
+        Verb::Facts => facts::answer_facts(&place)?.into(),
+        Verb::QueueChange => queue_change::answer_change(&place)?.into(),
     };
     if !said.text.is_empty() {
         say(&format!("{}\n", said.text.trim_end()))?;

@@ -75,6 +75,13 @@ pub fn show_status(place: &Place, json: bool) -> Result<String> {
     Ok(render(&status))
 }
 
+/// The same as a value, and whether the generated first password still stands.
+pub fn facts(place: &Place) -> Result<serde_json::Value> {
+    let mut value = serde_json::to_value(collect(place)?).context("writing JSON")?;
+    value["first_password_stands"] = place.path(place::ADMIN_PASSWORD).exists().into();
+    Ok(value)
+}
+
 fn collect(place: &Place) -> Result<Status> {
     let uptime_seconds = uptime(place);
     let users = load_users(place)?;

@@ -2,6 +2,7 @@
 
 use crate::appliance::aliases::load_aliases;
 use crate::appliance::aliases::name::written_aliases;
+use crate::appliance::guard::logins::load_logins;
 use crate::appliance::machine::accounts::find_account;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
@@ -30,15 +31,30 @@ struct Row {
     sanity: String,
 }
 
-/// Lists the accounts as text or JSON.
-pub fn list_users(place: &Place, json: bool) -> Result<String> {
+/// The accounts as a value, each with its last login.
+pub fn facts(place: &Place) -> Result<serde_json::Value> {
+    let logins = load_logins(place).unwrap_or_default();
+    let mut values = serde_json::to_value(rows(place)?).context("writing JSON")?;
+    for value in values.as_array_mut().into_iter().flatten() {
+        let last = value["user"].as_str().and_then(|user| logins.get(user));
+        value["last_login"] = last.copied().into();
+    }
+    Ok(values)
+}
+
+fn rows(place: &Place) -> Result<Vec<Row>> {
     let settings = load_stored(place)?.settings;
     let aliases = written_aliases(&settings, &load_aliases(place)?);
-    let rows: Vec<Row> = load_users(place)?
+    Ok(load_users(place)?
         .accounts
         .iter()
         .map(|(user, account)| row(place, &settings, &aliases, user, account))
-        .collect();
+        .collect())
+}
+
+/// Lists the accounts as text or JSON.
+pub fn list_users(place: &Place, json: bool) -> Result<String> {
+    let rows = rows(place)?;
     if json {
         return serde_json::to_string_pretty(&rows).context("writing JSON");
     }

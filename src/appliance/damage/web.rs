@@ -112,6 +112,8 @@ fn ask() -> impl Fn(&[u8]) {
         let arrival = Arrival {
             is_tls: !odd,
             is_proxy: odd,
+            is_trusted: false,
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let (client, server) = duplex(64 << 10);
         let (mut reader, mut writer) = split(client);

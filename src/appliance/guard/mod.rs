@@ -17,6 +17,7 @@ mod engine;
 pub mod firewall;
 pub mod journal;
 pub mod key;
+pub mod logins;
 pub mod reports;
 pub mod rules;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use anyhow::{Context, Result};
 use control::{Asked, ControlRequest, ControlResponse, serve_control};
 use firewall::{Firewall, script_all, script_ban, script_lift};
 use journal::{load_bans, store_bans};
+use logins::LastLogins;
 use rules::{Attempt, Ban, Rules};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -101,6 +103,7 @@ struct Keeper<'a> {
     firewall: Firewall,
     clock: Clock,
     rules: Rules,
+    logins: LastLogins,
     /// Whether the kernel missed something and is to be told all of it again.
     behind: bool,
 }
@@ -115,6 +118,7 @@ impl<'a> Keeper<'a> {
             firewall,
             clock,
             rules,
+            logins: LastLogins::restore(place),
             behind: false,
         };
         let made = firewall.apply(&script_all(&keeper.rules.running(now), now));
@@ -148,6 +152,9 @@ impl<'a> Keeper<'a> {
                 _ = forgetting.tick() => {
                     let now = self.clock.now();
                     self.rules.forget(now);
+                    if let Err(error) = self.logins.store(self.place) {
+                        tell!("{error:#}");
+                    }
                     if self.behind {
                         self.tell_kernel(script_all(&self.rules.running(now), now)).await;
                     }
@@ -159,6 +166,9 @@ impl<'a> Keeper<'a> {
 
     async fn note(&mut self, attempt: Attempt) {
         let now = self.clock.now();
+        if attempt.success {
+            self.logins.note(&attempt.account, now);
+        }
         let Some(ban) = self.rules.note(attempt, now) else {
             return;
         };

@@ -47,6 +47,8 @@ pub const NO_BANS: &str = "/run/mailimg-guard/no-bans";
 pub const GUARD_PORT: u16 = 8479;
 /// Bans that outlive a restart.
 pub const BANS: &str = "/var/lib/mailimg/guard/bans.json";
+/// When each account last logged in.
+pub const LOGINS: &str = "/var/lib/mailimg/guard/logins.json";
 /// The key that such reports carry, new at each boot.
 pub const GUARD_KEY: &str = "/run/mailimg/guard-key";
 /// The same as a line of Dovecot's configuration.
@@ -84,6 +86,18 @@ pub const ALPN_CHALLENGES: &str = "/run/mailimg-acme/alpn";
 pub const FILTER_CONFIGURATION: &str = "/run/mailimg/filter.json";
 /// What the web server serves, rendered from settings.
 pub const WEB_CONFIGURATION: &str = "/run/mailimg/web.json";
+/// What the pages of monitoring act on, rendered from settings; not there without monitoring.
+pub const MONITORING_CONFIGURATION: &str = "/run/mailimg/monitoring.json";
+/// Socket to which the web server hands on what is for the pages of monitoring.
+pub const MONITORING_SOCKET: &str = "/run/mailimg-monitoring/pages.sock";
+/// Socket over which these ask for facts that only root may read.
+pub const FACTS_SOCKET: &str = "/run/mailimg-facts.sock";
+/// Socket over which they have messages of the queue tried, kept back and deleted.
+pub const QUEUE_SOCKET: &str = "/run/mailimg-queue-change.sock";
+/// Where the image keeps what the pages of monitoring load.
+pub const MONITORING_ASSETS: &str = "/usr/share/mailimg/monitoring";
+/// The library that draws charts, a package of its own.
+pub const CHARTS: &str = "/usr/share/javascript/dygraphs";
 /// What the service of policies and reports goes by, rendered from settings.
 pub const STS_CONFIGURATION: &str = "/run/mailimg/sts.json";
 /// The settings that records are made of, with the key that publishes them.

@@ -66,7 +66,8 @@ pub fn show_queue(place: &Place, json: bool) -> Result<String> {
     Ok(render(&messages, now()))
 }
 
-fn load_messages(place: &Place) -> Result<Vec<QueuedMessage>> {
+/// All messages that wait.
+pub fn load_messages(place: &Place) -> Result<Vec<QueuedMessage>> {
     if !place.is_machine() {
         return Ok(Vec::new());
     }

@@ -5,7 +5,8 @@
 //! (<https://doc.dovecot.org/2.4.1/core/config/auth/schemes.html>).
 
 use anyhow::{Context, Result, anyhow, bail};
-use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand::RngExt;
 
@@ -15,6 +16,8 @@ const GENERATED_LENGTH: usize = 20;
 const ALPHABET: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789!()*+,-.;=?@_";
 /// Dovecot's limit for one line of input is far above; this one stops mistakes.
 const PASSWORD_BYTES_MAX: usize = 512;
+/// Dovecot's name for what is made here.
+const SCHEME: &str = "{ARGON2ID}";
 
 /// Makes a new password.
 pub fn generate_password() -> String {
@@ -49,12 +52,31 @@ pub fn hash_password(password: &str) -> Result<String> {
         .hash_password(password.as_bytes())
         .map_err(|error| anyhow!("{error}"))
         .context("hashing the password")?;
-    Ok(format!("{{ARGON2ID}}{hash}"))
+    Ok(format!("{SCHEME}{hash}"))
+}
+
+/// Whether a hash made here is that of this password.
+pub fn is_password(hash: &str, password: &str) -> bool {
+    let hash = hash.strip_prefix(SCHEME).unwrap_or(hash);
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{check_password, generate_password, hash_password};
+    use super::{check_password, generate_password, hash_password, is_password};
+
+    #[test]
+    fn a_hash_knows_its_password() {
+        let hash = hash_password("secret").unwrap();
+        assert!(is_password(&hash, "secret"));
+        for (hash, password) in [(hash.as_str(), "Secret"), ("", "secret"), ("x", "x")] {
+            assert!(!is_password(hash, password));
+        }
+    }
 
     #[test]
     fn generated_ones_are_long_and_different() {

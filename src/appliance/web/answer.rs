@@ -33,6 +33,20 @@ impl Answer {
         }
     }
 
+    /// An answer that another process of ours made.
+    pub fn passed(
+        status: StatusCode,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            closes: false,
+        }
+    }
+
     /// A status that says it all.
     pub fn plain(status: StatusCode) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
@@ -65,7 +79,9 @@ impl Answer {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.extend(self.headers);
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -74,8 +90,11 @@ impl Answer {
             header::REFERRER_POLICY,
             HeaderValue::from_static("no-referrer"),
         );
+        // Pages that another process made have a policy of their own.
         if let Ok(policy) = HeaderValue::from_str(content_policy) {
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            headers
+                .entry(header::CONTENT_SECURITY_POLICY)
+                .or_insert(policy);
         }
         if is_strict {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);

@@ -65,6 +65,10 @@ pub struct Arrival {
     pub is_tls: bool,
     /// From somebody whose word on the client counts.
     pub is_proxy: bool,
+    /// Under a certificate that an authority gave.
+    pub is_trusted: bool,
+    /// Whose connection it is.
+    pub peer: IpAddr,
 }
 
 /// One request, without its body.

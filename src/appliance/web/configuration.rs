@@ -26,6 +26,8 @@ pub struct Configuration {
     pub https_port: u16,
     /// Text of the MTA-STS policy.
     pub sts_policy: String,
+    /// Path of the pages of monitoring, if there is any.
+    pub monitoring_path: Option<String>,
 }
 
 impl Configuration {
@@ -36,12 +38,23 @@ impl Configuration {
             http_port: settings.web.http_port,
             https_port: settings.web.https_port,
             sts_policy: sts_policy(settings).text,
+            monitoring_path: settings
+                .monitoring
+                .enabled
+                .then(|| settings.monitoring.path().to_owned()),
         }
     }
 
     /// Both ports, HTTP's first.
     pub fn ports(&self) -> (u16, u16) {
         (self.http_port, self.https_port)
+    }
+
+    /// Whether a path is the pages' of monitoring, or one below it.
+    pub fn is_monitoring(&self, path: &str) -> bool {
+        let own = self.monitoring_path.as_deref();
+        let rest = own.and_then(|own| path.strip_prefix(own));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether another web server stands in front and passes requests on.

@@ -10,6 +10,7 @@ use super::asked::{Arrival, Asked};
 use super::autodiscover::LONGEST_REQUEST;
 use super::certificates::Chosen;
 use super::lingering::Lingering;
+use super::passing::LARGEST_BODY;
 use super::routes::{PageMaker, Route};
 use super::site::Site;
 use http::request::Parts;
@@ -21,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -40,16 +42,18 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 const HEADER_BYTES: usize = 16 << 10;
 
 /// Serves a client on the port for HTTP.
-pub async fn serve_plain(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
+pub async fn serve_plain(site: Rc<Site>, stream: TcpStream, peer: IpAddr, is_proxy: bool) {
     let arrival = Arrival {
         is_tls: false,
         is_proxy,
+        is_trusted: false,
+        peer,
     };
     converse(site, stream, arrival, false).await;
 }
 
 /// Serves a client on the port for HTTPS.
-pub async fn serve_tls(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
+pub async fn serve_tls(site: Rc<Site>, stream: TcpStream, peer: IpAddr, is_proxy: bool) {
     let deadline = Instant::now() + HANDSHAKE_LIMIT;
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let Ok(Ok(start)) = timeout_at(deadline, acceptor).await else {
@@ -77,6 +81,8 @@ pub async fn serve_tls(site: Rc<Site>, stream: TcpStream, is_proxy: bool) {
     let arrival = Arrival {
         is_tls: true,
         is_proxy,
+        is_trusted: is_real,
+        peer,
     };
     converse(site, stream, arrival, is_real).await;
 }
@@ -113,6 +119,9 @@ async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> A
     let Some(asked) = Asked::parse(&configuration, &parts, arrival) else {
         return Answer::plain(StatusCode::BAD_REQUEST).closing();
     };
+    if asked.is_secure && configuration.is_monitoring(asked.path) {
+        return pass_on(site, &parts, body, length, arrival).await;
+    }
     let route = Route::find(&asked);
     if !route.knows(&parts.method) {
         return Answer::plain(StatusCode::METHOD_NOT_ALLOWED)
@@ -120,10 +129,12 @@ async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> A
             .closing();
     }
     let body = match (route, &parts.method) {
-        (Route::Autodiscover, &Method::POST) => match read_body(body, length).await {
-            Ok(body) => Some(body),
-            Err(status) => return Answer::plain(status).closing(),
-        },
+        (Route::Autodiscover, &Method::POST) => {
+            match read_body(body, length, LONGEST_REQUEST).await {
+                Ok(body) => Some(body),
+                Err(status) => return Answer::plain(status).closing(),
+            }
+        }
         _ => None,
     };
     let is_covered = configuration.is_behind_proxy()
@@ -148,6 +159,43 @@ async fn respond(site: &Site, request: Request<Incoming>, arrival: Arrival) -> A
     }
 }
 
+/// Hands a request on to the pages of monitoring, whichever name it came under.
+async fn pass_on(
+    site: &Site,
+    parts: &Parts,
+    body: Incoming,
+    length: u64,
+    arrival: Arrival,
+) -> Answer {
+    match parts.method {
+        Method::GET | Method::HEAD | Method::POST => {}
+        _ => {
+            return Answer::plain(StatusCode::METHOD_NOT_ALLOWED)
+                .with(header::ALLOW, "GET, HEAD, POST")
+                .closing();
+        }
+    }
+    match read_body(body, length, LARGEST_BODY).await {
+        Ok(body) => {
+            let client = client_address(&parts.headers, arrival);
+            // Behind a proxy it is the proxy's certificate that people see.
+            let is_self_signed = arrival.is_tls && !arrival.is_trusted && !arrival.is_proxy;
+            let passing = &site.monitoring;
+            passing.pass(parts, body, client, is_self_signed).await
+        }
+        Err(status) => Answer::plain(status).closing(),
+    }
+}
+
+/// The client's address: the peer's, unless that is a proxy, which adds it at the end.
+fn client_address(headers: &HeaderMap, arrival: Arrival) -> IpAddr {
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded
+        .filter(|_| arrival.is_proxy)
+        .and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    last.unwrap_or(arrival.peer)
+}
+
 /// What of a request may stand in the journal: no address of anybody.
 fn parts_name(parts: &Parts) -> String {
     format!("{} {}", parts.method, parts.uri.path().escape_default())
@@ -167,11 +215,11 @@ fn body_length(headers: &HeaderMap) -> Option<u64> {
     )
 }
 
-async fn read_body(body: Incoming, length: u64) -> Result<Bytes, StatusCode> {
-    if length > LONGEST_REQUEST as u64 {
+async fn read_body(body: Incoming, length: u64, most: usize) -> Result<Bytes, StatusCode> {
+    if length > most as u64 {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    match timeout(BODY_LIMIT, Limited::new(body, LONGEST_REQUEST).collect()).await {
+    match timeout(BODY_LIMIT, Limited::new(body, most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),

@@ -4,7 +4,7 @@
 //! It answers challenges, publishes the MTA-STS policy, tells mail programs
 //! their settings, and sends everything else from HTTP to HTTPS. It knows no
 //! account and no password, so it neither keeps a log of visitors nor needs
-//! one. HTTP/2 is left out: nobody loads more than one page here.
+//! one; what is for the pages of monitoring it hands on to their process. HTTP/2 is left out: nobody loads more than one page here.
 
 pub mod answer;
 pub mod asked;
@@ -16,6 +16,7 @@ pub mod connection;
 pub mod connections;
 pub mod lingering;
 pub mod pages;
+pub mod passing;
 pub mod routes;
 pub mod site;
 #[cfg(test)]
@@ -102,9 +103,9 @@ fn take(site: &Rc<Site>, stream: TcpStream, peer: SocketAddr, is_tls: bool) {
     let task = tokio::task::spawn_local(async move {
         let site = ending.site.clone();
         if is_tls {
-            serve_tls(site, stream, is_proxy).await;
+            serve_tls(site, stream, address, is_proxy).await;
         } else {
-            serve_plain(site, stream, is_proxy).await;
+            serve_plain(site, stream, address, is_proxy).await;
         }
     });
     connections.add(number, address, task.abort_handle());

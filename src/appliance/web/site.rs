@@ -4,7 +4,8 @@ use super::certificates::Certificates;
 use super::configuration::{CONFIGURATION, Configuration};
 use super::connections::Connections;
 use super::pages::Pages;
-use crate::appliance::machine::place::Place;
+use super::passing::Passing;
+use crate::appliance::machine::place::{self, Place};
 use crate::appliance::machine::watched::Watched;
 use anyhow::Result;
 use std::cell::RefCell;
@@ -18,6 +19,7 @@ pub struct Site {
     pub last: RefCell<Rc<Configuration>>,
     pub certificates: RefCell<Certificates>,
     pub connections: RefCell<Connections>,
+    pub monitoring: Passing,
 }
 
 impl Site {
@@ -32,6 +34,7 @@ impl Site {
             last: RefCell::new(last),
             certificates: RefCell::new(Certificates::new(place.clone())),
             connections: RefCell::default(),
+            monitoring: Passing::new(place.path(place::MONITORING_SOCKET)),
         })
     }
 

@@ -16,6 +16,7 @@ pub fn configuration(http_port: u16) -> Configuration {
         http_port,
         https_port: 443,
         sts_policy: String::new(),
+        monitoring_path: Some("/monitoring".to_owned()),
     }
 }
 
@@ -54,6 +55,8 @@ fn without_a_certificate_of_its_own_a_name_leads_to_the_hosts() {
         let arrival = Arrival {
             is_tls: false,
             is_proxy: false,
+            is_trusted: false,
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let asked = Asked::parse(&configuration, &parts, arrival).unwrap();
         let maker = PageMaker {
@@ -87,6 +90,8 @@ fn only_a_proxy_is_believed_to_have_had_tls() {
         let arrival = Arrival {
             is_tls: false,
             is_proxy,
+            is_trusted: false,
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         Route::find(&Asked::parse(&configuration, &parts, arrival).unwrap()) == Route::StsPolicy
     };
@@ -117,7 +122,7 @@ proptest::proptest! {
             let request = http::Request::builder().uri(target).header("host", *host).body(());
             let Ok(request) = request else { continue };
             let parts = request.into_parts().0;
-            let arrival = Arrival { is_tls, is_proxy: false };
+            let arrival = Arrival { is_tls, is_proxy: false, is_trusted: false, peer: std::net::Ipv4Addr::LOCALHOST.into() };
             let Some(asked) = Asked::parse(&configuration, &parts, arrival) else { continue };
             let maker = PageMaker {
                 place: &place,

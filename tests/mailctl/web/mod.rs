@@ -2,7 +2,7 @@
 
 mod apache;
 mod certificates;
-mod client;
+pub mod client;
 mod routes;
-mod site;
+pub mod site;
 mod strangers;

@@ -20,6 +20,7 @@ mod figures;
 mod guessing;
 mod limits;
 mod mailboxes;
+mod monitoring;
 mod outward;
 mod ports;
 mod recipients;
@@ -59,7 +60,7 @@ pub struct Promise {
 type Area = (&'static str, &'static [Promise]);
 
 /// All rows but those for machines, those that hurt the machine last.
-const AREAS: [Area; 17] = [
+const AREAS: [Area; 18] = [
     ("boot", boot::PROMISES),
     ("ports and TLS", ports::PROMISES),
     ("relay", relay::PROMISES),
@@ -74,6 +75,7 @@ const AREAS: [Area; 17] = [
     ("sessions", sessions::PROMISES),
     ("accounts", accounts::PROMISES),
     ("bad input and bad days", bad_input::PROMISES),
+    ("monitoring", monitoring::PROMISES),
     ("brute force", bans::PROMISES),
     ("figures", figures::PROMISES),
     ("services", services::PROMISES),

@@ -28,6 +28,8 @@ pub const QUOTA: usize = 2 << 20;
 pub const SENDING_LIMIT: u32 = 20;
 /// `ADMIN_USER_INITIAL_PASSWORD`.
 pub const ADMIN_PASSWORD: &str = "correct-horse";
+/// `GF_SECURITY_ADMIN_PASSWORD`.
+pub const MONITORING_PASSWORD: &str = "wombats-watch";
 /// Mail from one server to another, under emulation.
 pub const DELIVERY_LIMIT: Duration = Duration::from_secs(240);
 
@@ -219,7 +221,8 @@ impl World {
         let settings = format!(
             "DOMAIN={DOMAIN}\nHOSTNAME={HOST_NAME}\nADDITIONAL_DOMAINS={SECOND_DOMAIN},{}\n\
              SSH_AUTHORIZED_KEYS={}\nADMIN_USER_INITIAL_PASSWORD={ADMIN_PASSWORD}\n\
-             MESSAGE_SIZE_LIMIT={MESSAGE_SIZE}\nMAILBOX_QUOTA={QUOTA}\nSENDING_LIMIT={SENDING_LIMIT}\n",
+             MESSAGE_SIZE_LIMIT={MESSAGE_SIZE}\nMAILBOX_QUOTA={QUOTA}\nSENDING_LIMIT={SENDING_LIMIT}\n\
+             GF_SECURITY_ADMIN_PASSWORD={MONITORING_PASSWORD}\n",
             MANUAL_DOMAINS.join(","),
             key.public
         );
