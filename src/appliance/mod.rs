@@ -54,3 +54,4 @@ mod wire;
 pub use command::{Arguments, become_first_process, run};
 // For who tries it in a kernel.
 pub use guard::firewall::script_all;
+pub use monitoring::panels;

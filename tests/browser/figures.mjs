@@ -62,4 +62,11 @@ for (let attempt = 0; ; attempt += 1) {
     await new Promise((done) => setTimeout(done, 200));
   }
 }
+// New series are found a moment after they came.
+await fetch(`http://127.0.0.1:${port}/internal/force_flush`);
+for (;;) {
+  const count = await (await fetch(`http://127.0.0.1:${port}/api/v1/series/count`)).json();
+  if (count.data[0] >= lines.length) break;
+  await new Promise((done) => setTimeout(done, 200));
+}
 console.log(`${lines.length} series of figures`);

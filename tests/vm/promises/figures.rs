@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use mailimg::appliance::panels::Page;
 
 use super::super::imap::Imap;
 use super::super::site::HOST_NAME;
@@ -62,6 +63,10 @@ pub const PROMISES: &[Promise] = &[
         check: complete,
     },
     Promise {
+        says: "every panel of the pages has something to show",
+        check: shown,
+    },
+    Promise {
         says: "figures are for root and the services that need them, and are changed by nobody",
         check: closed,
     },
@@ -88,6 +93,13 @@ fn get(world: &World, port: u16, path: &str) -> Result<String> {
 
 /// The value of a query that has one; 0 when nothing was counted yet.
 fn query(world: &World, query: &str) -> Result<f64> {
+    let found = ask(world, query)?;
+    let value = &found[0]["value"][1];
+    Ok(value.as_str().unwrap_or("0").parse()?)
+}
+
+/// What a query finds, each series with its value.
+fn ask(world: &World, query: &str) -> Result<serde_json::Value> {
     let encoded: String = query
         .bytes()
         // A shell's printf reads it, too.
@@ -101,9 +113,31 @@ fn query(world: &World, query: &str) -> Result<f64> {
         .split_once("\r\n\r\n")
         .with_context(|| answer.clone())?;
     ensure!(head.contains(" 200 "), "{query}: {answer}");
-    let value: serde_json::Value = serde_json::from_str(body)?;
-    let value = &value["data"]["result"][0]["value"][1];
-    Ok(value.as_str().unwrap_or("0").parse()?)
+    let mut value: serde_json::Value = serde_json::from_str(body)?;
+    Ok(value["data"]["result"].take())
+}
+
+/// Each query of each panel, after all that the rows before did.
+fn shown(world: &World) -> Result<()> {
+    let panels = || Page::ALL.into_iter().flat_map(Page::panels);
+    // Where the kernel of this side keeps no account of memory, there is none to show.
+    let memory = "[ -e /sys/fs/cgroup/system.slice/memory.current ] && echo yes || echo no";
+    let is_counted = world.run(memory)?.trim() == "yes";
+    let mut empty = Vec::new();
+    for panel in panels() {
+        for (name, text) in panel.queries {
+            // What is left out while it is nothing is there all the same.
+            let text = text.replace("$window", "1h");
+            let found = ask(world, text.trim_end_matches(" > 0"))?;
+            let is_possible = is_counted || !text.contains("mailimg_service_memory_bytes");
+            if is_possible && found.as_array().is_none_or(Vec::is_empty) {
+                empty.push(format!("{} {name}: {text}", panel.id));
+            }
+        }
+    }
+    println!("       {} panels", panels().count());
+    ensure!(empty.is_empty(), "nothing in\n{}", empty.join("\n"));
+    Ok(())
 }
 
 /// The sum of the exporter's own samples whose line has all of these words.

@@ -4,10 +4,12 @@
 //! series.
 
 use super::exposition::{Buckets, Samples, number};
-use super::families::find;
+use super::families::{FAMILIES, Family, Kind, find};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Where counts are from, as the table says it.
+const JOURNAL: &str = "journal";
 /// Stands between a name and its labels.
 const BETWEEN: char = '\t';
 
@@ -73,6 +75,15 @@ impl Counters {
 
     /// Adds all of them; what an earlier version counted and this one does not know is left out.
     pub fn show(&self, samples: &mut Samples) {
+        // What did not happen yet is 0, so that the first time is seen as a rise.
+        let is_plain = |family: &&Family| {
+            family.kind == Kind::Counter && family.labels.is_empty() && family.source == JOURNAL
+        };
+        for family in FAMILIES.iter().filter(is_plain) {
+            if !self.counts.contains_key(family.name) {
+                samples.add(family.name, &[], 0.0);
+            }
+        }
         for (key, count) in &self.counts {
             with_labels(key, |name, labels| {
                 samples.add(name, labels, number(*count));
@@ -122,7 +133,8 @@ mod tests {
         let counters: Counters = serde_json::from_str(&text).unwrap();
         let mut samples = Samples::default();
         counters.show(&mut samples);
-        assert_eq!(samples.count(), 2 + 14);
+        // Two counts, a histogram, and three of which nothing was counted yet.
+        assert_eq!(samples.count(), 2 + 14 + 3);
         let text = samples.text();
         for line in [
             "postfix_lines_total 1",
