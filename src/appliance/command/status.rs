@@ -271,10 +271,27 @@ fn render_services(services: &[UnitState]) -> Vec<String> {
     let (running, other): (Vec<&UnitState>, Vec<&UnitState>) =
         services.iter().partition(|unit| unit.active == "active");
     let running: Vec<String> = running.iter().map(|unit| unit.name.clone()).collect();
-    let other: Vec<String> = other
-        .iter()
-        .map(|unit| format!("{} is {} ({})", unit.name, unit.active, unit.sub))
-        .collect();
+    let mut states: Vec<(&str, &str)> = Vec::new();
+    for unit in &other {
+        let state = (unit.active.as_str(), unit.sub.as_str());
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    // Those in the same state together: when all are, they fit a screen too.
+    let mut items = Vec::new();
+    for (active, sub) in states {
+        let alike = other
+            .iter()
+            .filter(|unit| (unit.active.as_str(), unit.sub.as_str()) == (active, sub));
+        let mut names: Vec<String> = alike.map(|unit| unit.name.clone()).collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        if let Some(last) = names.last_mut() {
+            last.push_str(&format!(" {verb} {active} ({sub})"));
+        }
+        items.extend(names);
+    }
+    let other = items;
     let mut lines = paragraph("Running", &running, " ");
     lines.extend(paragraph("Not running", &other, ", "));
     lines
@@ -346,7 +363,8 @@ mod tests {
         let mut services: Vec<UnitState> = names
             .map(|name| unit(name.trim_end_matches(".service"), "active"))
             .collect();
-        services[10].active = "inactive".to_owned();
+        let ssh = services.iter_mut().find(|service| service.name == "ssh");
+        ssh.unwrap().active = "inactive".to_owned();
         let mut status = Status {
             provisioned: true,
             hostname: Some("mail.a.example".to_owned()),
@@ -407,7 +425,7 @@ mod tests {
         Memory       512M available of 1.0G, no swap
         Running      systemd-networkd systemd-timesyncd unbound opendkim dovecot postfix
                      mailimg-filter mailimg-guard mailimg-sts mailimg-web
-                     mailimg-metrics mailimg-store
+                     mailimg-monitoring mailimg-metrics mailimg-store
         Not running  ssh is inactive (dead)
         Aliases      5 mistakes in the file; mailctl update-aliases names them
                      line 1: x
