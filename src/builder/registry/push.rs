@@ -21,11 +21,10 @@ use crate::builder::fetch::Cache;
 use crate::builder::progress::Progress;
 use crate::error::hinted;
 use crate::format::oci::{
-    Annotations, Descriptor, EMPTY_TYPE, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, TITLE, to_json,
+    Annotations, Descriptor, EMPTY, EMPTY_TYPE, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, TITLE,
+    to_json,
 };
 
-/// A configuration that says nothing.
-const EMPTY: &[u8] = b"{}";
 /// The header by which a registry says that it lists what is about an image.
 const TAKES_SUBJECTS: &str = "oci-subject";
 

@@ -32,6 +32,8 @@ pub const TITLE: &str = "org.opencontainers.image.title";
 pub const VERSION: &str = "org.opencontainers.image.version";
 /// The annotation that says when it was made.
 pub const CREATED: &str = "org.opencontainers.image.created";
+/// That configuration.
+pub const EMPTY: &[u8] = b"{}";
 /// Most bytes of a document, which registries have to take.
 pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 

@@ -120,11 +120,15 @@ fn a_file_that_is_no_archive() {
 
 /// An OCI archive with no layers.
 fn archive() -> Vec<u8> {
-    let manifest = format!(r#"{{"config":{{"digest":"sha256:{}"}}}}"#, "ab".repeat(32));
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{}","size":1}},"layers":[]}}"#,
+        "ab".repeat(32)
+    );
     let digest = hex::encode(Sha256::digest(&manifest));
     let index = format!(
-        r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",
-            "digest":"sha256:{digest}"}}]}}"#
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":
+            "application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":{}}}]}}"#,
+        manifest.len()
     );
     let mut builder = tar::Builder::new(Vec::new());
     for (path, text) in [

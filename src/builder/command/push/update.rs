@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::builder::registry::{Artifact, Blob, Checked, Source};
 use crate::error::Hint;
 use crate::format::oci::{
-    Annotations, CREATED, Descriptor, EMPTY_TYPE, MANIFEST_TYPE, Manifest, Platform, TITLE,
+    Annotations, CREATED, Descriptor, EMPTY, EMPTY_TYPE, MANIFEST_TYPE, Manifest, Platform, TITLE,
     VERSION, to_json,
 };
 use crate::format::update::{
@@ -19,8 +19,6 @@ use crate::format::update::{
 
 /// Media type of files that have none of their own.
 const BYTES_TYPE: &str = "application/octet-stream";
-/// A configuration that says nothing.
-const EMPTY: &[u8] = b"{}";
 
 /// A folder that was read.
 pub(super) struct UpdateFolder {

@@ -31,7 +31,7 @@ use crate::builder::compose::Container;
 use crate::format::oci::{CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest, to_json};
 
 pub use self::archive::{Named, write_archive};
-pub use self::read::{OciArchive, read_archive};
+pub use self::read::{OciArchive, find_manifest, read_archive};
 
 /// What the container's first process is: <https://systemd.io/CONTAINER_INTERFACE/>.
 const ENTRY_POINT: &str = "/sbin/init";

@@ -39,8 +39,16 @@ impl OciArchive {
     }
 }
 
-/// Reads an archive, and every blob of it.
-pub fn read_archive(mut file: &File) -> Result<OciArchive> {
+/// The manifest of the one image in an archive.
+pub struct Found {
+    /// The manifest as it is hashed.
+    pub manifest: Vec<u8>,
+    /// Where each file lies, by its path, and how large it is.
+    places: BTreeMap<String, (u64, u64)>,
+}
+
+/// Finds the one image in an archive, whoever wrote it; layers are not read.
+pub fn find_manifest(mut file: &File) -> Result<Found> {
     file.seek(SeekFrom::Start(0))?;
     let mut places = BTreeMap::new();
     let mut archive = tar::Archive::new(file);
@@ -61,14 +69,20 @@ pub fn read_archive(mut file: &File) -> Result<OciArchive> {
         descriptor.media_type
     );
     descriptor.sha256()?;
-    let bytes = document(file, &places, &descriptor.path())?;
+    let manifest = document(file, &places, &descriptor.path())?;
     ensure!(
-        descriptor.is_of(&bytes),
+        descriptor.is_of(&manifest),
         "its manifest {} has another digest",
         descriptor.digest
     );
+    Ok(Found { manifest, places })
+}
+
+/// Reads an archive of ours, and every blob of it.
+pub fn read_archive(file: &File) -> Result<OciArchive> {
+    let Found { manifest, places } = find_manifest(file)?;
     let archive = OciArchive {
-        image: Named::of(&bytes)?,
+        image: Named::of(&manifest)?,
         places,
     };
     let manifest = &archive.image.manifest;
