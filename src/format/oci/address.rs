@@ -5,7 +5,17 @@
 
 use std::net::IpAddr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Uri;
+
+/// What a parameter does not have as it is; digests and scopes stay readable.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b':');
 
 /// Whether a host, which may have a port, is this machine.
 pub fn is_loopback(host: &str) -> bool {
@@ -65,15 +75,7 @@ pub fn with_parameter(url: &str, name: &str, value: &str) -> String {
 
 /// A text as a parameter may have it.
 pub fn encoded(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
-            result.push(char::from(byte));
-        } else {
-            result.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    result
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

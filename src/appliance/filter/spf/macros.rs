@@ -1,12 +1,19 @@
 //! Macros in a policy, RFC 7208 section 7.
 
-use std::fmt::Write;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::IpAddr;
 
 /// Longest name that is asked for; labels on the left are cut off beyond it (section 7.3).
 const LONGEST_NAME: usize = 253;
 /// What may separate the parts of a value.
 const DELIMITERS: &str = ".-+,/_=";
+
+/// What an upper-case letter escapes: all that is not unreserved (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Where a text with macros is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +128,7 @@ impl MacroString {
                     let first = kept.map_or(0, |kept| pieces.len().saturating_sub(kept));
                     let value = pieces[first..].join(".");
                     if *escaped {
-                        escape(&mut text, &value);
+                        text.extend(utf8_percent_encode(&value, ESCAPED));
                     } else {
                         text.push_str(&value);
                     }
@@ -197,17 +204,6 @@ fn dotted(address: IpAddr) -> String {
                 .concat();
             let digits: Vec<String> = digits.chars().map(String::from).collect();
             digits.join(".")
-        }
-    }
-}
-
-/// RFC 3986 section 2.1.
-fn escape(text: &mut String, value: &str) {
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
         }
     }
 }

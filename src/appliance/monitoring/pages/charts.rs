@@ -4,6 +4,7 @@ use crate::appliance::machine::clock::now;
 use crate::appliance::monitoring::panels::{Kind, Page, Panel};
 use crate::appliance::monitoring::query::{Range, Series, Store};
 use crate::appliance::monitoring::unit::Unit;
+use futures_util::future::join_all;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -83,28 +84,6 @@ pub async fn show_panels(store: &Store, page: Page, range: Range) -> Vec<Shown> 
         );
     }
     shown
-}
-
-/// All futures at once, on this thread.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<_> = futures.map(|future| Some(Box::pin(future))).collect();
-    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, result) in waiting.iter_mut().zip(&mut done) {
-            if let Some(work) = future
-                && let std::task::Poll::Ready(value) = work.as_mut().poll(context)
-            {
-                *result = Some(value);
-                *future = None;
-            }
-        }
-        match waiting.iter().all(Option::is_none) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
 
 fn ask(store: &Store, panel: &Panel, range: Range, now: i64) -> anyhow::Result<Vec<Line>> {

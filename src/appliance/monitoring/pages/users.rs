@@ -9,6 +9,7 @@ use crate::appliance::monitoring::unit::{Unit, time};
 use crate::appliance::web::answer::Answer;
 use anyhow::Result;
 use http::header;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use std::rc::Rc;
 use std::time::Duration;
@@ -110,7 +111,7 @@ fn values(known: Option<Known<Users>>, is_running: bool, asked: &Asked) -> Value
         total: users.len(),
         total_size: Unit::Bytes.write(total as f64),
         matching: matching.len(),
-        search_url: encode(&search),
+        search_url: utf8_percent_encode(&search, NON_ALPHANUMERIC).to_string(),
         search,
         number,
         numbers,
@@ -143,16 +144,4 @@ fn row(user: &User) -> Row {
             wrong => wrong.to_owned(),
         },
     }
-}
-
-/// Percent-encoding of all but letters and digits (RFC 3986, section 2.1).
-fn encode(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
