@@ -174,7 +174,11 @@ impl<'a> Keeper<'a> {
         };
         if engine::hides_clients(self.place, ban.address) {
             self.rules.lift(ban.address, now);
-            self.tell_no_bans(&format!("every client comes as {}", ban.address));
+            self.tell_no_bans(&format!(
+                "every client comes as {}, one of whom guesses passwords; give the container the \
+                 host's network",
+                ban.address
+            ));
             return;
         }
         if self.firewall == Firewall::Absent && self.place.is_container() {
