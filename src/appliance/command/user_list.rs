@@ -6,7 +6,7 @@ use crate::appliance::guard::logins::load_logins;
 use crate::appliance::machine::accounts::find_account;
 use crate::appliance::machine::place::Place;
 use crate::appliance::machine::settings::load_stored;
-use crate::appliance::users::mailbox::{human_size, inbox_path, inbox_size};
+use crate::appliance::users::mailbox::{human_size, inbox_path, inbox_use};
 use crate::appliance::users::{Account, Quota, load_users};
 use crate::settings::{MailAddress, Settings, parse_mail_address};
 use anyhow::{Context, Result};
@@ -25,6 +25,8 @@ struct Row {
     user: String,
     /// Bytes on disk; absent before the first mail.
     mailbox_bytes: Option<u64>,
+    /// Messages in all folders.
+    mailbox_messages: Option<u64>,
     /// The limit in bytes; absent when there is none.
     quota_bytes: Option<u64>,
     /// `OK`, or what is wrong.
@@ -103,9 +105,11 @@ fn row(
     {
         wrong.push("[mailbox does not belong to vmail]");
     }
+    let found = address.and_then(|address| inbox_use(place, &address));
     Row {
         user: user.to_owned(),
-        mailbox_bytes: address.and_then(|address| inbox_size(place, &address)),
+        mailbox_bytes: found.map(|found| found.bytes),
+        mailbox_messages: found.map(|found| found.messages),
         quota_bytes: match account.quota() {
             Quota::Default => settings.mailbox_quota,
             Quota::Unlimited => None,

@@ -26,15 +26,10 @@ pub fn inbox_path(place: &Place, address: &MailAddress) -> PathBuf {
     place.path(place::MAIL).join(inbox_name(address))
 }
 
-/// Bytes on disk in an address's mailbox, `None` before the first mail.
-pub fn inbox_size(place: &Place, address: &MailAddress) -> Option<u64> {
+/// What is in an address's mailbox, `None` before the first mail.
+pub fn inbox_use(place: &Place, address: &MailAddress) -> Option<MailboxUse> {
     let path = inbox_path(place, address).join("Maildir");
-    path.is_dir().then(|| disk_usage(&path))
-}
-
-/// Bytes on disk below a folder; what vanishes meanwhile counts nothing.
-pub fn disk_usage(folder: &Path) -> u64 {
-    mailbox_use(folder).bytes
+    path.is_dir().then(|| mailbox_use(&path))
 }
 
 /// What is in a mailbox.
@@ -137,7 +132,7 @@ pub fn human_size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{disk_usage, human_size};
+    use super::{human_size, mailbox_use};
     use std::process::Command;
 
     #[test]
@@ -175,7 +170,7 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(
             text.split_whitespace().next().unwrap(),
-            human_size(disk_usage(folder.path()))
+            human_size(mailbox_use(folder.path()).bytes)
         );
     }
 }

@@ -7,7 +7,7 @@ use super::Measure;
 use crate::appliance::machine::place::{self, Place};
 use crate::appliance::monitoring::configuration;
 use crate::appliance::monitoring::metrics::exposition::{Samples, number};
-use crate::appliance::users::mailbox::{MailboxUse, inbox_path, mailbox_use};
+use crate::appliance::users::mailbox::{MailboxUse, inbox_use, mailbox_use};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::fs::read_dir;
@@ -90,8 +90,8 @@ fn look(place: &Place) -> Mailboxes {
         });
     }
     let administrator = configuration::load(place).map(|settings| {
-        let maildir = inbox_path(place, &settings.admin).join("Maildir");
-        (settings.admin.to_string(), mailbox_use(&maildir).unread)
+        let found = inbox_use(place, &settings.admin).unwrap_or_default();
+        (settings.admin.to_string(), found.unread)
     });
     Mailboxes {
         number: count,
