@@ -198,6 +198,7 @@ mod tests {
     const LINES: &[u8] = br#"{"__CURSOR":"s=1;i=1","__REALTIME_TIMESTAMP":"1795868280000001","_SYSTEMD_UNIT":"postfix.service","SYSLOG_IDENTIFIER":"postfix/smtpd","MESSAGE":"connect from a[192.0.2.1]"}
 {"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1795868280000002","_SYSTEMD_UNIT":"ssh.service","SYSLOG_IDENTIFIER":"postfix/smtpd","MESSAGE":"connect from a[192.0.2.1]"}
 {"__CURSOR":"s=1;i=3","__REALTIME_TIMESTAMP":"1795868280000003","_SYSTEMD_UNIT":"postfix.service","SYSLOG_IDENTIFIER":"postfix/smtpd","MESSAGE":[99,111,110,110,101,99,116,32,102,114,111,109,32,255]}
+{"__CURSOR":"s=1;i=3","__REALTIME_TIMESTAMP":"1795868280000003","_SYSTEMD_UNIT":"postfix.service","SYSLOG_IDENTIFIER":"(master)","MESSAGE":"postfix.service: ProtectHostname=yes is configured, but UTS namespace setup is prohibited (container manager?), ignoring namespace setup."}
 {"__CURSOR":"s=1;i=4","__REALTIME_TIMESTAMP":"1795868280000004","_SYSTEMD_UNIT":"postfix.service","SYSLOG_IDENTIFIER":null,"MESSAGE":null}
 "#;
 

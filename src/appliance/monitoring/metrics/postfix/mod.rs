@@ -106,6 +106,11 @@ pub fn read_line(
     memory: &mut Memory,
     counters: &mut Counters,
 ) {
+    // Until it runs a service's program, systemd speaks in its place, as `(master)`: of what a
+    // container does not let it do.
+    if identifier.starts_with('(') {
+        return;
+    }
     counters.count("postfix_lines_total", &[]);
     let mut line = Line::read(identifier, message);
     let complaint = SEVERITIES.iter().find_map(|severity| {
