@@ -108,6 +108,8 @@ pub const METRICS_CONFIGURATION: &str = "/run/mailimg/metrics.env";
 pub const METRICS_RECORD: &str = "/var/lib/mailimg/metrics/record.json";
 /// Where the exporter of figures answers, on loopback.
 pub const METRICS_PORT: u16 = 9117;
+/// Where the store of figures answers, on loopback.
+pub const STORE_PORT: u16 = 8428;
 /// Where Dovecot shows what it counted, to the exporter alone.
 pub const DOVECOT_FIGURES: &str = "/run/dovecot/figures";
 /// Where Dovecot says who is logged in, to vmail's group.

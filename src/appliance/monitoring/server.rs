@@ -15,7 +15,7 @@ use super::panels::Page;
 use super::query::Range;
 use super::site::Site;
 use crate::appliance::machine::accounts::find_group;
-use crate::appliance::machine::place::{self, Place};
+use crate::appliance::machine::place::{self, Place, STORE_PORT};
 use crate::appliance::web::answer::Answer;
 use crate::appliance::web::passing::LARGEST_BODY;
 use crate::appliance::wire::serve::{bind_socket, serve_connections, start_runtime, tell_ready};
@@ -44,8 +44,6 @@ const MOST_CONNECTIONS: usize = 32;
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(10);
-/// Port of the store of figures, on loopback.
-const STORE_PORT: u16 = 8428;
 /// What a browser may load and do on these pages (<https://www.w3.org/TR/CSP3/>).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; form-action 'self'; base-uri 'none'; \

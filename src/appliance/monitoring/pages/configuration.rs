@@ -2,7 +2,6 @@
 
 use crate::appliance::machine::files::remove_file;
 use crate::appliance::machine::place::{self, Place};
-use crate::appliance::machine::program::{start_unit, stop_unit};
 use crate::appliance::machine::rendered::Rendered;
 use crate::appliance::users::password::{check_password, hash_password, is_password};
 use crate::settings::Settings;
@@ -62,11 +61,7 @@ pub fn configure(place: &Place, settings: &Settings) -> Result<()> {
 
 /// Switches the pages on or off.
 pub fn take(_: &Place, settings: &Settings) -> Result<()> {
-    if settings.monitoring.enabled {
-        start_unit(UNIT)
-    } else {
-        stop_unit(UNIT)
-    }
+    crate::appliance::monitoring::run(UNIT, settings)
 }
 
 #[cfg(test)]
