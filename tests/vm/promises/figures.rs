@@ -117,6 +117,12 @@ fn ask(world: &World, query: &str) -> Result<serde_json::Value> {
     Ok(value["data"]["result"].take())
 }
 
+/// Whether the store was fed within the last minute by its own clock.
+pub fn are_fresh(world: &World) -> Result<bool> {
+    let found = ask(world, "time() - timestamp(mailimg_load1) < 60")?;
+    Ok(found.as_array().is_some_and(|found| !found.is_empty()))
+}
+
 /// Each query of each panel, after all that the rows before did.
 fn shown(world: &World) -> Result<()> {
     let panels = || Page::ALL.into_iter().flat_map(Page::panels);

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use super::super::imap::Imap;
 use super::super::site::{HOST_NAME, RELAY_HOST_NAME, RELAY_PORT};
 use super::super::smtp::Conversation;
-use super::Promise;
 use super::world::{DELIVERY_LIMIT, World};
+use super::{Promise, figures};
 use crate::world::network::OUTSIDE_SERVERS;
 use crate::world::wait::until;
 
@@ -370,7 +370,10 @@ fn clock_jumps(world: &World) -> Result<()> {
             );
             ensure!(took < RETURN_LIMIT, "{took:?} after a jump of {jump} s");
         }
-        Ok(())
+        // The store was shown years that came and went.
+        until("figures to go on", RETURN_LIMIT, || {
+            Ok(figures::are_fresh(world)?.then_some(()))
+        })
     })();
     world.run("systemctl start systemd-timesyncd.service")?;
     outcome
